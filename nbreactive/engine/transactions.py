@@ -1,0 +1,100 @@
+"""What goes into one execution of a function and what comes out of it.
+
+These structs are the wire between the backend and its function workers too (msgpack), so they hold plain data only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from nbreactive.functions.specs import Kind, Visibility
+
+Interval = tuple[bytes, bytes]
+"""A half-open range ``[low, high)`` of index keys (document id included)."""
+
+Reads = dict[int, list[Interval]]
+"""A read set: index id -> disjoint sorted intervals. Index ids are those of :mod:`nbreactive.engine.catalog`."""
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One call of a query or mutation at a snapshot."""
+
+    path: str
+    args: bytes
+    """The arguments, a packed object (see :mod:`nbreactive.values.packing`)."""
+    kind: Kind | None = None
+    """The kind that the caller expects; None takes any."""
+    reach: Visibility = "public"
+    """The most hidden function that the caller may see: public < internal < system."""
+    identity: dict[str, Any] | None = None
+    request_id: str = ""
+    snapshot: int = 0
+    """The timestamp (ns) that every read sees."""
+    now: int = 0
+    """What ``ctx.now()`` says, ms."""
+    seed: bytes = b""
+    """16 bytes: feeds random numbers and document ids."""
+    journal: str | None = None
+
+
+class Write(msgspec.Struct, frozen=True, array_like=True):
+    """One changed document; ``doc`` is packed, None deletes it."""
+
+    table: int
+    id: bytes
+    """The 16 internal bytes of the document's id."""
+    doc: bytes | None
+    previous: int = 0
+    """The timestamp of the version that it replaces; 0 for a new document."""
+
+
+class LogLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line that a function printed or logged."""
+
+    level: Literal["DEBUG", "LOG", "INFO", "WARN", "ERROR"]
+    text: str
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a call failed."""
+
+    code: str
+    """Of the error tree, e.g. ``ArgumentValidationError``, ``AppError``, ``FunctionFailed``."""
+    message: str
+    data: bytes | None = None
+    """AppError only: its data, as encoded JSON."""
+    trace: str = ""
+    """The user's own frames."""
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one execution did; nothing of it is visible before ``release`` of its snapshot."""
+
+    value: bytes = b"null"
+    """The result as encoded JSON: encoded once, in the worker, whoever and however many receive it."""
+    failure: Failure | None = None
+    reads: Reads = {}
+    writes: Sequence[Write] = ()
+    logs: Sequence[LogLine] = ()
+    identity_read: bool = False
+    every: int = 0
+    """``ctx.now(every=...)``: run again after so many ms while subscribed; 0 never."""
+    journal: str | None = None
+    columns: list[str] | None = None
+    """The columns of an empty list, where they are known."""
+    kind: Kind = "query"
+    duration_us: int = 0
+
+
+class Executor(Protocol):
+    """Runs calls; the worker pool in production, plain functions in the simulator."""
+
+    async def run(self, call: Call, *, urgent: bool = False) -> Outcome:
+        """Run ``call`` at ``call.snapshot``; ``urgent`` goes to the head of the queue.
+
+        Failures of the function, its time-out and its crash are in ``Outcome.failure``, never raised.
+        """
+        ...

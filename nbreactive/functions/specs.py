@@ -1,0 +1,81 @@
+"""Descriptions of deployed code, as plain data: what travels between worker, backend and clients."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal["query", "mutation", "action", "http_action"]
+Visibility = Literal["public", "internal", "system"]
+
+
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a module comes from: one cell of one notebook, one file of the functions folder, or the API."""
+
+    kind: Literal["cell", "file", "api"]
+    label: str = ""
+    """What to show a person: ``analysis.ipynb``, ``reactive/chat.py``."""
+    key: str = ""
+    """What makes it the same origin again: notebook path, file path. Same kind and key = same origin."""
+
+
+class ModuleSource(msgspec.Struct, frozen=True):
+    """One module of server functions; ``name`` is its path in references: ``chat``, ``admin/users``."""
+
+    name: str
+    source: str
+    origin: Origin
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """All modules of a deployment at one version; immutable, so that workers are, too."""
+
+    version: int
+    modules: tuple[ModuleSource, ...]
+
+
+class FunctionSpec(msgspec.Struct, frozen=True):
+    """One deployed function."""
+
+    path: str
+    """``module:name``, e.g. ``chat:send``, ``admin/users:list``."""
+    kind: Kind
+    visibility: Visibility
+    args: dict[str, Any]
+    """The validator of the arguments, in Convex's JSON form."""
+    returns: dict[str, Any] | None = None
+    doc: str = ""
+    line: int = 0
+
+
+class TableSpec(msgspec.Struct, frozen=True):
+    """One table of the schema; ``validator`` in Convex's JSON form (an object or a union of objects, or any)."""
+
+    name: str
+    module: str
+    validator: dict[str, Any]
+    indexes: dict[str, list[str]] = {}
+    ephemeral: bool = False
+    line: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What importing a bundle found: its functions and the union of its schemas."""
+
+    version: int
+    functions: tuple[FunctionSpec, ...]
+    tables: tuple[TableSpec, ...]
+    schema_validation: bool = True
+    threads: tuple[str, ...] = ()
+    """Modules whose import started threads, so that workers are spawned rather than forked."""
+
+
+class Issue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason why a deploy was refused."""
+
+    file: str
+    line: int
+    reason: str
+    fix: str = ""
+    column: int = 0
