@@ -1,0 +1,87 @@
+/**
+ * The plugin for JupyterLab and Notebook: renders saved outputs of live objects, bound to the kernel's widget while
+ * there is one.
+ *
+ * The factory is `safe` (it paints text only) and ranks before the one of ipywidgets, so that trusted and untrusted
+ * notebooks alike use it. A renderer is told the resolver of its notebook, and nothing else that would name the
+ * notebook; so that is the key by which it finds it.
+ */
+
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import { MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
+import { LiveOutput, type Host } from './renderer';
+
+interface Signal {
+  connect(slot: () => void): boolean;
+  disconnect(slot: () => void): boolean;
+}
+
+/** The part of a notebook panel that is used here (of `@jupyterlab/notebook`, which is not worth a dependency). */
+interface NotebookPanel {
+  readonly content: { readonly rendermime: IRenderMimeRegistry };
+  readonly context: { readonly urlResolver: IRenderMime.IResolver };
+  readonly sessionContext: {
+    readonly session: { readonly kernel: { readonly status: string; readonly connectionStatus: string } | null } | null;
+    readonly statusChanged: Signal;
+    readonly connectionStatusChanged: Signal;
+    readonly kernelChanged: Signal;
+  };
+}
+
+const RANK = -20;
+const FINAL = ['dead', 'terminating', 'autorestarting', 'restarting'];
+
+function describeKernel({ sessionContext }: NotebookPanel): string {
+  const kernel = sessionContext.session?.kernel ?? null;
+  if (kernel === null) {
+    return 'The kernel has stopped: these rows are no longer live. Run the cell again.';
+  }
+  if (FINAL.includes(kernel.status)) {
+    return 'The kernel is restarting: these rows are no longer live. Run the cell again.';
+  }
+  return kernel.connectionStatus === 'connected' ? '' : 'No connection to the kernel: these rows may be old.';
+}
+
+function hostOf(panel: NotebookPanel): Host {
+  return {
+    createWidgetView: () => {
+      const { rendermime } = panel.content;
+      return rendermime.mimeTypes.includes(WIDGET_MIME_TYPE) ? rendermime.createRenderer(WIDGET_MIME_TYPE) : null;
+    },
+    kernelTrouble: () => describeKernel(panel),
+    onKernelChange: listener => {
+      const { statusChanged, connectionStatusChanged, kernelChanged } = panel.sessionContext;
+      const signals = [statusChanged, connectionStatusChanged, kernelChanged];
+      signals.forEach(signal => signal.connect(listener));
+      return () => signals.forEach(signal => signal.disconnect(listener));
+    },
+  };
+}
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: 'nbreactive:plugin',
+  description: 'Renders the outputs of live queries.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry],
+  activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry) => {
+    const hosts = new WeakMap<IRenderMime.IResolver, Host>();
+    app.docRegistry.addWidgetExtension('Notebook', {
+      createNew: widget => {
+        const panel = widget as unknown as NotebookPanel;
+        hosts.set(panel.context.urlResolver, hostOf(panel));
+      },
+    });
+    rendermime.addFactory(
+      {
+        safe: true,
+        mimeTypes: [MIME_TYPE],
+        createRenderer: ({ resolver }) => new LiveOutput((resolver && hosts.get(resolver)) ?? null),
+      },
+      RANK,
+    );
+  },
+};
+
+export default plugin;

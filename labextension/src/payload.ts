@@ -1,0 +1,54 @@
+/**
+ * Reading the saved display data of a live object.
+ *
+ * It comes from a notebook file, which anybody may have written: it is checked field by field and capped, and what
+ * does not fit is left out rather than trusted.
+ */
+
+import { EMPTY, type LiveState, type TableData } from './table';
+
+export const MIME_TYPE = 'application/vnd.nbreactive.live.v1+json';
+export const WIDGET_MIME_TYPE = 'application/vnd.jupyter.widget-view+json';
+
+const MAX_ROWS = 1_000;
+const MAX_COLUMNS = 200;
+
+/** The snapshot in a payload, or null when it is not one this version can read. */
+export function readPayload(data: unknown): LiveState | null {
+  if (!isRecord(data) || data.v !== 1) {
+    return null;
+  }
+  return {
+    ...EMPTY,
+    table: readTable(data.table),
+    status: 'snapshot',
+    title: text(data.title) || text(data.path),
+    badge: text(data.badge),
+    updated: typeof data.renderedAt === 'number' && data.renderedAt > 0 ? data.renderedAt : 0,
+  };
+}
+
+/** A table from unchecked data (a payload, or the trait of a widget); never more than the caps. */
+export function readTable(data: unknown): TableData {
+  if (!isRecord(data)) {
+    return EMPTY.table;
+  }
+  const columns = list(data.columns).slice(0, MAX_COLUMNS).map(String);
+  const rows = list(data.rows)
+    .slice(0, MAX_ROWS)
+    .map(row => list(row).slice(0, columns.length));
+  const total = typeof data.total === 'number' && Number.isFinite(data.total) ? data.total : rows.length;
+  return { columns, rows, total: Math.max(total, rows.length) };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value.slice(0, 500) : '';
+}

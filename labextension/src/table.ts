@@ -1,0 +1,195 @@
+/**
+ * The live table: a pure painter, shared by the widget (with a kernel) and the MIME renderer (a saved output).
+ *
+ * What collaborators write arrives here, so everything is painted through `textContent`; no value is ever parsed
+ * as HTML. Cells are reused between paints: what did not change is not touched, so a selection survives an update.
+ */
+
+export type Status = 'loading' | 'live' | 'reconnecting' | 'error' | 'closed' | 'snapshot';
+
+export interface TableData {
+  columns: readonly string[];
+  rows: readonly (readonly unknown[])[];
+  /** How many rows there are; `rows` may hold fewer. */
+  total: number;
+}
+
+export interface LiveState {
+  table: TableData;
+  status: Status;
+  message: string;
+  title: string;
+  badge: string;
+  dimmed: boolean;
+  /** When the rows were last right, in ms since the epoch; 0 when unknown. */
+  updated: number;
+}
+
+export const EMPTY: LiveState = {
+  table: { columns: [], rows: [], total: 0 },
+  status: 'loading',
+  message: '',
+  title: '',
+  badge: '',
+  dimmed: false,
+  updated: 0,
+};
+
+/** Longer texts are cut: a cell is for reading, and a megabyte in one would stall the page. */
+const MAX_TEXT = 2_000;
+
+export class LiveTable {
+  readonly node: HTMLElement;
+  private readonly _state: HTMLElement;
+  private readonly _title: HTMLElement;
+  private readonly _badge: HTMLElement;
+  private readonly _count: HTMLElement;
+  private readonly _message: HTMLElement;
+  private readonly _scroll: HTMLElement;
+  private readonly _caption: HTMLElement;
+  private readonly _head: HTMLTableRowElement;
+  private readonly _body: HTMLTableSectionElement;
+  private readonly _empty: HTMLElement;
+
+  constructor(document: Document) {
+    const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
+      const node = document.createElement(tag);
+      node.className = className;
+      parent.append(node);
+      return node;
+    };
+    this.node = document.createElement('section');
+    this.node.className = 'nbr-live';
+    const bar = make('div', this.node, 'nbr-bar');
+    this._state = make('span', bar, 'nbr-state');
+    this._state.setAttribute('role', 'status');
+    this._title = make('span', bar, 'nbr-title');
+    this._badge = make('span', bar, 'nbr-badge');
+    this._count = make('span', bar, 'nbr-count');
+    this._message = make('div', this.node, 'nbr-message');
+    this._message.setAttribute('role', 'alert');
+    this._scroll = make('div', this.node, 'nbr-scroll');
+    this._scroll.tabIndex = 0; // so that a keyboard can scroll it
+    this._scroll.setAttribute('role', 'region');
+    const table = make('table', this._scroll);
+    this._caption = make('caption', table);
+    this._head = make('tr', make('thead', table));
+    this._body = make('tbody', table);
+    this._empty = make('div', this._scroll, 'nbr-empty');
+    this.update(EMPTY);
+  }
+
+  update(state: LiveState): void {
+    const { table, status } = state;
+    const name = state.title || 'live query';
+    this.node.dataset.status = status;
+    this.node.classList.toggle('nbr-dimmed', state.dimmed);
+    setText(this._state, describeStatus(status, state.updated));
+    this._state.title = state.updated > 0 ? `last update ${new Date(state.updated).toLocaleString()}` : '';
+    setOptional(this._title, state.title);
+    setOptional(this._badge, state.badge);
+    setOptional(this._message, state.message);
+    setText(this._count, describeCount(table));
+    setText(this._caption, name);
+    this._scroll.setAttribute('aria-label', name);
+    this._scroll.setAttribute('aria-busy', String(state.dimmed || status === 'loading'));
+    this._paintHead(table.columns);
+    this._paintBody(table);
+    setOptional(this._empty, table.rows.length === 0 ? (status === 'loading' ? 'loading…' : 'no rows') : '');
+  }
+
+  private _paintHead(columns: readonly string[]): void {
+    resize(this._head, columns.length, () => {
+      const cell = this.node.ownerDocument.createElement('th');
+      cell.scope = 'col';
+      return cell;
+    });
+    columns.forEach((name, i) => setText(this._head.children[i] as HTMLElement, name));
+  }
+
+  private _paintBody({ columns, rows }: TableData): void {
+    const document = this.node.ownerDocument;
+    resize(this._body, rows.length, () => document.createElement('tr'));
+    rows.forEach((row, r) => {
+      const tr = this._body.children[r] as HTMLElement;
+      resize(tr, columns.length, () => document.createElement('td'));
+      for (let c = 0; c < columns.length; c++) {
+        paintCell(tr.children[c] as HTMLElement, row[c]);
+      }
+    });
+  }
+}
+
+/** Paint one value: as text, whatever it is. */
+function paintCell(cell: HTMLElement, value: unknown): void {
+  const text = cellText(value);
+  const kind = value === null ? 'nbr-null' : typeof value === 'number' ? 'nbr-number' : '';
+  if (cell.className !== kind) {
+    cell.className = kind;
+  }
+  if (cell.textContent !== text) {
+    cell.textContent = text;
+    // The whole text on hovering, where the column is too narrow for it.
+    cell.title = text.length > 40 ? text : '';
+  }
+}
+
+export function cellText(value: unknown): string {
+  if (value === undefined) {
+    return '';
+  }
+  const text = typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+}
+
+export function describeCount({ rows, total }: TableData): string {
+  const count = (n: number) => `${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`;
+  return total > rows.length
+    ? `first ${rows.length.toLocaleString('en')} of ${count(total)}`
+    : count(rows.length);
+}
+
+export function describeStatus(status: Status, updated: number, now: number = Date.now()): string {
+  const since = updated > 0 ? describeTime(updated, now) : '';
+  switch (status) {
+    case 'snapshot':
+      return since ? `snapshot of ${since}` : 'snapshot';
+    case 'reconnecting':
+      return since ? `reconnecting, rows of ${since}` : 'reconnecting';
+    case 'error':
+      return since ? `error, rows of ${since}` : 'error';
+    case 'closed':
+      return since ? `closed, rows of ${since}` : 'closed';
+    default:
+      return status;
+  }
+}
+
+/** "12:03" today, else with its date. */
+function describeTime(ms: number, now: number): string {
+  const when = new Date(ms);
+  const pad = (n: number) => String(n).padStart(2, '0');
+  const clock = `${pad(when.getHours())}:${pad(when.getMinutes())}`;
+  const day = `${when.getFullYear()}-${pad(when.getMonth() + 1)}-${pad(when.getDate())}`;
+  return when.toDateString() === new Date(now).toDateString() ? clock : `${day} ${clock}`;
+}
+
+function setText(node: HTMLElement, text: string): void {
+  if (node.textContent !== text) {
+    node.textContent = text;
+  }
+}
+
+function setOptional(node: HTMLElement, text: string): void {
+  setText(node, text);
+  node.hidden = text === '';
+}
+
+function resize(parent: HTMLElement, count: number, make: () => HTMLElement): void {
+  while (parent.children.length > count) {
+    parent.lastElementChild!.remove();
+  }
+  while (parent.children.length < count) {
+    parent.append(make());
+  }
+}

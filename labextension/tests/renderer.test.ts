@@ -1,0 +1,96 @@
+import { Panel, Widget } from '@lumino/widgets';
+import { expect, test, vi } from 'vitest';
+import { MIME_TYPE, WIDGET_MIME_TYPE } from '../src/payload';
+import { LiveOutput, type Host } from '../src/renderer';
+
+/** Stands for the renderer of widgets: it finds its model when `found` is called. */
+class FakeView extends Panel {
+  renderModel = vi.fn(async () => {});
+  found() {
+    const child = new Widget();
+    this.addWidget(child);
+    return child;
+  }
+}
+
+class FakeHost implements Host {
+  view: FakeView | null = new FakeView();
+  trouble = '';
+  listeners = new Set<() => void>();
+  createWidgetView = () => this.view as ReturnType<Host['createWidgetView']>;
+  kernelTrouble = () => this.trouble;
+  onKernelChange = (listener: () => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+}
+
+const payload = { v: 1, title: 'messages', table: { columns: ['body'], rows: [['saved']], total: 1 }, renderedAt: 1 };
+
+function model(data: Record<string, unknown>) {
+  return { data, metadata: {}, trusted: false, setData: () => {} } as never;
+}
+
+const both = model({ [MIME_TYPE]: payload, [WIDGET_MIME_TYPE]: { model_id: 'm' } });
+const snapshotShown = (output: LiveOutput) => !output.widgets[1]!.isHidden;
+
+test('without a notebook around it, shows the saved rows and says that they are', async () => {
+  const output = new LiveOutput(null);
+  await output.renderModel(both);
+  expect(output.node.querySelector('td')?.textContent).toBe('saved');
+  expect(output.node.querySelector('.nbr-state')?.textContent).toContain('snapshot of ');
+});
+
+test('the view of the kernel takes the place of the snapshot, and gives it back', async () => {
+  const host = new FakeHost();
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  expect(snapshotShown(output)).toBe(true);
+  const child = host.view!.found();
+  await vi.waitFor(() => expect(snapshotShown(output)).toBe(false));
+  expect(host.view!.isHidden).toBe(false);
+  child.dispose();
+  await vi.waitFor(() => expect(snapshotShown(output)).toBe(true));
+  expect(host.view!.isHidden).toBe(true);
+});
+
+test('a kernel that stops is told of above its last rows', async () => {
+  const host = new FakeHost();
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  host.view!.found();
+  await vi.waitFor(() => expect(snapshotShown(output)).toBe(false));
+  host.trouble = 'The kernel has stopped';
+  host.listeners.forEach(listener => listener());
+  const line = output.node.querySelector('.nbr-detached')!;
+  expect(line.textContent).toBe('The kernel has stopped');
+  expect(output.hasClass('nbr-mod-detached')).toBe(true);
+  host.trouble = '';
+  host.listeners.forEach(listener => listener());
+  expect(output.hasClass('nbr-mod-detached')).toBe(false);
+});
+
+test('no view is asked for when the output has none, or nothing renders widgets', async () => {
+  const host = new FakeHost();
+  await new LiveOutput(host).renderModel(model({ [MIME_TYPE]: payload }));
+  expect(host.view!.renderModel).not.toHaveBeenCalled();
+  host.view = null;
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  expect(snapshotShown(output)).toBe(true);
+});
+
+test('disposing stops listening', async () => {
+  const host = new FakeHost();
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  expect(host.listeners.size).toBe(1);
+  output.dispose();
+  expect(host.listeners.size).toBe(0);
+});
+
+test('the payload of a newer version says what to do', async () => {
+  const output = new LiveOutput(null);
+  await output.renderModel(model({ [MIME_TYPE]: { v: 2 } }));
+  expect(output.node.querySelector('[role=alert]')?.textContent).toContain('newer nbreactive');
+});

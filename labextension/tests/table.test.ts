@@ -1,0 +1,109 @@
+import { describe, expect, test } from 'vitest';
+import { cellText, describeCount, describeStatus, EMPTY, LiveTable, type LiveState } from '../src/table';
+
+function paint(state: Partial<LiveState>): LiveTable {
+  const table = new LiveTable(document);
+  table.update({ ...EMPTY, status: 'live', ...state });
+  return table;
+}
+
+const cells = (table: LiveTable) =>
+  [...table.node.querySelectorAll('tbody tr')].map(row => [...row.children].map(cell => cell.textContent));
+
+describe('the live table', () => {
+  test('paints columns and rows', () => {
+    const table = paint({ table: { columns: ['author', 'likes'], rows: [['Ada', 3], ['Bob', null]], total: 2 } });
+    expect([...table.node.querySelectorAll('th')].map(th => [th.textContent, th.scope])).toEqual([
+      ['author', 'col'],
+      ['likes', 'col'],
+    ]);
+    expect(cells(table)).toEqual([['Ada', '3'], ['Bob', 'null']]);
+    expect(table.node.querySelector('.nbr-number')?.textContent).toBe('3');
+    expect(table.node.querySelector('.nbr-null')?.textContent).toBe('null');
+  });
+
+  test.each(['<img src=x onerror=alert(1)>', '<script>alert(1)</script>', '</td><td>', '&lt;b&gt;', '\u202eabc'])(
+    'shows %s as the text that it is, everywhere',
+    hostile => {
+      const table = paint({
+        table: { columns: [hostile], rows: [[hostile], [{ [hostile]: hostile }]], total: 2 },
+        title: hostile,
+        badge: hostile,
+        message: hostile,
+      });
+      expect(table.node.querySelectorAll('img, script, b').length).toBe(0);
+      expect(cells(table)[0]).toEqual([hostile]);
+      for (const part of ['.nbr-title', '.nbr-badge', '.nbr-message', 'th', 'caption']) {
+        expect(table.node.querySelector(part)?.textContent).toBe(hostile);
+      }
+    },
+  );
+
+  test('keeps the cells that did not change, and forgets the rest', () => {
+    const table = paint({ table: { columns: ['a'], rows: [['1'], ['2'], ['3']], total: 3 } });
+    const first = table.node.querySelector('td');
+    table.update({ ...EMPTY, status: 'live', table: { columns: ['a', 'b'], rows: [['1', 'x']], total: 1 } });
+    expect(table.node.querySelector('td')).toBe(first);
+    expect(cells(table)).toEqual([['1', 'x']]);
+  });
+
+  test('says its state in words, and to a screen reader', () => {
+    const table = paint({ status: 'reconnecting' });
+    expect(table.node.dataset.status).toBe('reconnecting');
+    expect(table.node.querySelector('[role=status]')?.textContent).toBe('reconnecting');
+    const scroll = table.node.querySelector('[role=region]')!;
+    expect(scroll.getAttribute('aria-label')).toBe('live query');
+    expect(scroll.getAttribute('tabindex')).toBe('0');
+  });
+
+  test('keeps the old rows under the message of an error', () => {
+    const table = paint({
+      status: 'error',
+      message: 'Division by zero\nchat.py, line 3',
+      table: { columns: ['a'], rows: [['kept']], total: 1 },
+    });
+    const message = table.node.querySelector<HTMLElement>('[role=alert]')!;
+    expect(message.hidden).toBe(false);
+    expect(message.textContent).toContain('line 3');
+    expect(cells(table)).toEqual([['kept']]);
+  });
+
+  test('dims while new arguments are on their way', () => {
+    const table = paint({ dimmed: true });
+    expect(table.node.classList.contains('nbr-dimmed')).toBe(true);
+    expect(table.node.querySelector('[aria-busy=true]')).not.toBeNull();
+  });
+
+  test('an empty result still has its columns', () => {
+    const table = paint({ table: { columns: ['a', 'b'], rows: [], total: 0 } });
+    expect(table.node.querySelectorAll('th').length).toBe(2);
+    expect(table.node.querySelector<HTMLElement>('.nbr-empty')!.textContent).toBe('no rows');
+  });
+
+  test('rows shorter than the columns leave empty cells', () => {
+    expect(cells(paint({ table: { columns: ['a', 'b'], rows: [['x']], total: 1 } }))).toEqual([['x', '']]);
+  });
+});
+
+describe('words', () => {
+  test('count of rows, and the notice of a cap', () => {
+    expect(describeCount({ columns: [], rows: [[1]], total: 1 })).toBe('1 row');
+    expect(describeCount({ columns: [], rows: [], total: 0 })).toBe('0 rows');
+    expect(describeCount({ columns: [], rows: [[1], [2]], total: 12345 })).toBe('first 2 of 12,345 rows');
+  });
+
+  test('a snapshot says of when it is', () => {
+    const at = new Date(2026, 10, 22, 12, 3).getTime();
+    expect(describeStatus('snapshot', at, at + 1000)).toBe('snapshot of 12:03');
+    expect(describeStatus('snapshot', at, at + 86_400_000)).toBe('snapshot of 2026-11-22 12:03');
+    expect(describeStatus('reconnecting', at, at)).toBe('reconnecting, rows of 12:03');
+    expect(describeStatus('live', at, at)).toBe('live');
+  });
+
+  test('values that are not text', () => {
+    expect(cellText({ a: [1, null] })).toBe('{"a":[1,null]}');
+    expect(cellText(true)).toBe('true');
+    expect(cellText(undefined)).toBe('');
+    expect(cellText('x'.repeat(5000)).length).toBe(2001);
+  });
+});

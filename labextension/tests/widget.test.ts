@@ -1,0 +1,76 @@
+import { beforeEach, expect, test, vi } from 'vitest';
+import widget from '../src/widget';
+
+/** The part of a widget model that the view uses. */
+class FakeModel {
+  sent: unknown[] = [];
+  private _listeners = new Map<string, Set<() => void>>();
+  constructor(private _traits: Record<string, unknown>) {}
+  get(name: string) {
+    return this._traits[name];
+  }
+  on(event: string, listener: () => void) {
+    this._listeners.set(event, (this._listeners.get(event) ?? new Set()).add(listener));
+  }
+  off(event: string, listener: () => void) {
+    this._listeners.get(event)?.delete(listener);
+  }
+  send(message: unknown) {
+    this.sent.push(message);
+  }
+  set(traits: Record<string, unknown>) {
+    Object.assign(this._traits, traits);
+    for (const name of Object.keys(traits)) {
+      this._listeners.get(`change:${name}`)?.forEach(listener => listener());
+    }
+  }
+}
+
+let model: FakeModel;
+let render: (props: never) => void;
+
+function show() {
+  const el = document.createElement('div');
+  const stop = new AbortController();
+  render({ model, el, signal: stop.signal } as never);
+  return { el, stop };
+}
+
+beforeEach(() => {
+  model = new FakeModel({
+    table: { columns: ['body'], rows: [['hi']], total: 1 },
+    status: 'live',
+    message: '',
+    title: 'messages',
+    badge: '',
+    dimmed: false,
+    updated: 0,
+  });
+  render = widget().render as never;
+});
+
+test('paints at once, and again on every change', async () => {
+  const { el } = show();
+  expect(el.querySelector('td')?.textContent).toBe('hi');
+  model.set({ table: { columns: ['body'], rows: [['hi'], ['there']], total: 2 } });
+  await vi.waitFor(() => expect(el.querySelectorAll('td').length).toBe(2));
+  model.set({ status: 'reconnecting' });
+  await vi.waitFor(() => expect(el.querySelector<HTMLElement>('.nbr-live')!.dataset.status).toBe('reconnecting'));
+});
+
+test('tells the kernel how many views there are', () => {
+  const first = show();
+  const second = show();
+  first.stop.abort();
+  second.stop.abort();
+  expect(model.sent).toEqual([1, 2, 1, 0].map(count => ({ type: 'views', count })));
+});
+
+test('a view that has gone listens no more', async () => {
+  const { el, stop } = show();
+  stop.abort();
+  expect(el.children.length).toBe(0);
+  model.set({ status: 'closed' });
+  await Promise.resolve();
+  expect(el.children.length).toBe(0);
+});
