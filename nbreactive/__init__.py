@@ -1,0 +1,121 @@
+"""A reactive database for notebooks: functions written in Python, live results in widgets.
+
+Importing this package imports nothing else: every name is fetched from its home when it is first used, so that a
+kernel never loads what belongs to the server, nor a server what belongs to notebooks.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nbreactive._version import __version__
+
+if TYPE_CHECKING:
+    from nbreactive.client import SKIP, Client, LiveQuery, connect, load, render, table, use_mutation, use_query
+    from nbreactive.errors import (
+        AppError,
+        ArgumentError,
+        FunctionFailed,
+        FunctionNotFound,
+        NBReactiveError,
+        NotConnected,
+        Refused,
+    )
+    from nbreactive.functions.decorators import internal_mutation, internal_query, mutation, query
+    from nbreactive.functions.references import api, internal
+    from nbreactive.functions.schema import define_schema, define_table
+    from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
+    from nbreactive.values.ids import Id
+    from nbreactive.values.kinds import UNSET, Int64
+    from nbreactive.values.validators import v
+
+_HOMES = {
+    "nbreactive.client": (
+        "SKIP",
+        "Client",
+        "LiveQuery",
+        "connect",
+        "load",
+        "render",
+        "table",
+        "use_mutation",
+        "use_query",
+    ),
+    "nbreactive.errors": (
+        "AppError",
+        "ArgumentError",
+        "FunctionFailed",
+        "FunctionNotFound",
+        "NBReactiveError",
+        "NotConnected",
+        "Refused",
+    ),
+    "nbreactive.functions.decorators": ("internal_mutation", "internal_query", "mutation", "query"),
+    "nbreactive.functions.references": ("api", "internal"),
+    "nbreactive.functions.schema": ("define_schema", "define_table"),
+    "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
+    "nbreactive.values.ids": ("Id",),
+    "nbreactive.values.kinds": ("UNSET", "Int64"),
+    "nbreactive.values.validators": ("v",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "SKIP",
+    "UNSET",
+    "AppError",
+    "ArgumentError",
+    "Client",
+    "FunctionFailed",
+    "FunctionNotFound",
+    "Id",
+    "Int64",
+    "LiveQuery",
+    "NBReactiveError",
+    "NotConnected",
+    "Refused",
+    "__version__",
+    "api",
+    "connect",
+    "define_schema",
+    "define_table",
+    "internal",
+    "internal_mutation",
+    "internal_query",
+    "load",
+    "load_ipython_extension",
+    "mutation",
+    "query",
+    "render",
+    "table",
+    "unload_ipython_extension",
+    "use_mutation",
+    "use_query",
+    "v",
+]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell a Jupyter server where its extension is."""
+    from nbreactive.jupyter import _jupyter_server_extension_points as points
+
+    return points()
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the built front end is."""
+    return [{"src": "labextension", "dest": "nbreactive"}]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'nbreactive' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What modules of server functions import: decorators, schema, references. Metadata only; running is elsewhere."""

@@ -1,0 +1,92 @@
+"""How a check says where a value is wrong.
+
+Checks carry no path on their way down, since nearly all values are right: what is wrong raises :class:`Mismatch`, and
+each container on the way up adds its step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbreactive.errors import InvalidValue, LimitExceeded
+
+
+class Mismatch(Exception):  # noqa: N818 (never leaves this package)
+    """A value is not what it should be; ``steps`` lead to it, innermost first."""
+
+    def __init__(self, message: str, *, limit: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.limit = limit
+        self.steps: list[str | int] = []
+
+    def at(self, step: str | int) -> Mismatch:
+        """Add the step of the container that is being left."""
+        self.steps.append(step)
+        return self
+
+    def under(self, where: str, error: type[InvalidValue]) -> InvalidValue:
+        """Return the error to raise, with the whole path below ``where``."""
+        path = where
+        for step in reversed(self.steps):
+            if isinstance(step, int):
+                path += f"[{step}]"
+            elif step.isidentifier():
+                path += f".{step}" if path else step
+            else:
+                path += f"[{show(step)}]"
+        return (LimitExceeded if self.limit else error)(self.message, path)
+
+
+class Malformed:
+    """Stands where a decoder found something wrong, so that the check which follows names its path."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+def show(value: Any) -> str:
+    """Return a value as it appears in a message: short, on one line, with nothing that a terminal would obey.
+
+    Examples
+    --------
+    >>> show("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'"
+    >>> show([1] * 99)
+    'an array of 99 items'
+    """
+    if isinstance(value, (list, tuple)):
+        return f"an array of {len(value)} items"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, str):
+        return ascii(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if isinstance(value, int) and not -(10**20) < value < 10**20:
+        return "an integer of more than 20 digits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+def describe(value: Any) -> str:
+    """Return a value with its type, as in "got the string 'a'".
+
+    Examples
+    --------
+    >>> describe(None), describe("a"), describe(True), describe(2)
+    ('null', "the string 'a'", 'the boolean True', 'the number 2')
+    """
+    if value is None:
+        return "null"
+    shown = show(value)
+    if isinstance(value, bool):
+        return f"the boolean {shown}"
+    if isinstance(value, str):
+        return f"the string {shown}"
+    if type(value) in (int, float):
+        return f"the number {shown}"
+    return shown

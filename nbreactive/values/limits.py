@@ -1,0 +1,73 @@
+"""How much is too much: every limit of the value model and of one transaction, by name.
+
+The numbers are Convex's, so that what fits here fits there, except where a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from nbreactive.errors import LimitExceeded
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# values
+MAX_INTEGER: Final = 2**53
+"""Beyond it a double skips integers, so a JSON number could come back as its neighbour."""
+MIN_INT64: Final = -(2**63)
+MAX_INT64: Final = 2**63 - 1
+VALUE_NESTING: Final = 64
+ARRAY_ITEMS: Final = 8192
+OBJECT_FIELDS: Final = 1024
+FIELD_NAME: Final = 1024
+"""Characters in a key of an object; fields of documents are identifiers and shorter."""
+
+# documents
+DOCUMENT_NESTING: Final = 16
+DOCUMENT_SIZE: Final = 1 * MIB
+
+# schemas
+IDENTIFIER: Final = 64
+TABLES: Final = 10_000
+INDEXES_PER_TABLE: Final = 64
+FIELDS_PER_INDEX: Final = 16
+
+# one transaction
+READ_DOCUMENTS: Final = 32_000
+READ_BYTES: Final = 16 * MIB
+READ_INTERVALS: Final = 4096
+WRITTEN_DOCUMENTS: Final = 16_000
+WRITTEN_BYTES: Final = 16 * MIB
+FILTER_OPERATORS: Final = 256
+CALL_DEPTH: Final = 8
+
+# one call
+ARGS_SIZE: Final = 16 * MIB
+RESULT_SIZE: Final = 16 * MIB
+RESULT_ITEMS: Final = READ_DOCUMENTS
+"""Items in an array of a result: as many as one transaction may read, since notebooks ask for whole tables."""
+USER_SECONDS: Final = 1.0
+LOG_LINES: Final = 256
+LOG_LINE: Final = 4 * KIB
+
+# one connection
+PENDING_MUTATIONS: Final = 1000
+
+
+def exceed(what: str, found: int | str, allowed: int | str, fix: str, where: str = "") -> NoReturn:
+    """Raise :class:`~nbreactive.errors.LimitExceeded` in the one wording that every limit uses.
+
+    Examples
+    --------
+    >>> exceed("items in an array", 9000, ARRAY_ITEMS, "store them as documents of a table", "args.items")
+    Traceback (most recent call last):
+    nbreactive.errors.LimitExceeded: args.items: 9000 items in an array, at most 8192 are allowed; store them as \
+documents of a table
+    """
+    raise LimitExceeded(over(what, found, allowed, fix), where)
+
+
+def over(what: str, found: int | str, allowed: int | str, fix: str) -> str:
+    """Return the wording of :func:`exceed`."""
+    return f"{found} {what}, at most {allowed} are allowed; {fix}"
