@@ -9,12 +9,14 @@ from nbreactive.values.keys import encode_fields, encode_key, successor
 from nbreactive.values.kinds import UNSET, Int64, Unset
 from nbreactive.values.packing import pack, unpack
 from nbreactive.values.sizes import size_of
+from nbreactive.values.validators import Validator, v
 
 __all__ = [
     "UNSET",
     "Id",
     "Int64",
     "Unset",
+    "Validator",
     "check_document",
     "check_value",
     "decode_id",
@@ -28,4 +30,5 @@ __all__ = [
     "size_of",
     "successor",
     "unpack",
+    "v",
 ]

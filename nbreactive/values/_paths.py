@@ -10,6 +10,8 @@ from typing import Any
 
 from nbreactive.errors import InvalidValue, LimitExceeded
 
+_LONGEST_PATH = 16
+
 
 class Mismatch(Exception):  # noqa: N818 (never leaves this package)
     """A value is not what it should be; ``steps`` lead to it, innermost first."""
@@ -28,13 +30,15 @@ class Mismatch(Exception):  # noqa: N818 (never leaves this package)
     def under(self, where: str, error: type[InvalidValue]) -> InvalidValue:
         """Return the error to raise, with the whole path below ``where``."""
         path = where
-        for step in reversed(self.steps):
+        for step in self.steps[::-1][:_LONGEST_PATH]:
             if isinstance(step, int):
                 path += f"[{step}]"
             elif step.isidentifier():
                 path += f".{step}" if path else step
             else:
                 path += f"[{show(step)}]"
+        if len(self.steps) > _LONGEST_PATH:
+            path += "..."
         return (LimitExceeded if self.limit else error)(self.message, path)
 
 

@@ -6,6 +6,9 @@ enums with a plain value, bytearrays, dataclasses, NumPy scalars (which are know
 not imported for it). Containers are always new, so what was checked cannot change afterwards.
 """
 
+# What is checked comes from anywhere, so its types are not known before.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -114,11 +117,11 @@ fields; rename it
     document = check_value(value, where, max_nesting=DOCUMENT_NESTING)
     if not isinstance(document, dict):
         raise SchemaError(f"a document is a dict, not {show(value)}", where)
-    for name in document:  # pyright: ignore[reportUnknownVariableType]
-        problem = field_problem(name)  # pyright: ignore[reportUnknownArgumentType]
+    for name in document:
+        problem = field_problem(name)
         if problem:
-            raise Mismatch(problem).at(name).under(where, SchemaError)  # pyright: ignore[reportUnknownArgumentType]
-    return document  # pyright: ignore[reportUnknownVariableType]
+            raise Mismatch(problem).at(name).under(where, SchemaError)
+    return document
 
 
 def field_problem(name: str) -> str:
@@ -223,11 +226,11 @@ def unwrap(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)  # pyright: ignore[reportUnknownArgumentType]
+        return bytes(value)
     if isinstance(value, dict):
-        return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return dict(value)
     if isinstance(value, (list, tuple)):
-        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return list(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return value
@@ -236,7 +239,7 @@ def unwrap(value: Any) -> Any:
 def plain_array(value: list[Any] | tuple[Any, ...], bounds: Bounds, depth: int) -> list[Any]:
     """Return the items plain."""
     if depth >= bounds.nesting:
-        raise _too_deep(bounds)
+        raise too_deep(bounds)
     if len(value) > bounds.items:
         fix = "store them as documents of a table, or split the array"
         raise Mismatch(over("items in an array", len(value), bounds.items, fix), limit=True)
@@ -255,7 +258,7 @@ def plain_array(value: list[Any] | tuple[Any, ...], bounds: Bounds, depth: int) 
 def plain_object(value: dict[Any, Any], bounds: Bounds, depth: int) -> dict[str, Any]:
     """Return the fields plain, without those that are UNSET."""
     if depth >= bounds.nesting:
-        raise _too_deep(bounds)
+        raise too_deep(bounds)
     check_keys(value)
     result: dict[str, Any] = {}
     key = ""
@@ -301,8 +304,10 @@ def _why_no_value(value: Any) -> str:
     if isinstance(value, datetime):
         return "a datetime is only stored where the schema says v.datetime(); else use value.timestamp() * 1000"
     if isinstance(value, (date, time, timedelta)):
-        return f"a {name} is not a value; use value.isoformat()" if not isinstance(value, timedelta) else (
-            "a timedelta is not a value; use value.total_seconds()"
+        return (
+            f"a {name} is not a value; use value.isoformat()"
+            if not isinstance(value, timedelta)
+            else ("a timedelta is not a value; use value.total_seconds()")
         )
     if isinstance(value, Unset):
         return "UNSET means absent, which only fields of objects can be; use None, or leave the item out"
@@ -321,7 +326,8 @@ def _why_no_value(value: Any) -> str:
     return f"a {name} is not a value; values are None, bool, int, float, str, bytes, list and dict"
 
 
-def _too_deep(bounds: Bounds) -> Mismatch:
+def too_deep(bounds: Bounds) -> Mismatch:
+    """Return the mismatch of a value that is nested too deeply."""
     fix = "flatten it, or look for a list or dict that contains itself"
     return Mismatch(f"nested deeper than {bounds.nesting} levels; {fix}", limit=True)
 

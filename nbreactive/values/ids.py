@@ -86,7 +86,9 @@ def decode_id(text: str) -> tuple[int, bytes]:
     body = raw[:-2]
     number, used = _read_varint(body)
     if spare > 4 or bits & ((1 << spare) - 1) or len(body) != used + 16 or _checksum(body) != raw[-2:]:
-        raise InvalidId(f"{text!r} is not an id (its checksum is wrong); copy it whole, from the _id field of a document")
+        raise InvalidId(
+            f"{text!r} is not an id (its checksum is wrong); copy it whole, from the _id field of a document"
+        )
     return number, body[used:]
 
 

@@ -8,6 +8,9 @@ Encoding is msgspec's, after one pass that looks for what needs a ``$`` form. De
 shows every key: an object that has a key twice is refused, not read one way here and another way elsewhere.
 """
 
+# What is checked comes from anywhere, so its types are not known before.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import binascii
@@ -211,7 +214,9 @@ def _unwrap(value: Any, depth: int) -> Any:
     if kind is list:
         return [_unwrap(item, depth + 1) for item in value]
     if kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        return _decode_float(str(value)) if value.bit_length() < 2000 else Malformed("an integer too large for a double")
+        return (
+            _decode_float(str(value)) if value.bit_length() < 2000 else Malformed("an integer too large for a double")
+        )
     return value
 
 

@@ -4,6 +4,9 @@ null and booleans 1, numbers 9, strings and bytes 2 and their bytes, arrays 2 an
 field its name, 1, and its value.
 """
 
+# What is checked comes from anywhere, so its types are not known before.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import Any
