@@ -47,6 +47,7 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """
 
     table: int
+    """0: no document is written, only entries and counters (a new index is being filled)."""
     id: bytes
     doc: bytes | None
     """Packed; None deletes."""
@@ -216,10 +217,11 @@ class RowIndex:
             journal = _Journal([], [], [], [], [])
             deltas: dict[bytes, int] = {}
             for write in commit.writes:
-                stored = document_key(write.table, write.id)
-                put(stored + version, DEAD if write.doc is None else write.doc, db=documents)
                 fresh = write.previous == 0 and write.doc is not None
-                (journal.new_documents if fresh else journal.documents).append(stored)
+                if write.table:
+                    stored = document_key(write.table, write.id)
+                    put(stored + version, DEAD if write.doc is None else write.doc, db=documents)
+                    (journal.new_documents if fresh else journal.documents).append(stored)
                 for index_id, key in write.dels:
                     stored = entry_key(index_id, key)
                     put(stored + version, DEAD, db=entries)

@@ -1,0 +1,376 @@
+"""The log on one disk: append-only segment files, one frame and one flush per append.
+
+All work on files happens in one thread of the log's own, in order; the event loop only waits. An append is answered
+``ok`` after its frame was flushed. When writing or flushing fails, the descriptor is never used again, because the
+system may have dropped the pages that it could not write and a second flush would succeed without them. The file is
+opened anew: a frame that is not there whole is cut off, durably, and the append has failed (``ReadOnly``); one that is
+there is written once more and flushed, and the append is ``ok``. Where even that fails the answer is ``unknown``, and
+``tail`` tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from nbreactive.engine._frames import (
+    HEADER_BYTES,
+    Damaged,
+    encode_frame,
+    encode_header,
+    frame_behind,
+    frames,
+    read_header,
+)
+from nbreactive.engine.files import Disk, FileSystem, OpenFile
+from nbreactive.engine.log import Appended, Batch, Position, trimmed
+from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
+
+T = TypeVar("T")
+
+_SUFFIX = ".log"
+_SEALED = "sealed"
+_STRIDE = 64
+"""Every so many frames the log notes where one ends, so that reading can begin there."""
+_READ_BYTES = 1 << 20
+
+
+class _Segment(msgspec.Struct):
+    path: Path
+    base: Position
+    """The position before its first frame."""
+    marks: list[tuple[Position, int]]
+    """Some positions and where their frames end, in order; the first is the header's."""
+    end: int = 0
+    """Where its durable frames end; 0: at the end of the file, because later segments follow."""
+
+
+class SegmentLog:
+    """A :class:`~nbreactive.engine.log.CommitLog` in a folder; made by :meth:`open`.
+
+    Attributes
+    ----------
+    cut
+        How many bytes of an append that was cut short were removed when the log was opened.
+    """
+
+    def __init__(self, folder: Path, files: FileSystem, segment_bytes: int) -> None:
+        self._folder = folder
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nbreactive-log")
+        self._lock = threading.Lock()  # guards the list of segments; everything else belongs to the thread
+        self._segments: list[_Segment] = []
+        self._file: OpenFile | None = None
+        self._tail: Position = 0
+        self._doubt: bytes | None = None
+        self._sealed = False
+        self._waiters: set[Callable[[], None]] = set()
+        self.cut = 0
+
+    @classmethod
+    async def open(cls, folder: str | Path, *, files: FileSystem | None = None, segment_bytes: int = 1 << 26) -> SegmentLog:
+        """Open the log in ``folder``, which is made if it is not there, and cut off an append that was cut short.
+
+        Raises
+        ------
+        DataFolderError
+            The log is damaged, or cannot be read or written.
+        """
+        log = cls(Path(folder), files or Disk(), segment_bytes)
+        try:
+            await log._run(log._recover)
+        except OSError as error:
+            log._thread.shutdown(wait=False)
+            raise DataFolderError(f"the log in {folder} cannot be opened: {error}") from error
+        except BaseException:
+            log._thread.shutdown(wait=False)
+            raise
+        return log
+
+    async def append(self, expected: Position, batch: Sequence[bytes]) -> Appended:
+        """See :meth:`~nbreactive.engine.log.CommitLog.append`."""
+        if not batch:
+            raise InvalidValue("an empty batch cannot be appended to the log")
+        return await self._run(lambda: self._append(expected, batch))
+
+    async def tail(self) -> Position:
+        """See :meth:`~nbreactive.engine.log.CommitLog.tail`."""
+        if self._doubt is None:
+            return self._tail
+        return await self._run(self._resolve)
+
+    async def read(self, after: Position = 0) -> AsyncIterator[Batch]:
+        """See :meth:`~nbreactive.engine.log.CommitLog.read`."""
+        with self._lock:
+            tail = self._tail
+            segments = [msgspec.structs.replace(segment, marks=list(segment.marks)) for segment in self._segments]
+        if after < segments[0].base:
+            raise trimmed(f"the log in {self._folder}", segments[0].base, after)
+        while after < tail:
+            batches = await asyncio.to_thread(self._read_some, segments, after, tail)
+            for batch in batches:
+                yield batch
+            after = batches[-1].position
+
+    async def watch(self, after: Position) -> Position:
+        """See :meth:`~nbreactive.engine.log.CommitLog.watch`."""
+        loop = asyncio.get_running_loop()
+        grown = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(grown.set)
+
+        self._waiters.add(wake)
+        try:
+            while self._tail <= after:
+                await grown.wait()
+                grown.clear()
+        finally:
+            self._waiters.discard(wake)
+        return self._tail
+
+    async def trim(self, upto: Position) -> Position:
+        """See :meth:`~nbreactive.engine.log.CommitLog.trim`; whole segments go, never the last."""
+        return await self._run(lambda: self._trim(upto))
+
+    async def seal(self) -> Position:
+        """See :meth:`~nbreactive.engine.log.CommitLog.seal`."""
+        return await self._run(self._seal)
+
+    async def close(self) -> None:
+        """Close the files and end the thread."""
+        await self._run(self._close_file)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # ---- in the log's thread: appending -----------------------------------------------------------------------
+
+    def _append(self, expected: Position, batch: Sequence[bytes]) -> Appended:
+        if self._sealed:
+            raise ReadOnly(f"the log in {self._folder} is sealed: its deployment has moved to another log")
+        if self._doubt is not None:
+            raise ReadOnly("the outcome of the last append is unknown: ask for the log's tail first")
+        if expected != self._tail:
+            return Appended("tail", self._tail)
+        frame = encode_frame(expected + 1, batch)
+        try:
+            segment = self._room()
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            file = self._file or self._files.open(segment.path)
+            self._file = file
+            file.write(segment.end, frame)
+            file.sync()
+        except OSError as error:
+            self._doubt = frame
+            try:
+                committed = self._settle()
+            except OSError:
+                return Appended("unknown", expected)
+            if not committed:
+                raise self._failed(error) from error
+            return Appended("ok", self._tail)
+        self._grow(len(frame))
+        return Appended("ok", self._tail)
+
+    def _room(self) -> _Segment:
+        """Return the segment that takes the next frame; a new one, when the last is long enough."""
+        segment = self._segments[-1]
+        if segment.end < self._segment_bytes:
+            return segment
+        new = self._create(self._tail)
+        self._close_file()
+        with self._lock:
+            segment.end = 0
+            self._segments.append(new)
+        return new
+
+    def _create(self, base: Position) -> _Segment:
+        path = self._folder / f"{base:020d}{_SUFFIX}"
+        file = self._files.open(path, create=True)
+        try:
+            file.write(0, encode_header(base))
+            file.sync()
+        finally:
+            file.close()
+        self._files.sync_folder(self._folder)
+        return _Segment(path, base, [(base, HEADER_BYTES)], HEADER_BYTES)
+
+    def _grow(self, length: int) -> None:
+        segment = self._segments[-1]
+        with self._lock:
+            self._tail += 1
+            segment.end += length
+            if self._tail - segment.marks[-1][0] >= _STRIDE:
+                segment.marks.append((self._tail, segment.end))
+        for wake in list(self._waiters):
+            wake()
+
+    def _settle(self) -> bool:
+        """Make the frame in doubt certain: there and durable (True), or durably gone. OSError: neither."""
+        frame, segment = self._doubt, self._segments[-1]
+        assert frame is not None
+        self._close_file()
+        with contextlib.suppress(OSError):
+            file = self._file = self._files.open(segment.path)
+            if file.read(segment.end, len(frame)) == frame:
+                file.truncate(segment.end)  # so that every page of it is written anew
+                file.write(segment.end, frame)
+                file.sync()
+                self._doubt = None
+                self._grow(len(frame))
+                return True
+        self._close_file()
+        file = self._file = self._files.open(segment.path)
+        file.truncate(segment.end)
+        file.sync()
+        self._doubt = None
+        return False
+
+    def _resolve(self) -> Position:
+        if self._doubt is not None:
+            try:
+                self._settle()
+            except OSError as error:
+                raise self._failed(error) from error
+        return self._tail
+
+    def _failed(self, error: OSError) -> ReadOnly:
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            reason = "the disk is full: free some space, writing goes on by itself"
+        else:
+            reason = "the disk does not take writes: look at the system's log and at the drive's health"
+        return ReadOnly(f"nothing can be written to the log in {self._folder} ({error}); {reason}")
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _trim(self, upto: Position) -> Position:
+        removed = False
+        while len(self._segments) > 1 and self._segments[1].base <= upto:
+            with self._lock:
+                segment = self._segments.pop(0)
+            with contextlib.suppress(OSError):  # a file that stays is found at the next start and trimmed again
+                self._files.remove(segment.path)
+                removed = True
+        if removed:
+            with contextlib.suppress(OSError):
+                self._files.sync_folder(self._folder)
+        return self._segments[0].base
+
+    def _seal(self) -> Position:
+        self._resolve()
+        try:
+            file = self._files.open(self._folder / _SEALED, create=True)
+            file.close()
+            self._files.sync_folder(self._folder)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._sealed = True
+        return self._tail
+
+    # ---- opening ---------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        names = self._files.names(self._folder)
+        self._sealed = _SEALED in names
+        for name in sorted(name for name in names if name.endswith(_SUFFIX) and name[: -len(_SUFFIX)].isdigit()):
+            base = int(name[: -len(_SUFFIX)])
+            self._segments.append(_Segment(self._folder / name, base, [(base, HEADER_BYTES)]))
+        while self._segments and not self._recover_last(self._segments[-1]):
+            self._files.remove(self._segments.pop().path)
+            self._files.sync_folder(self._folder)
+        if not self._segments:
+            self._segments.append(self._create(0))
+
+    def _recover_last(self, segment: _Segment) -> bool:
+        """Find the end of the last segment; False if it was never finished and holds nothing."""
+        file = self._files.open(segment.path)
+        try:
+            size = file.size()
+            base = read_header(file)
+            if base is None:
+                self._refuse_damage(segment.path, file, 0, segment.base)
+                if segment.base == 0 or len(self._segments) > 1:
+                    return False
+                raise _damage(segment.path, 0, "it has no header, and the segment before it is missing")
+            if base != segment.base:
+                raise _damage(segment.path, 0, f"its header says {base}: files of the log were renamed")
+            end, position, begin = HEADER_BYTES, base, HEADER_BYTES
+            try:
+                for after, number, _ in frames(file, HEADER_BYTES, size, base):
+                    begin, end, position = end, after, number
+                    if position - segment.marks[-1][0] >= _STRIDE:
+                        segment.marks.append((position, end))
+            except Damaged:
+                self._refuse_damage(segment.path, file, end, position)
+                self.cut = size - end
+                file.truncate(end)
+            if end > begin:
+                # Its flush may have failed in the life before, and the system believes since then that it is written.
+                file.write(begin, file.read(begin, end - begin))
+            file.sync()
+        finally:
+            file.close()
+        segment.end = end
+        self._tail = position
+        return True
+
+    def _refuse_damage(self, path: Path, file: OpenFile, offset: int, position: Position) -> None:
+        rest = file.read(offset, file.size() - offset)
+        found = frame_behind(rest, position)
+        if found is not None:
+            raise _damage(path, offset, f"valid commits follow at offset {offset + found}")
+
+    # ---- reading, in any thread -------------------------------------------------------------------------------
+
+    def _read_some(self, segments: list[_Segment], after: Position, tail: Position) -> list[Batch]:
+        number = max(i for i, segment in enumerate(segments) if segment.base <= after)
+        segment = segments[number]
+        position, offset = next(mark for mark in reversed(segment.marks) if mark[0] <= after)
+        begin = offset
+        batches: list[Batch] = []
+        try:
+            with contextlib.closing(self._files.open(segment.path)) as file:
+                for behind, found, entries in frames(file, offset, segment.end or file.size(), position):
+                    offset, position = behind, found
+                    if found > after:
+                        batches.append(Batch(found, entries))
+                        if offset - begin > _READ_BYTES or found == tail:
+                            break
+        except Damaged as damaged:
+            raise _damage(segment.path, damaged.offset, f"commit batch {damaged.position + 1} should be there") from None
+        except FileNotFoundError as error:
+            raise trimmed(f"the log in {self._folder}", self._segments[0].base, after) from error
+        except OSError as error:
+            raise DataFolderError(
+                f"the log cannot be read: {segment.path}: {error}; look at the system's log and at the drive's health"
+            ) from error
+        if offset - begin > _READ_BYTES:
+            segment.marks.append((position, offset))
+        if not batches:
+            following = f"the next file begins after {segments[number + 1].base}" if number + 1 < len(segments) else ""
+            raise _damage(segment.path, offset, f"it ends after batch {position}, {following or f'not {tail}'}")
+        return batches
+
+
+def _damage(path: Path, offset: int, what: str) -> DataFolderError:
+    return DataFolderError(
+        f"the log is damaged: {path} at offset {offset}: {what}. Nothing was changed."
+        " Restore this file from a backup, or check the disk and restore the data folder"
+    )
