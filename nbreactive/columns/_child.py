@@ -1,0 +1,107 @@
+"""The columns process as the backend holds it: blocking calls, made from one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbreactive
+from nbreactive.columns import _frames as frames
+from nbreactive.errors import InvalidValue, NBReactiveError, ProtocolError, Unavailable
+
+
+class ChildDied(NBReactiveError):
+    """The columns process is gone, or on its way out; its message is the reason."""
+
+
+class Child:
+    """One columns process.
+
+    Parameters
+    ----------
+    python
+        The interpreter.
+    request
+        What to open.
+    """
+
+    def __init__(self, python: str, request: frames.Open) -> None:
+        # -P: a duckdb.py in the working directory is not ours. So the package's own place must be said
+        place = str(Path(nbreactive.__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [python, "-P", "-m", "nbreactive.columns.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+        )
+        self._request = request
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def open(self) -> frames.Ready:
+        """Wait until the store is open."""
+        reply = self._ask(self._request)
+        if not isinstance(reply, frames.Ready):
+            raise ProtocolError(f"the columns process answered {type(reply).__name__} to Open")
+        return reply
+
+    def apply(self, commits: list[frames.Commit]) -> int:
+        """Apply commits; return the applied ts."""
+        reply = self._ask(frames.Apply(commits))
+        if not isinstance(reply, frames.Applied):
+            raise ProtocolError(f"the columns process answered {type(reply).__name__} to Apply")
+        return reply.ts
+
+    def stream(self, request: frames.Request) -> Iterator[frames.Reply]:
+        """Yield the replies to a request, without the End."""
+        reply = self._ask(request)
+        while not isinstance(reply, frames.End):
+            yield reply
+            reply = self._read()
+
+    def kill(self) -> None:
+        """End the process at once; a call in flight raises ChildDied. May be called from any thread."""
+        self._process.kill()
+
+    def dispose(self) -> None:
+        """Wait for the end of the process, killing it if it has none of its own, and close the pipes."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _ask(self, request: frames.Request) -> frames.Reply:
+        assert self._process.stdin is not None
+        try:
+            frames.write(self._process.stdin, request)
+        except OSError as error:
+            raise ChildDied(f"the columns process is gone ({error})") from error
+        return self._read()
+
+    def _read(self) -> frames.Reply:
+        assert self._process.stdout is not None
+        try:
+            reply = frames.read(self._process.stdout, frames.replies)
+        except (EOFError, OSError, ValueError) as error:
+            code = self._process.poll()
+            raise ChildDied(f"the columns process ended ({error}; exit code {code})") from error
+        if isinstance(reply, frames.Failed):
+            if reply.fatal:
+                raise ChildDied(reply.message)
+            raise (InvalidValue if "has no table" in reply.message else Unavailable)(reply.message)
+        return reply

@@ -1,0 +1,134 @@
+"""What the backend and the columns process say to each other: msgpack structs in frames over two pipes.
+
+The backend asks and reads the answer, one request at a time; answers that are long come as several frames. A frame is
+its length (4 bytes, little-endian) and one struct, and has a largest length.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import IO, TypeVar
+
+import msgspec
+
+from nbreactive.engine.transactions import Write
+from nbreactive.errors import ProtocolError
+
+MAX_FRAME = 256 << 20
+
+T = TypeVar("T")
+
+_length = struct.Struct("<I")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Commit(msgspec.Struct, frozen=True, array_like=True):
+    """What columns need of a log entry."""
+
+    ts: int
+    writes: list[Write]
+
+
+class Open(msgspec.Struct, frozen=True, tag=True):
+    """The first request: open the store. Answer: Ready or Failed."""
+
+    path: str
+    memory_limit: str
+    threads: int
+    tail: int | None = None
+    """The last ts of the log: a store that is ahead of it belongs to another log."""
+
+
+class Apply(msgspec.Struct, frozen=True, tag=True):
+    """Apply commits in one transaction. Answer: Applied."""
+
+    commits: list[Commit]
+
+
+class Rows(msgspec.Struct, frozen=True, tag=True):
+    """All rows of a typed table. Answer: the Arrow IPC stream as Parts, then End."""
+
+    table: str
+
+
+class Documents(msgspec.Struct, frozen=True, tag=True):
+    """The latest version of every document. Answer: Applied, DocumentParts, End."""
+
+
+class Close(msgspec.Struct, frozen=True, tag=True):
+    """Checkpoint, close the store and exit. Answer: End."""
+
+
+Request = Open | Apply | Rows | Documents | Close
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The store is open."""
+
+    applied: int
+    set_aside: str = ""
+    """Where a store went that could not be used; this one is new, and empty."""
+
+
+class Applied(msgspec.Struct, frozen=True, tag=True):
+    """Everything up to ``ts`` is in the store."""
+
+    ts: int
+
+
+class Part(msgspec.Struct, frozen=True, tag=True):
+    """A piece of a byte stream."""
+
+    data: bytes
+
+
+class DocumentPart(msgspec.Struct, frozen=True, tag=True):
+    """Documents, column by column: native integers, ids of 16 bytes, ``offsets`` into ``data``."""
+
+    tables: bytes
+    ids: bytes
+    versions: bytes
+    offsets: bytes
+    data: bytes
+
+
+class End(msgspec.Struct, frozen=True, tag=True):
+    """The answer is complete."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The request failed; after a ``fatal`` failure the process exits."""
+
+    message: str
+    fatal: bool = True
+
+
+Reply = Ready | Applied | Part | DocumentPart | End | Failed
+
+requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def write(file: IO[bytes], message: Request | Reply) -> None:
+    """Write one frame and flush."""
+    data = _encoder.encode(message)
+    if len(data) > MAX_FRAME:
+        raise ProtocolError(f"a frame of {len(data)} bytes is over the limit of {MAX_FRAME}; send smaller pieces")
+    file.write(_length.pack(len(data)))
+    file.write(data)
+    file.flush()
+
+
+def read(file: IO[bytes], decoder: msgspec.msgpack.Decoder[T]) -> T:
+    """Read one frame; EOFError when the other side is gone."""
+    (length,) = _length.unpack(_exactly(file, _length.size))
+    if length > MAX_FRAME:
+        raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME}")
+    return decoder.decode(_exactly(file, length))
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError("the other side of the pipe is gone")
+    return data

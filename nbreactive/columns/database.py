@@ -1,0 +1,132 @@
+"""Opening store.duckdb: settings, the tables of our own, and what to do with a file that is no good.
+
+The file is rebuilt from the log whenever it has to be, so a damaged one is set aside, never repaired. Our own tables
+live in the schema ``nbreactive``; ``main`` belongs to the user's tables. There is no index and no key: finding
+rows by scans and joins cannot be wrong, DuckDB's indexes could be after a crash.
+
+    nbreactive.history   every version of every document: ts, table_number, id, doc (packed), deleted; append-only
+    nbreactive.tables    which typed tables there are, and their layouts
+    nbreactive.state     one row: the format, and the ts up to which everything is applied
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import duckdb
+
+from nbreactive.columns._frames import Open
+
+FORMAT = 1
+
+_DAMAGED = ("wal", "not a valid duckdb", "checksum", "corrupt", "deserializ", "serializ", "version number", "internal")
+
+_TABLES = """
+CREATE SCHEMA nbreactive;
+CREATE TABLE nbreactive.history
+    (ts BIGINT NOT NULL, table_number INTEGER NOT NULL, id BLOB NOT NULL, doc BLOB, deleted BOOLEAN NOT NULL);
+CREATE TABLE nbreactive.tables (number INTEGER NOT NULL, id BLOB NOT NULL, layout VARCHAR NOT NULL, validator VARCHAR);
+CREATE TABLE nbreactive.state (format INTEGER NOT NULL, applied BIGINT NOT NULL);
+"""
+
+
+class Store:
+    """An open store.duckdb.
+
+    Attributes
+    ----------
+    connection
+        The only connection.
+    applied
+        Every commit up to this ts is in the store.
+    set_aside
+        Where an unusable file went, if one was found.
+    """
+
+    def __init__(self, request: Open) -> None:
+        self._request = request
+        self._path = Path(request.path)
+        self._temporary = self._path.with_name(self._path.name + ".tmp")
+        self.set_aside = ""
+        self.connection = self._open()
+        self.applied = self._prepare()
+        if request.tail is not None and self.applied > request.tail:
+            self._start_anew(f"it is ahead of the log ({self.applied} > {request.tail})")
+
+    def close(self) -> None:
+        """Checkpoint, so that no write-ahead log is left, and close."""
+        self.connection.execute("CHECKPOINT")
+        self.connection.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self._connect()
+            except duckdb.Error as error:
+                text = str(error).lower()
+                if "lock" in text and time.monotonic() < deadline:
+                    time.sleep(0.05)  # the process before this one is still exiting
+                elif any(sign in text for sign in _DAMAGED) and "lock" not in text:
+                    self._move_away()
+                else:
+                    raise
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(str(self._path), config={"threads": str(self._request.threads)})
+        settings = {
+            "memory_limit": self._request.memory_limit,
+            "temp_directory": str(self._temporary),
+            "max_temp_directory_size": "8GB",
+            "TimeZone": "UTC",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+            "allow_persistent_secrets": False,
+            "python_enable_replacements": False,
+            "preserve_insertion_order": True,
+            "enable_external_access": False,
+            "lock_configuration": True,
+        }
+        for name, value in settings.items():
+            connection.execute(f"SET {name} = {value if isinstance(value, bool) else _literal(value)}")
+        return connection
+
+    def _prepare(self) -> int:
+        known = self.connection.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'nbreactive' AND table_name = 'state'"
+        ).fetchone()
+        if known == (0,):
+            self.connection.execute(f"BEGIN; {_TABLES} INSERT INTO nbreactive.state VALUES ({FORMAT}, 0); COMMIT")
+            self.connection.execute("CHECKPOINT")
+            return 0
+        row = self.connection.execute("SELECT format, applied FROM nbreactive.state").fetchone()
+        if row is None or row[0] != FORMAT:
+            return self._start_anew("it has another format")
+        return int(row[1])
+
+    def _start_anew(self, _reason: str) -> int:
+        self.connection.close()
+        self._move_away()
+        self.connection = self._open()
+        self.applied = 0
+        return self._prepare()
+
+    def _move_away(self) -> None:
+        """Rename the file and its write-ahead log; a log alone cannot be trusted either."""
+        number = 1
+        while (aside := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
+            number += 1
+        wal = self._path.with_name(self._path.name + ".wal")
+        if wal.exists():
+            wal.replace(aside.with_name(aside.name + ".wal"))
+        if self._path.exists():
+            self._path.replace(aside)
+        self.set_aside = str(aside)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,71 @@
+"""Streaming the latest version of every document, to rebuild a row index with.
+
+The history has no "latest" mark, which every commit would have to move. Instead one join finds the last ts of each
+document (narrow columns, small hash table) and the wide column of packed documents streams past it. Over the pipe go
+Arrow's own buffers; the backend, which does not know Arrow, slices them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import duckdb
+
+from nbreactive.columns._frames import DocumentPart
+
+Document = tuple[int, bytes, int, bytes]
+"""Table number, internal id, ts of the version, packed document."""
+
+LATEST = """
+    SELECT h.table_number AS table_number, h.id AS id, h.ts AS ts, h.doc AS doc
+    FROM nbreactive.history h
+    JOIN (SELECT table_number, id, max(ts) AS ts FROM nbreactive.history {where} GROUP BY ALL) last
+      USING (table_number, id, ts)
+    WHERE NOT h.deleted
+"""
+
+_ROWS = 8192
+_BYTES = 8 << 20
+
+
+def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
+    """Yield the latest version of every document; the part of the columns process."""
+    import pyarrow as pa
+
+    def parts(batch: pa.RecordBatch) -> Iterator[DocumentPart]:
+        if batch.nbytes > _BYTES and batch.num_rows > 1:
+            half = batch.num_rows // 2
+            yield from parts(batch.slice(0, half))
+            yield from parts(batch.slice(half))
+            return
+        # A copy that begins at 0, so that its buffers hold these rows only
+        tables, ids, versions, docs = pa.concat_batches([batch.slice(0, 0), batch]).columns
+        offsets = docs.buffers()[1]
+        yield DocumentPart(
+            memoryview(tables.buffers()[1]).tobytes()[: 4 * len(tables)],
+            b"".join(ids.to_pylist()),
+            memoryview(versions.buffers()[1]).tobytes()[: 8 * len(versions)],
+            memoryview(offsets).tobytes()[: 4 * (len(docs) + 1)],
+            memoryview(docs.buffers()[2] or b"").tobytes(),
+        )
+
+    query = f"SELECT table_number, id, ts, doc FROM ({LATEST.format(where='')})"  # noqa: S608 - our own text
+    for batch in connection.sql(query).to_arrow_reader(_ROWS):
+        if batch.num_rows:
+            yield from parts(batch)
+
+
+def unpack_part(part: DocumentPart) -> list[Document]:
+    """Return the documents of a part; the backend's side."""
+    ids, data = part.ids, part.data
+    offsets = memoryview(part.offsets).cast("i").tolist()
+    return list(
+        zip(
+            memoryview(part.tables).cast("i").tolist(),
+            [ids[start : start + 16] for start in range(0, len(ids), 16)],
+            memoryview(part.versions).cast("q").tolist(),
+            [data[start:end] for start, end in pairwise(offsets)],
+            strict=True,
+        )
+    )

@@ -1,0 +1,111 @@
+"""The columns process: ``python -m nbreactive.columns.process``, the only opener of store.duckdb.
+
+It answers requests from its standard input, one at a time, and ends with it: a backend that dies takes it along without
+a checkpoint, which the write-ahead log makes good. After a failure that leaves the database in doubt (disk full, an
+invalidated database, whatever goes wrong while applying) it says so and exits; the backend starts another one, which
+begins at the applied ts that the file itself tells. Nothing is lost by killing it at any moment.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import IO, Any
+
+import duckdb
+import pyarrow as pa
+
+from nbreactive.columns import _frames as frames
+from nbreactive.columns.apply import Applier
+from nbreactive.columns.database import Store
+from nbreactive.columns.documents import stream
+from nbreactive.columns.schema import quote
+from nbreactive.errors import InvalidValue
+
+_PART = 4 << 20
+_ROWS = 65536
+
+
+def main() -> None:
+    """Serve requests until the backend closes the store or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the backend, which closes this process
+    source, sink = _pipes()
+    try:
+        request = frames.read(source, frames.requests)
+        assert isinstance(request, frames.Open)
+        store = Store(request)
+        server = _Server(store, Applier(store))
+        frames.write(sink, frames.Ready(store.applied, store.set_aside))
+        while True:
+            request = frames.read(source, frames.requests)
+            for reply in server.answer(request):
+                frames.write(sink, reply)
+            if isinstance(request, frames.Close):
+                break
+    except (EOFError, BrokenPipeError):
+        pass
+    except BaseException as error:  # noqa: BLE001 - reported, then this process ends
+        frames.write(sink, frames.Failed("".join(traceback.format_exception_only(error)).strip()))
+    finally:
+        # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
+        os._exit(0)
+
+
+class _Server:
+    def __init__(self, store: Store, applier: Applier) -> None:
+        self._store = store
+        self._applier = applier
+
+    def answer(self, request: frames.Request) -> Iterator[frames.Reply]:
+        if isinstance(request, frames.Apply):
+            yield frames.Applied(self._applier.apply(request.commits))
+            return
+        if isinstance(request, frames.Close):
+            self._store.close()
+        elif isinstance(request, frames.Documents):
+            yield frames.Applied(self._applier.applied)
+            yield from stream(self._store.connection)
+        elif isinstance(request, frames.Rows):
+            try:
+                yield from self._rows(request.table)
+            except (InvalidValue, duckdb.OutOfMemoryException) as error:
+                yield frames.Failed(str(error), fatal=False)
+                return
+        yield frames.End()
+
+    def _rows(self, table: str) -> Iterator[frames.Reply]:
+        layout = self._applier.layout(table)
+        if layout is None:
+            raise InvalidValue(f"store.duckdb has no table {table!r}; insert a document, or deploy a schema that has it")
+        query = f"SELECT * FROM main.{quote(layout.name)} ORDER BY _creationTime, _id"  # noqa: S608 - quoted
+        reader = self._store.connection.sql(query).to_arrow_reader(_ROWS)
+        buffer = io.BytesIO()
+        with pa.ipc.new_stream(buffer, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                if buffer.tell() >= _PART:
+                    yield from _take(buffer)
+        yield from _take(buffer)
+
+
+def _take(buffer: io.BytesIO) -> Iterator[frames.Part]:
+    data = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    for start in range(0, len(data), _PART):
+        yield frames.Part(data[start : start + _PART])
+
+
+def _pipes() -> tuple[IO[bytes], IO[Any]]:
+    """Return the pipes to the backend; whatever a library prints goes to standard error instead of between frames."""
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return sys.stdin.buffer, sink
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,355 @@
+"""The backend's side of store.duckdb: feeds the columns process, starts it again, asks it.
+
+Commits are fed as they become durable, collected for a moment and applied in one go. The log has everything, so memory
+stays bounded without ever holding up a commit: what does not fit into the buffer is dropped from it, and read from
+the log when its turn comes. That is also how a new process catches up after the old one died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nbreactive.columns import _frames as frames
+from nbreactive.columns._child import Child, ChildDied
+from nbreactive.columns.documents import Document, unpack_part
+from nbreactive.engine.entries import Entry
+from nbreactive.errors import NBReactiveError, ProtocolError, Unavailable
+
+T = TypeVar("T")
+
+ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
+"""Yields the durable entries after a ts, in order, and ends where the log ends."""
+
+_log = logging.getLogger("nbreactive.columns")
+
+_BUFFER = 16 << 20
+_BATCH = 4 << 20
+_BATCH_COMMITS = 4096
+_COLLECT = 0.1
+_PER_WRITE = 64
+
+
+class DocumentStream:
+    """The latest version of every document, in parts; for a blocking consumer.
+
+    Attributes
+    ----------
+    applied
+        The ts of the snapshot.
+    """
+
+    def __init__(self, applied: int, replies: Iterator[frames.Reply]) -> None:
+        self.applied = applied
+        self._replies = replies
+
+    def __iter__(self) -> Iterator[list[Document]]:
+        for reply in self._replies:
+            if not isinstance(reply, frames.DocumentPart):
+                raise ProtocolError(f"the columns process sent {type(reply).__name__} among documents")
+            yield unpack_part(reply)
+
+
+class Columns:
+    """Keeps store.duckdb up to date.
+
+    Parameters
+    ----------
+    data_dir
+        The data folder; the store is ``store.duckdb`` in it.
+    read_log
+        Where to read what the store lacks: durable entries after a ts.
+    memory_limit
+        DuckDB's, e.g. ``512MB``.
+    threads
+        DuckDB's.
+    python
+        The interpreter of the process; this one by default.
+    collect
+        How long commits are collected before they are applied, seconds.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        read_log: ReadLog,
+        memory_limit: str = "512MB",
+        threads: int = 2,
+        python: str | None = None,
+        collect: float = _COLLECT,
+    ) -> None:
+        self.applied = 0
+        """Every commit up to this ts is in the store."""
+        self.error = ""
+        """Why the process is down or was started again; empty while all is well."""
+        self.restarts = 0
+        self._read_log = read_log
+        self._python = python or sys.executable
+        self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads)
+        self._collect = collect
+        self._thread = ThreadPoolExecutor(1, "nbreactive-columns")
+        self._child: Child | None = None
+        self._up = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._pending: deque[tuple[int, frames.Commit]] = deque()
+        self._pending_bytes = 0
+        self._behind = True
+        """Whether the log has entries for us that are not pending."""
+        self._fed = asyncio.Event()
+        self._waiters = 0
+        self._hurry = asyncio.Event()
+        self._progress = asyncio.Condition()
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self, *, tail: int | None = None) -> None:
+        """Start the process; returns when the store is open, or when it could not be and is being tried again.
+
+        Parameters
+        ----------
+        tail
+            The last ts of the log: a store that is ahead of it belongs to another log and is set aside.
+        """
+        self._open = frames.Open(self._open.path, self._open.memory_limit, self._open.threads, tail)
+        self._task = asyncio.create_task(self._run(), name="columns")
+        await self._tried.wait()
+
+    async def close(self) -> None:
+        """Apply what was fed, checkpoint and end the process; 10 s at most, then it is killed."""
+        if self._task is None or self._closing:
+            return
+        self._closing = True
+        self._hurry.set()
+        self._fed.set()
+        try:
+            async with asyncio.timeout(10):
+                await self._task
+        except TimeoutError:
+            _log.warning("columns: closing took too long; the store catches up at the next start")
+            self.kill()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+
+    def kill(self) -> None:
+        """End the process at once (a runaway query, too much memory); another one is started and catches up."""
+        if self._child is not None:
+            self._child.kill()
+
+    def status(self) -> dict[str, Any]:
+        """Return what to show about the process."""
+        return {
+            "running": self._up.is_set(),
+            "pid": self._child.pid if self._child else None,
+            "applied": self.applied,
+            "waiting": len(self._pending),
+            "catching_up": self._behind,
+            "restarts": self.restarts,
+            "error": self.error,
+        }
+
+    # ---- feeding ---------------------------------------------------------------------------------------------------
+
+    async def feed(self, entries: Sequence[Entry]) -> None:
+        """Take durable entries, in order; never waits. Feed everything from the moment of :meth:`start` on."""
+        for entry in entries:
+            size = _size(entry)
+            if self._pending_bytes + size > _BUFFER:
+                self._forget()
+            if not self._behind:
+                self._pending.append((size, frames.Commit(entry.ts, list(entry.writes))))
+                self._pending_bytes += size
+        self._fed.set()
+
+    async def wait(self, ts: int, seconds: float = 30) -> None:
+        """Wait until everything up to ``ts`` is applied; Unavailable if that takes too long."""
+        self._waiters += 1
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(seconds), self._progress:
+                await self._progress.wait_for(lambda: self.applied >= ts)
+        except TimeoutError:
+            why = self.error or "it is catching up"
+            raise Unavailable(f"store.duckdb is more than {seconds:g} s behind ({why}); try again later") from None
+        finally:
+            self._waiters -= 1
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    async def rows(self, table: str, at_least: int = 0) -> bytes:
+        """Return the typed table, oldest documents first, as an Arrow IPC stream.
+
+        Parameters
+        ----------
+        table
+            The user's name of the table.
+        at_least
+            Wait until this ts is applied.
+        """
+
+        def ask(child: Child) -> bytes:
+            parts = [reply.data for reply in child.stream(frames.Rows(table)) if isinstance(reply, frames.Part)]
+            return b"".join(parts)
+
+        await self.wait(at_least)
+        return await self._ask(ask)
+
+    async def documents(self, consume: Callable[[DocumentStream], T]) -> T:
+        """Call ``consume`` with all documents, in the thread that talks to the process, and return its result.
+
+        If the process dies on the way, ``consume`` is called again, with a new stream; what it did before must not
+        count.
+        """
+
+        def ask(child: Child) -> T:
+            replies = child.stream(frames.Documents())
+            first = next(replies)
+            if not isinstance(first, frames.Applied):
+                raise ProtocolError(f"the columns process answered {type(first).__name__} to Documents")
+            try:
+                return consume(DocumentStream(first.ts, replies))
+            finally:
+                deque(replies, maxlen=0)  # what was not consumed must not be taken for the next answer
+
+        return await self._ask(ask)
+
+    async def _ask(self, ask: Callable[[Child], T]) -> T:
+        for _ in range(3):
+            try:
+                async with asyncio.timeout(30):
+                    await self._up.wait()
+                return await self._call(ask)
+            except ChildDied as error:
+                self.error = error.message
+                self._up.clear()
+                self._fed.set()
+            except TimeoutError:
+                break
+        raise Unavailable(f"store.duckdb cannot be read now: {self.error or 'its process does not start'}; try again")
+
+    async def _call(self, work: Callable[[Child], T]) -> T:
+        def run() -> T:
+            if self._child is None:
+                raise ChildDied("the columns process is starting")
+            return work(self._child)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    # ---- the task ----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        delay = 0.05
+        while True:
+            before = self.applied
+            try:
+                await self._launch()
+                await self._work()
+                await self._call(lambda child: list(child.stream(frames.Close())))
+            except (ChildDied, ProtocolError) as error:
+                self.error = error.message
+            except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
+                _log.exception("columns: the feed of store.duckdb failed; it starts again")
+            self._up.clear()
+            self._tried.set()
+            await self._dispose()
+            if self._closing:
+                return
+            self.restarts += 1
+            self._forget()
+            delay = 0.05 if self.applied > before else min(delay * 2, 10)
+            _log.warning("columns: %s; starting again in %.2g s", self.error, delay)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    while not self._closing:
+                        self._fed.clear()
+                        await self._fed.wait()
+
+    async def _launch(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._child = await loop.run_in_executor(self._thread, Child, self._python, self._open)
+        ready = await self._call(lambda child: child.open())
+        if ready.set_aside:
+            _log.warning("columns: store.duckdb could not be used and went to %s; rebuilding it", ready.set_aside)
+        await self._advance(ready.applied, forward=False)
+        self._up.set()
+        self._tried.set()
+
+    async def _work(self) -> None:
+        """Apply until closed."""
+        while True:
+            if not self._up.is_set():
+                raise ChildDied(self.error)
+            if self._behind:
+                await self._catch_up()
+            elif self._pending:
+                await self._apply(self._take())
+            elif self._closing:
+                return
+            else:
+                self._fed.clear()
+                await self._fed.wait()
+                if not self._waiters and not self._closing:
+                    self._hurry.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._collect):
+                            await self._hurry.wait()
+
+    async def _catch_up(self) -> None:
+        # Entries that are fed from here on are pending; those that the log shows, too, are skipped by their ts
+        self._behind = False
+        commits, size = list[frames.Commit](), 0
+        async for entries in self._read_log(self.applied):
+            for entry in entries:
+                commits.append(frames.Commit(entry.ts, list(entry.writes)))
+                size += _size(entry)
+                if size >= _BATCH or len(commits) >= _BATCH_COMMITS:
+                    await self._apply(commits)
+                    commits, size = [], 0
+        await self._apply(commits)
+
+    def _take(self) -> list[frames.Commit]:
+        commits, size = list[frames.Commit](), 0
+        while self._pending and size < _BATCH and len(commits) < _BATCH_COMMITS:
+            taken, commit = self._pending.popleft()
+            self._pending_bytes -= taken
+            size += taken
+            commits.append(commit)
+        return commits
+
+    async def _apply(self, commits: list[frames.Commit]) -> None:
+        if commits and commits[-1].ts > self.applied:
+            ts = await self._call(lambda child: child.apply(commits))
+            self.error = ""
+            await self._advance(ts)
+
+    async def _advance(self, ts: int, *, forward: bool = True) -> None:
+        async with self._progress:
+            self.applied = max(ts, self.applied) if forward else ts
+            self._progress.notify_all()
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._behind = True
+
+    async def _dispose(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            with contextlib.suppress(NBReactiveError):
+                await asyncio.get_running_loop().run_in_executor(self._thread, child.dispose)
+
+
+def _size(entry: Entry) -> int:
+    return _PER_WRITE + sum(_PER_WRITE + len(write.doc or b"") for write in entry.writes)
