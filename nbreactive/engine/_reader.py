@@ -137,23 +137,24 @@ def _forward(
 ) -> Iterator[tuple[bytes, bytes]]:
     decided = b""
     group: list[bytes] = []
-    while cursor.set_range(start):
+    more = _seek(cursor, start)
+    while more:
         skipped = 0
         for stored, value in cursor:
-            if stored >= stop:
-                yield from _in_order(group, low, high)
-                return
             body = stored[:-TS_BYTES]
+            if body >= stop:
+                more = False
+                break
             if body == decided:
                 skipped += 1
                 if skipped > _SKIP:
-                    start = body + _PAST
+                    more = cursor.set_range(body + _PAST)
                     break
                 continue
             if stored[-TS_BYTES:] < newest:
                 skipped += 1
                 if skipped > _SKIP:
-                    start = body + newest
+                    more = cursor.set_range(body + newest)
                     break
                 continue
             decided = body
@@ -175,14 +176,14 @@ def _backward(
 ) -> Iterator[tuple[bytes, bytes]]:
     current, found = b"", b""
     group: list[bytes] = []
-    more = cursor.prev() if cursor.set_range(stop) else cursor.last()
+    more = cursor.prev() if _seek(cursor, stop) else cursor.last()
     while more:
         more = False
         versions = 0
         for stored, value in cursor.iterprev():
-            if stored < start:
-                break
             body = stored[:-TS_BYTES]
+            if body < start:
+                break
             if body == current:
                 versions += 1
                 if versions > _SKIP:
@@ -209,6 +210,17 @@ def _backward(
     yield from _in_order(group, low, high, reverse=True)
     if found:
         yield current[INDEX_BYTES:], current[-ID_BYTES:]
+
+
+def _seek(cursor: lmdb.Cursor[bytes], bound: bytes) -> bool:
+    """Go to the first version of the first key at or after ``bound``.
+
+    The versions of a key lie behind ``key + b"\\0"`` too, but the key itself comes before that bound.
+    """
+    found = cursor.set_range(bound)
+    while found and (body := cursor.key()[:-TS_BYTES]) < bound:
+        found = cursor.set_range(body + _PAST)
+    return found
 
 
 def _together(key: bytes, body: bytes) -> bool:

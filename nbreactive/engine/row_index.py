@@ -123,9 +123,14 @@ class RowIndex:
             if not trusted:
                 _trust.discard(folder)
         index = cls(_open_env(folder, map_size, readonly), folder, trusted)
-        if not readonly:
+        if trusted and not readonly:
             _trust.mark(folder, clean=False)
         return index
+
+    def trust(self) -> None:
+        """Say that the index holds everything up to :attr:`applied`; until then a new start empties it again."""
+        self._trusted = True
+        _trust.mark(self._folder, clean=False)
 
     def close(self) -> None:
         """Close; the writer syncs the file first, so that it is trusted after a power cut too."""
@@ -145,7 +150,7 @@ class RowIndex:
 
     @property
     def trusted(self) -> bool:
-        """False if the index was absent or not believable, so it is empty and must be rebuilt."""
+        """False if the index was absent or not believable, so it is empty and must be rebuilt (see :meth:`trust`)."""
         return self._trusted
 
     @property

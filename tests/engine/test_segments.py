@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_disk import SimulatedDisk
 
 from nbreactive.engine.files import Disk
 from nbreactive.engine.log import Batch, CommitLog
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
+from tests.engine.simulated_disk import SimulatedDisk
 
 FOLDER = Path("/log")
 
