@@ -1,0 +1,86 @@
+"""The server extension, as Jupyter loads it: configuration, routes, start and stop.
+
+It imports neither the engine nor user code nor DuckDB: those live in the backend process.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Float, Int, List, Unicode, default
+
+from nbreactive.jupyter.handlers import HANDLERS
+from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
+from nbreactive.jupyter.supervisor import Supervisor
+
+
+class NBReactiveApp(ExtensionApp):
+    """nbreactive in a Jupyter server."""
+
+    name = "nbreactive"
+    app_name = "nbreactive"
+    description = "A reactive database for notebooks, in this Jupyter server."
+    load_other_extensions = True
+
+    deployment = Unicode("default", config=True, help="Name of this server's deployment.")
+    data_dir = Unicode(config=True, help="Data folder; default: .nbreactive in the server's root folder.")
+    functions_dir = Unicode(
+        config=True, help="Watched folder of functions; default: reactive in the server's root folder."
+    )
+    workers = Int(0, config=True, help="Number of function workers; 0 leaves it to the backend.")
+    backend_command = List(
+        Unicode(),
+        [sys.executable, "-m", "nbreactive"],
+        config=True,
+        help="What runs the backend; name another environment's Python to give functions packages of their own.",
+    )
+    drain_seconds = Float(15.0, config=True, help="How long the backend may take to finish when the server stops.")
+
+    @default("data_dir")
+    def _default_data_dir(self) -> str:
+        return str(self._root / ".nbreactive")
+
+    @default("functions_dir")
+    def _default_functions_dir(self) -> str:
+        return str(self._root / "reactive")
+
+    @property
+    def _root(self) -> Path:
+        assert self.serverapp is not None
+        return Path(self.serverapp.root_dir).expanduser().absolute()
+
+    def initialize_settings(self) -> None:
+        """Make what the handlers share. Nothing is started yet: many servers never use it."""
+        data = Path(self.data_dir).expanduser().absolute()
+        arguments = ["serve", self.functions_dir, "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+        arguments += ["--deployment", self.deployment, "--require-auth"]
+        if self.workers:
+            arguments += ["--workers", str(self.workers)]
+        supervisor = Supervisor(
+            data, arguments, self.log, command=self.backend_command, drain_seconds=self.drain_seconds
+        )
+        self.settings[RUNTIME_KEY] = Runtime(self.serverapp, supervisor, self.deployment)
+
+    def initialize_handlers(self) -> None:
+        """Add the routes."""
+        self.handlers.extend(HANDLERS)
+
+    def current_activity(self) -> Any:
+        """What keeps the server from shutting down for want of activity."""
+        connections = self._runtime.connections
+        return {"connections": connections} if connections else None
+
+    async def stop_extension(self) -> None:
+        """Let the backend finish, and end it."""
+        await self._runtime.supervisor.stop()
+
+    @property
+    def _runtime(self) -> Runtime:
+        assert self.serverapp is not None
+        return self.serverapp.web_app.settings[RUNTIME_KEY]
+
+
+main = NBReactiveApp.launch_instance

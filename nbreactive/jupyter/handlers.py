@@ -1,0 +1,140 @@
+"""The doors of the extension, below ``<base_url>/nbreactive/``.
+
+Each one is opened by Jupyter's own rules only: host check, authentication, cookie and XSRF, origin, authorizer (asked
+for ``read`` on ``nbreactive``; what else the user may do is in the roles that the backend is told).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado import web
+
+from nbreactive._version import __version__
+from nbreactive.errors import Unavailable
+from nbreactive.jupyter.identity import RESOURCE, identity_of, is_kernel
+from nbreactive.jupyter.proxy import Answer, Refusing, ask, send_answer, splice, target_of
+from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
+
+# `api` and `version` are never names of deployments, so that `default` may be left out.
+_DEPLOYMENT = r"nbreactive/(?:(?!api/|version$)([^/]+)/)?"
+
+
+class _Door(JupyterHandler):
+    """What both kinds of door share."""
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.settings[RUNTIME_KEY]
+
+    async def ask_backend(self, deployment: str | None, path: str) -> Answer | None:
+        """Pass this request on; the backend is started first, if need be. None: the client has been told no."""
+        runtime = self.runtime
+        if (deployment or runtime.deployment) != runtime.deployment:
+            raise web.HTTPError(
+                404, f"There is no deployment {deployment!r} here; this server has {runtime.deployment!r}."
+            )
+        identity = await identity_of(self)
+        runtime.touch()
+        try:
+            for attempt in range(2):
+                endpoint = await runtime.supervisor.endpoint()
+                try:
+                    return await ask(self, endpoint, target_of(self, path), identity)
+                except Refusing:
+                    if attempt:
+                        raise
+                    await runtime.supervisor.lost(endpoint)
+        except Unavailable as error:
+            self.set_status(503)
+            self.set_header("Retry-After", "1")
+            self.finish({"code": error.code, "message": error.message})
+        return None
+
+
+class HealthHandler(_Door, APIHandler):
+    """Whether this server has nbreactive, and who shares it; does not start the backend."""
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    def get(self, deployment: str | None = None) -> None:
+        runtime = self.runtime
+        if (deployment or runtime.deployment) != runtime.deployment:
+            raise web.HTTPError(404)
+        self.finish(
+            {
+                "ok": True,
+                "version": __version__,
+                "deployment": runtime.deployment,
+                "backend": runtime.supervisor.state,
+                "shared_with": runtime.shared_with(),
+            }
+        )
+
+
+class ForwardHandler(_Door, APIHandler):
+    """Every plain request."""
+
+    _answer: Answer | None = None
+
+    async def _forward(self, deployment: str | None) -> None:
+        # Tornado has unquoted the path: the backend gets it as it came.
+        raw = self.request.path[re.search(_DEPLOYMENT, self.request.path).end() :]  # pyright: ignore[reportOptionalMemberAccess]
+        self._answer = await self.ask_backend(deployment, raw)
+        if self._answer is not None:
+            await send_answer(self, self._answer)
+
+    def on_connection_close(self) -> None:
+        """The client has gone: so may the backend's work for it."""
+        if self._answer is not None:
+            self._answer.stream.close()
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, deployment: str | None, _path: str) -> None:
+        await self._forward(deployment)
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def post(self, deployment: str | None, _path: str) -> None:
+        await self._forward(deployment)
+
+
+class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleMethodOverride] - theirs
+    """The live connection."""
+
+    @ws_authenticated
+    @authorized("read", resource=RESOURCE)
+    async def get(self, deployment: str | None, path: str) -> None:
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            self.set_header("Upgrade", "websocket")
+            raise web.HTTPError(426, "This address is for WebSocket connections.")
+        self._check_origin()
+        answer = await self.ask_backend(deployment, path)
+        if answer is None:
+            return
+        if answer.status != 101:
+            await send_answer(self, answer)
+            return
+        with self.runtime.connected(self):
+            await splice(self, answer, self.runtime.touch)
+
+    def _check_origin(self) -> None:
+        """Jupyter's rule, and one more: with a cookie there must be an origin, for every browser sends one."""
+        origin = self.request.headers.get("Origin")
+        if (origin is None and not self.token_authenticated) or not self.check_origin(origin):
+            raise web.HTTPError(403, "WebSocket connections from another origin need a token.")
+        if is_kernel(self) and origin is not None:
+            raise web.HTTPError(403, "A kernel has no origin.")
+
+
+# Jupyter puts its base url before each.
+HANDLERS: list[tuple[str, Any]] = [
+    (rf"{_DEPLOYMENT}api/health", HealthHandler),
+    (rf"{_DEPLOYMENT}(api/(?:[^/]+/)?sync)", SyncHandler),
+    (rf"{_DEPLOYMENT}(api/.+|version)", ForwardHandler),
+]

@@ -1,0 +1,185 @@
+"""Passing requests on to the backend.
+
+Both kinds of request begin alike: a head is sent over a new TCP connection, and a head comes back. The answer to a
+plain request is then streamed to the client as fast as the client reads it. After the handshake of a WebSocket this
+process only copies bytes both ways: frames, compression, pings and flow control are between client and backend.
+
+Only named headers pass, in either direction. Cookies and tokens stay here; who is asking travels in a header of ours,
+together with the secret that proves that it is from us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode
+
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.tcpclient import TCPClient
+
+from nbreactive.errors import Unavailable
+from nbreactive.jupyter.identity import encode_identity
+from nbreactive.jupyter.supervisor import Endpoint
+
+PROXY_HEADER = "X-NBReactive-Proxy"
+IDENTITY_HEADER = "X-NBReactive-Identity"
+
+_REQUEST_HEADERS = (
+    "Accept",
+    "Accept-Encoding",
+    "Content-Type",
+    "Convex-Client",
+    "If-None-Match",
+    "Range",
+    "User-Agent",
+)
+_HANDSHAKE_HEADERS = (
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Protocol",
+)
+_RESPONSE_HEADERS = (
+    "Accept-Ranges",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "ETag",
+    "Last-Modified",
+    "Retry-After",
+    "Vary",
+)
+_SWITCH_HEADERS = (
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Protocol",
+)
+_MAX_HEAD = 64 * 1024
+_CHUNK = 64 * 1024
+
+
+class Refusing(Unavailable):
+    """Nothing listens where the backend was."""
+
+    code = "Unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of the backend's answer; its body is still in ``stream``."""
+
+    status: int
+    reason: str
+    headers: HTTPHeaders
+    stream: IOStream
+
+
+async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity: dict[str, object]) -> Answer:
+    """Send the request of ``handler`` to the backend as ``target``; return when the head of the answer is there.
+
+    Raises
+    ------
+    Refusing
+        Nothing listens at ``endpoint``.
+    Unavailable
+        The backend broke off.
+    """
+    request = handler.request
+    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+    # HTTP/1.0 for plain requests: the answer is then never chunked, and its end is the end of the connection.
+    lines = [f"{request.method} {target} {'HTTP/1.1' if upgrade else 'HTTP/1.0'}"]
+    lines += [f"{name}: {value}" for name, value in _outgoing(handler, endpoint, identity, upgrade)]
+    try:
+        stream = await TCPClient().connect(endpoint.host, endpoint.port, max_buffer_size=4 * 1024 * 1024)
+    except OSError as error:
+        raise Refusing(f"The backend does not answer: {error}") from error
+    try:
+        stream.set_nodelay(True)
+        await stream.write("\r\n".join([*lines, "", ""]).encode("utf-8") + request.body)
+        head = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD)
+        first, _, rest = head.decode("latin-1").partition("\r\n")
+        start = parse_response_start_line(first)
+        return Answer(start.code, start.reason, HTTPHeaders.parse(rest), stream)
+    except (StreamClosedError, HTTPInputError) as error:
+        stream.close()
+        raise Unavailable("The backend ended while it answered; try again.") from error
+    except BaseException:
+        stream.close()
+        raise
+
+
+def target_of(handler: JupyterHandler, path: str) -> str:
+    """The request target for the backend: ``path``, and the query without Jupyter's own token."""
+    query = [pair for pair in parse_qsl(handler.request.query, keep_blank_values=True) if pair[0] != "token"]
+    return f"/{path}?{urlencode(query)}" if query else f"/{path}"
+
+
+async def send_answer(handler: JupyterHandler, answer: Answer) -> None:
+    """Stream ``answer`` to the client of ``handler``."""
+    try:
+        handler.set_status(answer.status, answer.reason)
+        for name in _RESPONSE_HEADERS:
+            if name in answer.headers:
+                handler.set_header(name, answer.headers[name])
+        await handler.flush()
+        while True:
+            chunk = await answer.stream.read_bytes(_CHUNK, partial=True)
+            handler.write(chunk)
+            await handler.flush()
+    except StreamClosedError:
+        pass  # the backend has said all, or the client has gone
+    finally:
+        answer.stream.close()
+
+
+async def splice(handler: JupyterHandler, answer: Answer, active: Callable[[], None]) -> None:
+    """Switch the client of ``handler`` over to WebSocket, and copy bytes both ways until one side has gone."""
+    headers = [f"{name}: {answer.headers[name]}" for name in _SWITCH_HEADERS if name in answer.headers]
+    client = handler.detach()
+    client.set_nodelay(True)
+    try:
+        await client.write("\r\n".join(["HTTP/1.1 101 Switching Protocols", *headers, "", ""]).encode("latin-1"))
+        copies = [
+            asyncio.ensure_future(_copy(client, answer.stream, active)),
+            asyncio.ensure_future(_copy(answer.stream, client, active)),
+        ]
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+    except StreamClosedError:
+        copies = []
+    finally:
+        client.close()
+        answer.stream.close()
+    await asyncio.gather(*copies)
+
+
+async def _copy(source: IOStream, sink: IOStream, active: Callable[[], None]) -> None:
+    # Awaiting each write is the back-pressure: a client that does not read stops the backend from sending.
+    try:
+        while True:
+            chunk = await source.read_bytes(_CHUNK, partial=True)
+            active()
+            await sink.write(chunk)
+    except StreamClosedError:
+        return
+
+
+def _outgoing(
+    handler: JupyterHandler, endpoint: Endpoint, identity: dict[str, object], upgrade: bool
+) -> list[tuple[str, str]]:
+    request = handler.request
+    headers = [("Host", f"{endpoint.host}:{endpoint.port}")]
+    if upgrade:
+        headers += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    elif request.method not in {"GET", "HEAD"}:
+        headers.append(("Content-Length", str(len(request.body))))
+    names = _REQUEST_HEADERS + _HANDSHAKE_HEADERS if upgrade else _REQUEST_HEADERS
+    headers += [(name, request.headers[name]) for name in names if name in request.headers]
+    return [*headers, (PROXY_HEADER, endpoint.secret), (IDENTITY_HEADER, encode_identity(dict(identity)))]
