@@ -1,0 +1,231 @@
+"""``@query``, ``@mutation`` and their internal kin: they turn a Python function into a server function.
+
+A :class:`Function` is metadata: kind, visibility, name, validators, documentation. Nothing runs here, and calling one
+is refused, since a server function runs as a transaction of its own. Hints are resolved at first use rather than by
+the decorator, so that they may name what the module defines further down.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, overload
+
+from nbreactive.errors import DeployRefused, NotAllowed, SchemaError
+from nbreactive.functions.binding import Signature
+from nbreactive.functions.paths import function_path, identifier_problem
+from nbreactive.functions.specs import FunctionSpec, Kind, Visibility
+from nbreactive.values.validators import Validator, v
+
+Handler = Callable[..., Any]
+_T = TypeVar("_T")
+Args = Mapping[str, Validator] | Validator
+
+
+class Function:
+    """A server function, made by a decorator.
+
+    Attributes
+    ----------
+    kind, visibility, name
+        What it is, who may call it, and its name in the module's exports.
+    handler
+        What runs: ``handler(ctx, **bind(function, args))``. Where the user's function has ``**kwargs`` it is a twin in
+        which they are an ordinary parameter, as :mod:`nbreactive.functions.binding` explains.
+    doc, file, line
+        The docstring, and where the function is defined.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        kind: Kind,
+        visibility: Visibility = "public",
+        *,
+        args: Args | None = None,
+        returns: Validator | None = None,
+        name: str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, handler)
+        self.kind: Kind = kind
+        self.visibility: Visibility = visibility
+        own = getattr(handler, "__name__", "")
+        self.name: str = name if name is not None else own.removesuffix("_")
+        self.doc = inspect.getdoc(handler) or ""
+        code = getattr(inspect.unwrap(handler), "__code__", None)
+        self.file: str = code.co_filename if code else ""
+        self.line: int = code.co_firstlineno if code else 0
+        self._explicit_args = args
+        self._explicit_returns = returns
+        self._check_definition(handler)
+        self._signature = Signature(handler)
+        self.handler: Handler = self._signature.handler
+
+    @property
+    def path(self) -> str:
+        """The path of references: ``chat:send``."""
+        return function_path(self.__module__, self.name)
+
+    @property
+    def params(self) -> list[str]:
+        """The names of the handler's own parameters, without ``ctx`` and ``**kwargs``."""
+        return list(self._signature.parameters)
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """How arguments become keywords of the handler (see :func:`~nbreactive.functions.binding.bind`)."""
+        self._refusing("arguments", lambda: self._signature.resolve(_as_validator(self._explicit_args)))
+        return self._signature
+
+    @property
+    def args(self) -> Validator:
+        """The validator of the arguments: of an object, or ``v.any()``."""
+        return self.signature.args
+
+    @functools.cached_property
+    def returns(self) -> Validator | None:
+        """The validator of the result, from ``returns=`` or the return hint; None takes every value."""
+        if self._explicit_returns is not None:
+            return self._explicit_returns
+        return self._refusing("the return hint", self._signature.resolve_returns)
+
+    def spec(self, path: str | None = None) -> FunctionSpec:
+        """Return the description that travels; raises DeployRefused when hints cannot be resolved."""
+        returns = self.returns
+        return FunctionSpec(
+            path=path or self.path,
+            kind=self.kind,
+            visibility=self.visibility,
+            args=self.args.to_json(),
+            returns=returns.to_json() if returns is not None else None,
+            doc=self.doc,
+            line=self.line,
+        )
+
+    def refuse(self, reason: str, fix: str = "") -> DeployRefused:
+        """Return the error that refuses to deploy this function."""
+        text = f"{self.name or self.kind}: {reason}" + (f"; {fix}" if fix else "")
+        issue = {"file": self.file, "line": self.line, "reason": f"{self.name or self.kind}: {reason}", "fix": fix}
+        return DeployRefused(text, [issue])
+
+    def _refusing(self, what: str, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except SchemaError as error:
+            reason, _, fix = error.message.partition("; ")
+            raise self.refuse(f"{what}: {reason}", fix) from None
+
+    def _check_definition(self, handler: object) -> None:
+        if not callable(handler):
+            raise DeployRefused(
+                f"@{self.kind} decorates functions, not {type(handler).__name__} objects; put it above a def"
+            )
+        if self.kind != "action" and (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
+            raise self.refuse(
+                f"a {self.kind} cannot be async", "drop async and await: database calls return their results at once"
+            )
+        if inspect.isgeneratorfunction(handler):
+            raise self.refuse(f"a {self.kind} cannot yield", "return a list")
+        problem = identifier_problem(self.name, "a function")
+        if problem:
+            reason, _, fix = problem.partition("; ")
+            raise self.refuse(reason, fix or "rename it, or give @query(name=...)")
+        given: tuple[tuple[str, object], ...] = (("args", self._explicit_args), ("returns", self._explicit_returns))
+        for what, validator in given:
+            allowed = (Validator, Mapping, type(None)) if what == "args" else (Validator, type(None))
+            if not isinstance(validator, allowed):
+                raise self.refuse(
+                    f"{what}= takes validators, not {validator!r:.60}", "use v.string(), v.object({...}), ..."
+                )
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse, and say what to do instead."""
+        run = "ctx.run_query" if self.kind == "query" else "ctx.run_mutation"
+        raise NotAllowed(
+            f"{self.name} is a {self.kind}, which runs as a transaction on the backend, not as a plain call;"
+            f" inside functions use {run}({self.name}, ...), in notebooks deploy it and call api.<module>.{self.name}(...);"
+            " code that several functions share goes into an undecorated function"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{'' if self.visibility == 'public' else self.visibility + ' '}{self.kind} {self.path}>"
+
+
+def _as_validator(args: Args | None) -> Validator | None:
+    return v.object(args) if isinstance(args, Mapping) else args
+
+
+Decorator = Callable[[Handler], Function]
+
+
+@overload
+def query(handler: Handler, /) -> Function: ...
+@overload
+def query(*, args: Args | None = None, returns: Validator | None = None, name: str | None = None) -> Decorator: ...
+def query(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make a query: it reads, anyone may call it, and its live results follow the data.
+
+    Parameters
+    ----------
+    handler
+        The function; its first parameter is ``ctx``, the others are the arguments.
+    args
+        Validators of the arguments, instead of type hints: ``{"author": v.string()}``.
+    returns
+        The validator of the result, instead of a return hint.
+    name
+        The name in references, when it is not the function's own (less one trailing underscore).
+
+    Examples
+    --------
+    >>> from nbreactive import query
+    >>> @query
+    ... def latest(ctx, limit: int = 100):
+    ...     return ctx.db.query("messages").order("desc").take(limit)
+    >>> latest.args
+    v.object({'limit': v.optional(v.integer())})
+    """
+    return _decorate(handler, "query", "public", options)
+
+
+@overload
+def internal_query(handler: Handler, /) -> Function: ...
+@overload
+def internal_query(
+    *, args: Args | None = None, returns: Validator | None = None, name: str | None = None
+) -> Decorator: ...
+def internal_query(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make a query that only other functions may call. The parameters are those of :func:`query`."""
+    return _decorate(handler, "query", "internal", options)
+
+
+@overload
+def mutation(handler: Handler, /) -> Function: ...
+@overload
+def mutation(*, args: Args | None = None, returns: Validator | None = None, name: str | None = None) -> Decorator: ...
+def mutation(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make a mutation: one transaction, all of it or nothing. The parameters are those of :func:`query`."""
+    return _decorate(handler, "mutation", "public", options)
+
+
+@overload
+def internal_mutation(handler: Handler, /) -> Function: ...
+@overload
+def internal_mutation(
+    *, args: Args | None = None, returns: Validator | None = None, name: str | None = None
+) -> Decorator: ...
+def internal_mutation(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make a mutation that only other functions may call. The parameters are those of :func:`query`."""
+    return _decorate(handler, "mutation", "internal", options)
+
+
+def _decorate(
+    handler: Handler | None, kind: Kind, visibility: Visibility, options: dict[str, Any]
+) -> Function | Decorator:
+    unknown = options.keys() - {"args", "returns", "name"}
+    if unknown:
+        raise DeployRefused(f"@{kind} has no option {min(unknown)!r}; the options are args, returns and name")
+    if handler is not None:
+        return Function(handler, kind, visibility)
+    return lambda handler: Function(handler, kind, visibility, **options)

@@ -1,0 +1,230 @@
+"""``api`` and ``internal``: names of functions, as attribute chains.
+
+``api.chat.send`` is a :class:`Reference`: a name, which nothing needs to be deployed for. What calling it does is up to
+the process: in kernels a caller is installed that talks to a backend, in function workers calls are refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import keyword
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NoReturn, Protocol, cast
+
+from nbreactive.errors import ArgumentError, NotAllowed
+from nbreactive.functions.paths import DEFAULT, canonical_path
+
+
+class Caller(Protocol):
+    """What calls of references are delegated to."""
+
+    def call(self, ref: Reference, args: dict[str, Any], /) -> Any:
+        """Call once and return the result."""
+        ...
+
+    def live(self, ref: Reference, args: dict[str, Any], options: Mapping[str, Any], /) -> Any:
+        """Return a live query."""
+        ...
+
+    def aio(self, ref: Reference, args: dict[str, Any], /) -> Awaitable[Any]:
+        """Call once, from asynchronous code."""
+        ...
+
+
+class Reference:
+    """The name of a function: ``api.chat.send``.
+
+    Call it with keywords, or with one dict where a name is no Python name: ``api.math.span({"from": 1})``. A function
+    whose name is taken here (``live``, ``aio``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
+    """
+
+    __slots__ = ("_internal", "_options", "_steps")
+
+    def __init__(
+        self, steps: tuple[str, ...], *, internal: bool = False, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._steps = steps
+        self._internal = internal
+        self._options: dict[str, Any] = dict(options or {})
+
+    @property
+    def path(self) -> str:
+        """``module:name``; a lone module means its export ``default``."""
+        *module, name = self._steps
+        return f"{'/'.join(module)}:{name}" if module else f"{name}:{DEFAULT}"
+
+    @property
+    def internal(self) -> bool:
+        """Whether it names an internal function."""
+        return self._internal
+
+    def options(self, **options: Any) -> Reference:
+        """Return the same reference with options: arguments stay the function's own."""
+        return Reference(self._steps, internal=self._internal, options={**self._options, **options})
+
+    def live(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a live query: its value follows the data."""
+        return _caller().live(self, _arguments(args, kwargs), self._options)
+
+    def aio(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Call once, from asynchronous code: ``await api.chat.send.aio(body="hi")``."""
+        return _caller().aio(self, _arguments(args, kwargs))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call once and return the result."""
+        return _caller().call(self, _arguments(args, kwargs))
+
+    def __getattr__(self, name: str) -> Reference:
+        if name.startswith("_"):
+            # Tools look for methods such as _repr_html_; no function's name starts so.
+            raise AttributeError(
+                f"{self!r} has no attribute {name!r}: names of functions do not start with an underscore"
+            )
+        return self[_python_name(name)]
+
+    def __getitem__(self, name: str) -> Reference:
+        return Reference((*self._steps, name), internal=self._internal)
+
+    def __dir__(self) -> list[str]:
+        return [*_completions(self._steps), "aio", "live", "options", "path"]
+
+    def __repr__(self) -> str:
+        return "internal" * self._internal + "api" * (not self._internal) + "".join(map(_step, self._steps))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reference):
+            return NotImplemented
+        mine = (self.path, self._internal, self._options)
+        return mine == (other.path, other._internal, other._options)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self._internal))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._steps, self._internal, self._options)
+
+
+class Root:
+    """``api``, or ``internal``: where references start."""
+
+    __slots__ = ("_internal",)
+
+    def __init__(self, *, internal: bool) -> None:
+        self._internal = internal
+
+    def __getattr__(self, name: str) -> Reference:
+        if name.startswith("_"):
+            raise AttributeError(
+                f"{self!r} has no attribute {name!r}: names of modules do not start with an underscore"
+            )
+        return self[_python_name(name)]
+
+    def __getitem__(self, name: str) -> Reference:
+        return Reference((name,), internal=self._internal)
+
+    def __dir__(self) -> list[str]:
+        return _completions(())
+
+    def __repr__(self) -> str:
+        return "internal" if self._internal else "api"
+
+    def __reduce__(self) -> str:
+        return repr(self)
+
+
+api = Root(internal=False)
+internal = Root(internal=True)
+
+
+def reference(path: str, *, internal: bool = False) -> Reference:
+    """Return the reference of a path.
+
+    Examples
+    --------
+    >>> reference("admin/users:list")
+    api.admin.users.list
+    """
+    module, _, name = canonical_path(path).partition(":")
+    return Reference((*module.split("/"), name), internal=internal)
+
+
+def set_caller(caller: Caller | None) -> Caller | None:
+    """Install what calls go to, and return what was there; None is the default: a connection made at the first call."""
+    global _installed
+    before, _installed = _installed, caller
+    return before
+
+
+def refuse_calls() -> None:
+    """Make calls raise, as function workers need it."""
+    set_caller(_Refusal())
+
+
+class _Refusal:
+    """The caller inside modules of server functions, where a reference is only a name."""
+
+    def call(self, ref: Reference, _args: dict[str, Any], /) -> NoReturn:
+        raise _refused(ref)
+
+    def live(self, ref: Reference, _args: dict[str, Any], _options: Mapping[str, Any], /) -> NoReturn:
+        raise _refused(ref)
+
+    def aio(self, ref: Reference, _args: dict[str, Any], /) -> NoReturn:
+        raise _refused(ref)
+
+
+_installed: Caller | None = None
+
+
+def _refused(ref: Reference) -> NotAllowed:
+    return NotAllowed(
+        f"{ref!r} is only a name inside server functions; use ctx.run_query({ref!r}, ...) or"
+        f" ctx.run_mutation({ref!r}, ...)"
+    )
+
+
+def _caller() -> Caller:
+    if _installed is None:
+        # By name, since clients are built on this module and not the other way round.
+        install: Callable[[], Any] = importlib.import_module("nbreactive.client").install
+        install()
+    if _installed is None:
+        raise NotAllowed("no client is installed in this process; call references.set_caller() first")
+    return _installed
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    if not args:
+        return kwargs
+    first: Any = args[0]
+    if len(args) > 1 or kwargs or not isinstance(first, dict):
+        raise ArgumentError("arguments are keywords, or one dict, not both and not positional; write f(author=...)")
+    return dict(cast("dict[str, Any]", first))
+
+
+def _python_name(name: str) -> str:
+    """``import_`` is how Python has to write ``import``."""
+    return name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
+
+
+def _step(name: str) -> str:
+    if name in _TAKEN or not name.isidentifier():
+        return f"[{name!r}]"
+    return f".{name}_" if keyword.iskeyword(name) else f".{name}"
+
+
+def _completions(steps: tuple[str, ...]) -> list[str]:
+    """Return the next steps to deployed functions, if the caller knows them without asking."""
+    paths: Callable[[], Iterable[str]] | None = getattr(_installed, "paths", None)
+    if paths is None:
+        return []
+    depth = len(steps)
+    found = [path.replace(":", "/").split("/") for path in paths()]
+    return sorted({each[depth] for each in found if len(each) > depth and tuple(each[:depth]) == steps})
+
+
+def _rebuild(steps: tuple[str, ...], is_internal: bool, options: dict[str, Any]) -> Reference:
+    return Reference(steps, internal=is_internal, options=options)
+
+
+_TAKEN = frozenset({"aio", "internal", "live", "options", "path"})

@@ -1,0 +1,200 @@
+"""Schemas: which tables there are, what their documents hold, and by which fields they are found.
+
+``define_schema({"posts": define_table({"title": v.string()}).index("by_title", ["title"])})``. Any module may hold one
+for its own tables; the deployment's schema is their union. Definitions are immutable and check themselves: whatever is
+wrong raises when the module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from nbreactive.errors import SchemaError
+from nbreactive.functions.paths import identifier_problem
+from nbreactive.functions.specs import TableSpec
+from nbreactive.values.checks import field_problem
+from nbreactive.values.limits import DOCUMENT_NESTING, FIELDS_PER_INDEX, INDEXES_PER_TABLE, TABLES, over
+from nbreactive.values.validators import ObjectValidator, UnionValidator, Validator, v
+
+BUILT_IN_INDEXES = ("by_id", "by_creation_time")
+
+
+class TableDefinition:
+    """One table: the validator of its documents and its indexes.
+
+    Attributes
+    ----------
+    validator
+        An object, a union of objects, or ``v.any()``.
+    indexes
+        Name -> fields, without the ``_creationTime`` that ends every index.
+    ephemeral
+        Its documents live in memory only: presence, cursors, telemetry.
+    """
+
+    __slots__ = ("ephemeral", "indexes", "validator")
+
+    def __init__(self, validator: Validator, indexes: Mapping[str, Sequence[str]], *, ephemeral: bool) -> None:
+        self.validator = validator
+        self.indexes: dict[str, list[str]] = {name: list(fields) for name, fields in indexes.items()}
+        self.ephemeral = ephemeral
+
+    def index(self, name: str, fields: Sequence[str]) -> TableDefinition:
+        """Return the table with one more index.
+
+        Parameters
+        ----------
+        name
+            How ``with_index`` calls it.
+        fields
+            The fields that it sorts by, first the first; ``"address.city"`` is a field of an object. Documents that
+            are equal in all of them are sorted by ``_creationTime``, which is not written here.
+        """
+        where = f"index {name!r}"
+        if name in BUILT_IN_INDEXES:
+            raise SchemaError(f"every table has {name} already; remove it, or rename it", where)
+        problem = identifier_problem(name, "an index")
+        if problem:
+            raise SchemaError(problem)
+        if name in self.indexes:
+            raise SchemaError("the table has an index of that name already; rename one of them", where)
+        if len(self.indexes) >= INDEXES_PER_TABLE:
+            raise SchemaError(over("indexes", len(self.indexes) + 1, INDEXES_PER_TABLE, "remove one"), where)
+        _check_fields(fields, self.validator, where)
+        return TableDefinition(self.validator, {**self.indexes, name: fields}, ephemeral=self.ephemeral)
+
+    def spec(self, name: str, module: str, line: int = 0) -> TableSpec:
+        """Return the description that travels."""
+        return TableSpec(name, module, self.validator.to_json(), dict(self.indexes), self.ephemeral, line)
+
+    def __repr__(self) -> str:
+        indexes = "".join(f".index({name!r}, {fields!r})" for name, fields in self.indexes.items())
+        return f"define_table({self.validator!r}){indexes}"
+
+
+class SchemaDefinition:
+    """The tables that one module defines.
+
+    Attributes
+    ----------
+    tables
+        Name -> definition.
+    validation
+        Whether documents are checked on write; without, the schema is for indexes and types only.
+    """
+
+    __slots__ = ("tables", "validation")
+
+    def __init__(self, tables: Mapping[str, TableDefinition], *, validation: bool) -> None:
+        self.tables = dict(tables)
+        self.validation = validation
+
+    def specs(self, module: str, line: int = 0) -> list[TableSpec]:
+        """Return the descriptions of the tables, as they travel."""
+        return [table.spec(name, module, line) for name, table in self.tables.items()]
+
+    def __repr__(self) -> str:
+        return f"define_schema({self.tables!r})"
+
+
+def define_table(documents: Mapping[str, Validator] | Validator, *, ephemeral: bool = False) -> TableDefinition:
+    """Define a table by what its documents hold.
+
+    Parameters
+    ----------
+    documents
+        Field -> validator; or a validator: of an object, of a union of objects, or ``v.any()`` for free-form documents.
+        The system fields ``_id`` and ``_creationTime`` are there by themselves.
+    ephemeral
+        Keep the documents in memory only; they are gone after a restart.
+
+    Examples
+    --------
+    >>> define_table({"title": v.string()}).index("by_title", ["title"])
+    define_table(v.object({'title': v.string()})).index('by_title', ['title'])
+    """
+    validator = v.object(documents) if isinstance(documents, Mapping) else documents
+    objects = validator.members if isinstance(validator, UnionValidator) else (validator,)
+    for each in objects:
+        if isinstance(each, ObjectValidator):
+            for name in each.fields:
+                problem = field_problem(name)
+                if problem:
+                    raise SchemaError(problem, name)
+        elif each != v.any() or len(objects) > 1:
+            raise SchemaError(f"documents are objects, not {each!r}; use v.object(...), a union of them, or v.any()")
+    depth = validator.nesting()
+    if depth > DOCUMENT_NESTING:
+        raise SchemaError(over("levels of nesting in a document", depth, DOCUMENT_NESTING, "flatten it"))
+    return TableDefinition(validator.required(), {}, ephemeral=ephemeral)
+
+
+def define_schema(tables: Mapping[str, TableDefinition], *, schema_validation: bool = True) -> SchemaDefinition:
+    """Define the tables of a module.
+
+    Parameters
+    ----------
+    tables
+        Name -> what :func:`define_table` returned.
+    schema_validation
+        Check documents on write, and the stored ones when this is deployed.
+
+    Examples
+    --------
+    >>> define_schema({"_posts": define_table({})})
+    Traceback (most recent call last):
+    nbreactive.errors.SchemaError: the name of a table cannot be '_posts': names that start with "_" are the system's; \
+rename it
+    """
+    if len(tables) > TABLES:
+        raise SchemaError(over("tables", len(tables), TABLES, "keep several kinds of documents in one table"))
+    for name, table in tables.items():
+        problem = identifier_problem(name, "a table")
+        if problem:
+            raise SchemaError(problem)
+        if not isinstance(table, TableDefinition):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(f"a table is what define_table() returns, not {table!r:.60}; wrap it", name)
+    return SchemaDefinition(tables, validation=schema_validation)
+
+
+def _check_fields(fields: Sequence[str], validator: Validator, where: str) -> None:
+    if isinstance(fields, str) or not fields:
+        raise SchemaError('an index takes a list of one field or more; write ["author"]', where)
+    if len(fields) > FIELDS_PER_INDEX:
+        raise SchemaError(over("fields in an index", len(fields), FIELDS_PER_INDEX, "leave some out"), where)
+    for position, field in enumerate(fields):
+        if field.startswith("_"):
+            note = "_creationTime ends every index by itself, and by_id finds by _id"
+            raise SchemaError(f"the system field {field!a:.60} cannot be indexed ({note}); leave it out", where)
+        if field in fields[:position]:
+            raise SchemaError(f"the field {field!r} is there twice; keep one of them", where)
+        for step in field.split("."):
+            problem = field_problem(step)
+            if problem:
+                raise SchemaError(f"the field {field!a:.60}: {problem}", where)
+        _check_reach(validator, field.split("."), field, where)
+
+
+def _check_reach(validator: Validator, steps: list[str], field: str, where: str) -> None:
+    """Refuse a field that no document of the table can have; through unions, one member that has it is enough."""
+    names = validator.columns()
+    if names is None or _reaches(validator, steps):
+        return
+    near = get_close_matches(steps[0], names, 1)
+    fix = (
+        f"did you mean {near[0]!r}?"
+        if near and near[0] != steps[0]
+        else f"the fields are: {', '.join(names) or 'none'}"
+    )
+    raise SchemaError(f"documents of the table have no field {field!r}; {fix}", where)
+
+
+def _reaches(validator: Validator, steps: list[str]) -> bool:
+    if not steps:
+        return True
+    if isinstance(validator, UnionValidator):
+        return any(_reaches(member, steps) for member in validator.members)
+    if isinstance(validator, ObjectValidator):
+        return steps[0] in validator.fields and _reaches(validator.fields[steps[0]], steps[1:])
+    return validator.kind in ("any", "record")
