@@ -88,7 +88,7 @@ class IndexInfo:
 class DocumentKeys(NamedTuple):
     """Everything that a document is found by."""
 
-    index: list[tuple[int, bytes]]
+    keys: list[tuple[int, bytes]]
     """(index id, key) in every maintained index except ``by_id``."""
     counts: list[bytes]
     """Counters which the document adds one to."""
@@ -130,7 +130,7 @@ class TableInfo:
 
     def keys(self, doc: Mapping[str, Any], id: bytes) -> list[tuple[int, bytes]]:
         """(index id, key) of a document in every index, ``by_id`` included."""
-        return [(self.indexes[BY_ID].id, id), *self.entries(doc, id).index]
+        return [(self.indexes[BY_ID].id, id), *self.entries(doc, id).keys]
 
     def count_keys(self, doc: Mapping[str, Any]) -> list[bytes]:
         """Counters which the document adds one to."""

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nbreactive.engine.transactions import Interval, Reads
 from nbreactive.errors import LimitExceeded
-
-MAX_INTERVALS = 4096
-"""Intervals that one transaction may read, after merging."""
+from nbreactive.values.limits import READ_INTERVALS
 
 END = b"\xff" * 32
 """Greater than every index key: the high end of a range that is open upwards."""
@@ -59,7 +57,7 @@ class ReadSetBuilder:
 
     __slots__ = ("_count", "_intervals", "_limit")
 
-    def __init__(self, limit: int = MAX_INTERVALS) -> None:
+    def __init__(self, limit: int = READ_INTERVALS) -> None:
         self._intervals: dict[int, list[Interval]] = {}
         self._count = 0
         self._limit = limit

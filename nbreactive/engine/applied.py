@@ -1,0 +1,235 @@
+"""The applied state: the newest timestamp, what it is made of, and the one way to add to it.
+
+Row index, change list and catalog move together: a :class:`Turn` collects commits, gives them their timestamps and puts
+them into the row index in one LMDB transaction - or, when that fails, leaves no trace of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo
+from nbreactive.engine.changes import ChangeList, Keys
+from nbreactive.engine.clock import Clock
+from nbreactive.engine.entries import Entry, Request, encode_entry
+from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
+from nbreactive.engine.read_set import END
+from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
+from nbreactive.engine.transactions import Write
+from nbreactive.functions.specs import Visibility
+from nbreactive.values.packing import unpack
+
+
+class Pending(NamedTuple):
+    """An applied commit that is not durable yet; ``data`` is its log entry, None for what is never logged."""
+
+    entry: Entry
+    data: bytes | None
+
+
+class AppliedState:
+    """Row index, change list and catalog at one timestamp, and what is applied but not durable.
+
+    Parameters
+    ----------
+    index, changes, clock
+        What the state is kept in; the row index must be open for writing.
+    log_everything
+        Give every timestamp a place in the log, also those of ephemeral writes: needed where engines share a log.
+    """
+
+    def __init__(self, index: RowIndex, changes: ChangeList, clock: Clock, *, log_everything: bool) -> None:
+        self.index = index
+        self.changes = changes
+        self.clock = clock
+        self.log_everything = log_everything
+        self.reader = index.reader()
+        self.applied = index.applied
+        self.highest = index.highest
+        self.epoch = index.epoch
+        self.log_position = index.log_position
+        self.catalog = Catalog.load(self.reader, self.applied)
+        self.pending: list[Pending] = []
+        self.filled: dict[int, bytes] = {}
+        """Running backfills: index id -> last document id that they have passed."""
+        self._fills: deque[tuple[int, int, bytes | None]] = deque()
+        for table in self.catalog.by_number.values():
+            for info in table.indexes[FIRST_DECLARED:]:
+                if info.state != "ready":
+                    self._resume(info)
+
+    def next_ts(self) -> int:
+        """Return the timestamp of the next commit: above every one that ever was, close to the wall clock."""
+        return max(self.highest + 1, self.clock.now_ns())
+
+    def rewind(self, to_ts: int) -> None:
+        """Undo every commit after ``to_ts``."""
+        self.pending.clear()
+        self.index.rewind(to_ts)
+        self.reader.renew()
+        self.applied = to_ts
+        self.epoch = self.index.epoch
+        self.undo(Catalog.load(self.reader, to_ts))
+
+    def undo(self, catalog: Catalog) -> None:
+        """Forget, after :attr:`applied`, what is known beside the row index."""
+        self.catalog = catalog
+        self.changes.rewind(self.applied)
+        while self._fills and self._fills[-1][0] > self.applied:
+            _, index_id, previous = self._fills.pop()
+            self._set_filled(index_id, previous)
+
+    def document(self, table: int, id: bytes) -> tuple[bytes, int] | None:
+        """Return the newest version of a document."""
+        return self.reader.document(table, id, self.applied)
+
+    def fill(self, ts: int, index_id: int, upto: bytes | None) -> None:
+        """Note that from ``ts`` on an index is maintained for documents up to ``upto``; None: it is not being filled."""
+        self._fills.append((ts, index_id, self.filled.get(index_id)))
+        self._set_filled(index_id, upto)
+
+    def forget_fills(self, durable: int) -> None:
+        """Forget what only a rewind to before ``durable`` would need."""
+        while self._fills and self._fills[0][0] <= durable:
+            self._fills.popleft()
+
+    def _set_filled(self, index_id: int, upto: bytes | None) -> None:
+        if upto is None:
+            self.filled.pop(index_id, None)
+        else:
+            self.filled[index_id] = upto
+
+    def _resume(self, index: IndexInfo) -> None:
+        # A backfill was interrupted by the end of the process. It goes by ids, and what it had passed was maintained
+        # ever since, so the greatest id in the index says how far it came.
+        ids = [id for _, id in self.reader.scan(index.id, b"", END, self.applied)]
+        if ids:
+            self.filled[index.id] = max(ids)
+
+
+class Turn:
+    """Commits on their way into the applied state; all of them or none."""
+
+    def __init__(self, state: AppliedState) -> None:
+        self._state = state
+        self._catalog = state.catalog
+        self._batch: list[Applied] = []
+        self._keys: list[tuple[int, Keys]] = []
+        self._pending: list[Pending] = []
+        self._newest: dict[tuple[int, bytes], tuple[bytes, int] | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._batch)
+
+    def add(self, writes: Sequence[Write], request: Request | None, reach: Visibility) -> int:
+        """Check and add one transaction; return its timestamp."""
+        state = self._state
+        after = catalog_after(writes, state.catalog, reach)
+        check_writes(writes, after, reach)
+        prepared = prepare(writes, self._current, after, state.filled)
+        ts = state.next_ts()
+        entry = Entry(ts, state.epoch, prepared.logged, request)
+        logged = bool(prepared.logged) or state.log_everything
+        self._pending.append(Pending(entry, encode_entry(entry) if logged else None))
+        self._assign(ts, prepared, request)
+        return ts
+
+    def add_logged(self, entry: Entry) -> None:
+        """Add a commit that stands in the log already: of another engine, or of this one before it was started."""
+        state = self._state
+        prepared = prepare(entry.writes, self._current, catalog_after(entry.writes, state.catalog), state.filled)
+        self._assign(entry.ts, prepared, entry.request)
+
+    def add_filled(self, index: IndexInfo, rows: Sequence[RowWrite], upto: bytes) -> None:
+        """Add index entries of a backfill, which has thereby passed the documents up to ``upto``."""
+        state = self._state
+        ts = state.next_ts()
+        entry = Entry(ts, state.epoch, [])
+        self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
+        self._assign(ts, Prepared(list(rows), {}, state.catalog, []), None)
+        state.fill(ts, index.id, upto)
+
+    def finish(self, on_applied: Callable[[int, Keys], None]) -> None:
+        """Put everything into the row index and tell ``on_applied``; if that fails nothing has happened."""
+        state = self._state
+        if not self._batch:
+            return
+        try:
+            state.index.apply(self._batch, log_position=state.log_position)
+        except BaseException:
+            state.undo(self._catalog)
+            raise
+        state.reader.renew()
+        state.pending += self._pending
+        for ts, keys in self._keys:
+            state.applied = ts
+            on_applied(ts, keys)
+
+    def _assign(self, ts: int, prepared: Prepared, request: Request | None) -> None:
+        state = self._state
+        built: list[RowWrite] = []
+        if prepared.catalog is not state.catalog:
+            for table, index in _made_ready(state.catalog, prepared.catalog):
+                built += _build(state, table, index, state.filled.get(index.id, b""))
+                state.fill(ts, index.id, None)
+        for row in prepared.rows:
+            if row.table:
+                self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None
+        self._batch.append(Applied(ts, [*built, *prepared.rows], request))
+        self._keys.append((ts, prepared.touched))
+        state.changes.add(ts, prepared.touched)
+        state.highest = max(state.highest, ts)
+        state.catalog = prepared.catalog
+
+    def _current(self, table: int, id: bytes) -> tuple[bytes, int] | None:
+        key = (table, id)
+        return self._newest[key] if key in self._newest else self._state.document(table, id)
+
+
+def replay(state: AppliedState, entries: Iterable[Entry], on_applied: Callable[[int, Keys], None]) -> None:
+    """Apply entries that stand in the log; those that are applied already are left out."""
+    turn = Turn(state)
+    for entry in entries:
+        if entry.ts <= state.applied:
+            continue
+        if any(write.table == TABLES for write in entry.writes):
+            # A new index may have to be built from all documents, so they must be in the row index.
+            turn.finish(on_applied)
+            turn = Turn(state)
+        turn.add_logged(entry)
+    turn.finish(on_applied)
+
+
+def _build(state: AppliedState, table: TableInfo, index: IndexInfo, after: bytes) -> list[RowWrite]:
+    """Make the entries of all documents after the id ``after`` at once."""
+    rows: list[RowWrite] = []
+    reader, ts = state.reader, state.applied
+    for _, id in reader.scan(table.indexes[BY_ID].id, after + b"\x00", END, ts):
+        found = reader.document(table.number, id, ts)
+        if found is not None:
+            rows.append(entry_row(index, found[0], id))
+    return rows
+
+
+def entry_row(index: IndexInfo, packed: bytes, id: bytes) -> RowWrite:
+    """Return the row that adds one document to one index."""
+    entry, counts = index_entries(index, unpack(packed), id)
+    return RowWrite(0, id, None, puts=[entry], counts=[(key, 1) for key in counts])
+
+
+def _made_ready(before: Catalog, after: Catalog) -> list[tuple[TableInfo, IndexInfo]]:
+    """Indexes of tables that exist, which functions may use from now on."""
+    made: list[tuple[TableInfo, IndexInfo]] = []
+    for number, table in after.by_number.items():
+        old = before.by_number.get(number)
+        if old is None or old is table:
+            continue
+        ready = {index.id for index in old.indexes if index.state == "ready"}
+        made += [
+            (table, index)
+            for index in table.indexes[FIRST_DECLARED:]
+            if index.state == "ready" and index.id not in ready
+        ]
+    return made

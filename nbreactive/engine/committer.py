@@ -1,0 +1,215 @@
+"""The committer: what decides which transactions have happened, and in which order.
+
+Transactions queue up and are taken once per turn of the event loop. Each is validated - has anything that it read been
+touched after its snapshot? is every document at the version it replaces? - then gets the next timestamp and goes
+into the row index, the change list and the queue of the flusher. Nothing here waits: from validation to the new applied
+timestamp no other code runs, so the order of commits is the order of timestamps.
+
+What is applied is not yet durable: the flusher writes it to the log, and the gate holds back whatever came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from nbreactive.engine.applied import AppliedState, Turn
+from nbreactive.engine.catalog import TABLES, Catalog
+from nbreactive.engine.changes import Keys
+from nbreactive.engine.entries import Request
+from nbreactive.engine.gate import Gate, Snapshot
+from nbreactive.engine.prepare import StaleVersion
+from nbreactive.engine.row_index import Reader
+from nbreactive.engine.transactions import Reads, Write
+from nbreactive.errors import Conflict
+from nbreactive.functions.specs import Visibility
+
+HotKey = tuple[int, bytes]
+"""Index id and key that transactions lose on."""
+
+Transact = Callable[[Reader, Catalog, int], Sequence[Write]]
+"""A transaction of the backend itself: looks at the newest state and says what to write."""
+
+
+class Lose(Conflict):
+    """The transaction cannot commit as it is; ``hot`` is what it lost on, where that is known."""
+
+    def __init__(self, hot: HotKey | None = None) -> None:
+        super().__init__("what the transaction has read was changed meanwhile; run it again")
+        self.hot = hot
+
+
+class Commit(NamedTuple):
+    """A finished execution that wants to be committed."""
+
+    snapshot: Snapshot
+    reads: Reads
+    writes: Sequence[Write]
+    request: Request | None = None
+    reach: Visibility = "public"
+    slot: object | None = None
+    """The exclusive slot that it runs in, if it does."""
+
+
+class _Queued(NamedTuple):
+    work: Commit | Transact
+    done: asyncio.Future[Snapshot]
+
+
+class Committer:
+    """Takes transactions one after the other.
+
+    Parameters
+    ----------
+    state
+        What commits are added to.
+    gate
+        Knows which snapshots are lost.
+    on_applied
+        Called with timestamp and touched keys of each commit, as soon as the row index has it.
+    on_pending
+        Called when there is something to flush.
+    """
+
+    def __init__(
+        self,
+        state: AppliedState,
+        gate: Gate,
+        *,
+        on_applied: Callable[[int, Keys], None],
+        on_pending: Callable[[], None],
+    ) -> None:
+        self.state = state
+        self._gate = gate
+        self._on_applied = on_applied
+        self._on_pending = on_pending
+        self._queue: deque[_Queued] = deque()
+        self._parked: deque[_Queued] = deque()
+        self._scheduled = False
+        self._exclusive = asyncio.Lock()
+        self._slot: object | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether transactions wait to be committed."""
+        return bool(self._queue or self._parked)
+
+    async def commit(self, commit: Commit) -> Snapshot:
+        """Commit an execution; return the state that it made, once it is applied.
+
+        Raises
+        ------
+        Lose
+            It must be run again.
+        """
+        return await self._enqueue(commit)
+
+    async def transact(self, function: Transact) -> Snapshot:
+        """Run ``function`` between two commits and commit what it returns; its errors are raised here."""
+        return await self._enqueue(function)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[object]:
+        """While inside, only commits that carry the slot go through; the others wait."""
+        async with self._exclusive:
+            self._slot = object()
+            try:
+                yield self._slot
+            finally:
+                self._slot = None
+                self._queue.extendleft(reversed(self._parked))
+                self._parked.clear()
+                self._schedule()
+
+    def validate(self, commit: Commit) -> None:
+        """Raise :class:`Lose` if anything that the execution has read is not as it was."""
+        changes = self.state.changes
+        if self._gate.lost(commit.snapshot) or commit.snapshot.ts < changes.start:
+            raise Lose
+        touch = changes.first_touch(commit.reads, commit.snapshot.ts)
+        if touch is not None:
+            raise Lose((touch.index_id, touch.key))
+
+    def close(self) -> None:
+        """Let go of whatever still waits."""
+        for queued in (*self._queue, *self._parked):
+            queued.done.cancel()
+        self._queue.clear()
+        self._parked.clear()
+
+    def _enqueue(self, work: Commit | Transact) -> asyncio.Future[Snapshot]:
+        done: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Queued(work, done))
+        self._schedule()
+        return done
+
+    def _schedule(self) -> None:
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._take)
+
+    def _take(self) -> None:
+        self._scheduled = False
+        group: list[tuple[asyncio.Future[Snapshot], int]] = []
+        turn = Turn(self.state)
+        while self._queue:
+            queued = self._queue.popleft()
+            if queued.done.cancelled():
+                continue
+            if self._slot is not None and _slot(queued.work) is not self._slot:
+                self._parked.append(queued)
+                continue
+            alone = _alone(queued.work)
+            if alone:
+                self._finish(turn, group)
+                turn, group = Turn(self.state), []
+            try:
+                ts = self._add(turn, queued.work)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who asked
+                queued.done.set_exception(error)
+                continue
+            group.append((queued.done, ts))
+            if alone:
+                self._finish(turn, group)
+                turn, group = Turn(self.state), []
+        self._finish(turn, group)
+        if self.state.pending:
+            self._on_pending()
+
+    def _add(self, turn: Turn, work: Commit | Transact) -> int:
+        state = self.state
+        try:
+            if not isinstance(work, Commit):
+                writes = work(state.reader, state.catalog, state.applied)
+                return turn.add(writes, None, "system") if writes else state.applied
+            self.validate(work)
+            request = work.request
+            if request is not None and state.index.request(request.identity_key, request.session, request.id):
+                raise Lose  # another engine was asked, too, and its answer is in the log
+            return turn.add(work.writes, request, work.reach)
+        except StaleVersion as stale:
+            raise Lose((stale.index_id, stale.key)) from stale
+
+    def _finish(self, turn: Turn, group: list[tuple[asyncio.Future[Snapshot], int]]) -> None:
+        try:
+            turn.finish(self._on_applied)
+        except Exception as error:  # noqa: BLE001 - the same for everybody in this turn
+            for done, _ in group:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        for done, ts in group:
+            if not done.done():
+                done.set_result(self._gate.snapshot(ts))
+
+
+def _slot(work: Commit | Transact) -> object | None:
+    return work.slot if isinstance(work, Commit) else None
+
+
+def _alone(work: Commit | Transact) -> bool:
+    """Whether it looks at the row index, or changes the catalog: then everything before must be applied."""
+    return not isinstance(work, Commit) or any(write.table == TABLES for write in work.writes)

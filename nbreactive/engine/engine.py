@@ -1,0 +1,406 @@
+"""The engine: one deployment's data, its changes, and everybody who watches them.
+
+It owns no policy about who may call what, no network and no user code: functions are run by the executor it is given,
+and so clock, randomness, log and row index are arguments, too. Everything happens on one event loop.
+
+::
+
+    mutate ── run at a snapshot ── commit ──┬── flush to the log ──► gate ──► result
+                                            └── touched queries run again ──► gate ──► update
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random as randomness
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Self
+
+import msgspec
+
+from nbreactive.engine.applied import AppliedState
+from nbreactive.engine.backfill import backfill
+from nbreactive.engine.catalog import BY_ID, Catalog, index_id
+from nbreactive.engine.changes import Keys
+from nbreactive.engine.clock import Clock
+from nbreactive.engine.committer import Committer, Transact
+from nbreactive.engine.entries import Entry
+from nbreactive.engine.feed import Feed
+from nbreactive.engine.flush import Flusher
+from nbreactive.engine.gate import Gate, Lost, Snapshot
+from nbreactive.engine.housekeeping import Housekeeping
+from nbreactive.engine.log import CommitLog
+from nbreactive.engine.mutations import Mutations
+from nbreactive.engine.recovery import Source, rebuild, recover
+from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result, identity_key
+from nbreactive.engine.row_index import Reader, RowIndex
+from nbreactive.engine.runs import Runs
+from nbreactive.engine.subscriptions import Subscriptions
+from nbreactive.engine.transactions import Call, Executor, Outcome
+from nbreactive.errors import InvalidValue, Overloaded, ReadOnly
+from nbreactive.values.ids import new_internal
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """How much the engine takes on."""
+
+    mutations: int = 4096
+    """Mutations under way; more are refused."""
+    queries: int = 4096
+    """Queries asked once, under way; more are refused."""
+    losses: int = 4
+    """Lost validations after which a mutation gets the exclusive slot."""
+    cache_bytes: int = 64 << 20
+    """Encoded results that are kept."""
+    changes_bytes: int = 64 << 20
+    """Keys in the change list."""
+    keep_seconds: float = 60.0
+    """For how long every version of a document is kept in the row index."""
+    request_seconds: float = 86_400.0
+    """For how long a request that is sent again is recognised."""
+
+
+class Engine:
+    """One deployment; made by :meth:`open`."""
+
+    def __init__(
+        self,
+        state: AppliedState,
+        position: int,
+        *,
+        log: CommitLog,
+        executor: Executor,
+        clock: Clock,
+        random: randomness.Random,
+        limits: EngineLimits,
+        shared: bool,
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._executor = executor
+        self.clock = clock
+        self._random = random
+        self._limits = limits
+        self._shared = shared
+        self._executing: dict[object, int] = {}
+        self._asked = 0
+        self._ids = 0
+        self._work: set[asyncio.Task[None]] = set()
+        self.executions = {"queries": 0, "mutations": 0}
+        """Runs of functions since the start."""
+        self.gate = Gate(state.applied)
+        self._feed = Feed(log, state.applied)
+        self._runs = Runs(state, self.gate, clock, self._run_query, limits.cache_bytes)
+        self.subscriptions = Subscriptions(state, self.gate, self._runs)
+        self._flusher = Flusher(
+            log,
+            state,
+            self.gate,
+            position,
+            on_applied=self._on_applied,
+            on_durable=self._on_durable,
+            on_rewound=self._runs.rewound,
+        )
+        self.committer = Committer(state, self.gate, on_applied=self._on_applied, on_pending=self._flusher.wake)
+        self._mutations = Mutations(
+            state,
+            self.gate,
+            self.committer,
+            self._run_mutation,
+            catch_up=self._flusher.catch_up if shared else None,
+            max_active=limits.mutations,
+            max_losses=limits.losses,
+        )
+        self._housekeeping = Housekeeping(
+            state,
+            self.gate,
+            clock,
+            self._oldest,
+            keep_seconds=limits.keep_seconds,
+            request_seconds=limits.request_seconds,
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        *,
+        log: CommitLog,
+        index: RowIndex,
+        executor: Executor,
+        clock: Clock,
+        random: randomness.Random | None = None,
+        limits: EngineLimits | None = None,
+        source: Source | None = None,
+        shared: bool = False,
+    ) -> Self:
+        """Bring row index and log together and start.
+
+        Parameters
+        ----------
+        log, index
+            Stay the caller's to close, after :meth:`close`.
+        executor
+            Runs functions.
+        clock, random
+            Time and randomness.
+        limits
+            How much to take on.
+        source
+            Gives all documents, for a row index that must be filled anew from more than the log still holds.
+        shared
+            Whether other engines append to the same log.
+        """
+        limits = limits or EngineLimits()
+        if not index.trusted and source is not None:
+            await rebuild(index, source)
+        state, position = await recover(log, index, clock, shared=shared, changes_bytes=limits.changes_bytes)
+        random = random or randomness.Random()
+        engine = cls(
+            state, position, log=log, executor=executor, clock=clock, random=random, limits=limits, shared=shared
+        )
+        engine._start()
+        return engine
+
+    def _start(self) -> None:
+        if self._shared:
+            self._flusher.follow()
+        task = asyncio.get_running_loop().create_task(self._housekeeping.run())
+        self._work.add(task)
+
+    async def close(self) -> None:
+        """End: mutations under way are finished first, and what they committed is made durable."""
+        await self._mutations.drain()
+        await self._flusher.drain()
+        await self._stop()
+        if not self._state.pending:
+            self._state.index.apply([], log_position=self._flusher.position)
+
+    async def abandon(self) -> None:
+        """Stop at once, as if the process had died."""
+        await self._mutations.close()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._runs.close()
+        await self._flusher.close()
+        self.committer.close()
+        self._state.reader.close()
+
+    # ---- what is known ---------------------------------------------------------------------------------------
+
+    @property
+    def applied(self) -> int:
+        """The newest timestamp; it may still be undone."""
+        return self._state.applied
+
+    @property
+    def durable(self) -> int:
+        """The newest timestamp that will stay."""
+        return self.gate.durable
+
+    @property
+    def idle(self) -> bool:
+        """Whether no mutation is under way and everything is durable."""
+        return self._flusher.idle and not self.committer.busy
+
+    def reader(self) -> Reader:
+        """Return a reader of its own of everything applied now; close it soon."""
+        return self._state.index.reader()
+
+    def catalog(self, ts: int | None = None) -> Catalog:
+        """Return the tables and indexes at a timestamp, the newest one if none is given."""
+        return self._state.catalog if ts is None else Catalog.load(self._state.reader, ts)
+
+    def changed_since(self, table: int, ts: int) -> Iterable[tuple[bytes, bytes | None]]:
+        """Return id and newest content (None: deleted) of the documents of a table that were written after ``ts``."""
+        changes = self._state.changes
+        if ts < changes.start:
+            raise InvalidValue(f"changes are only known since {changes.start}, not since {ts}; begin again")
+        found: list[tuple[bytes, bytes | None]] = []
+        for id in dict.fromkeys(changes.keys_since(index_id(table, BY_ID), ts)):
+            document = self._state.document(table, id)
+            found.append((id, document[0] if document is not None else None))
+        return found
+
+    def new_internal(self) -> bytes:
+        """Make the internal bytes of the id of a new document."""
+        self._ids += 1
+        return new_internal(self.clock.now_ns() // 1_000_000, self._ids & 0xFFFF, self._random.randbytes(8))
+
+    # ---- calls -----------------------------------------------------------------------------------------------
+
+    async def mutate(self, request: MutationRequest) -> Result:
+        """Run a mutation; returns when what it did is durable.
+
+        A failure of the function is in the result. Mutations of one session run in the order of these calls.
+
+        Raises
+        ------
+        Overloaded
+            Too many are waiting; it was not started.
+        ReadOnly
+            The disk refuses; it has not happened.
+        """
+        return await self._mutations.run(request)
+
+    async def query(self, request: QueryRequest, at: int | None = None) -> Result:
+        """Run a query, or share a result that is still right; at the newest timestamp, or at a recent one."""
+        if self._asked >= self._limits.queries:
+            raise Overloaded(f"{self._asked} queries are waiting already; try again in a moment")
+        self._asked += 1
+        try:
+            if at is not None:
+                return await self._query_at(request, at)
+            return await self._query_now(request)
+        finally:
+            self._asked -= 1
+
+    async def transact(self, function: Transact) -> int:
+        """Commit what the backend itself wants to write; return the timestamp once it is durable.
+
+        ``function(reader, catalog, ts)`` is called between two commits, looks at the newest state and returns the
+        writes; no other code runs before they are applied. It may be called again if another engine was faster.
+        """
+        while True:
+            snapshot = await self.committer.transact(function)
+            try:
+                await self.gate.release(snapshot)
+            except Lost as lost:
+                if not lost.again:
+                    raise
+            else:
+                return snapshot.ts
+
+    async def backfill(self, table: str, index: str) -> None:
+        """Fill an index that is in the state ``backfilling`` while everything else goes on."""
+        await backfill(
+            self._state,
+            self.gate,
+            self.clock,
+            table,
+            index,
+            on_applied=self._on_applied,
+            on_pending=self._flusher.wake,
+        )
+
+    async def release(self, ts: int) -> None:
+        """Return when everything up to ``ts`` is durable.
+
+        Raises
+        ------
+        ReadOnly
+            It was undone.
+        """
+        if ts > self._state.applied:
+            raise ReadOnly("this could not be written and was undone; try again")
+        await self.gate.release(self.gate.snapshot(ts))
+
+    def watch_entries(self, from_ts: int) -> AsyncIterator[list[Entry]]:
+        """Yield every durable commit after ``from_ts``, in batches, for as long as one listens."""
+        return self._feed.watch(from_ts)
+
+    async def catch_up(self) -> None:
+        """Apply everything that other engines have appended up to now."""
+        await self._flusher.catch_up()
+
+    # ---- running functions -----------------------------------------------------------------------------------
+
+    async def _query_now(self, request: QueryRequest) -> Result:
+        if self._shared:
+            await self._flusher.catch_up()
+        query = self._runs.use(request)
+        try:
+            while True:
+                snapshot = self.gate.snapshot(self._state.applied)
+                with contextlib.suppress(Lost):
+                    found = await self._runs.find(query, request, identity_key(request.identity), snapshot)
+                    await self.gate.release(snapshot)
+                    break
+        finally:
+            self._runs.leave(query)
+        shown = found.result
+        return Result(
+            snapshot.ts,
+            shown.value,
+            shown.failure,
+            shown.logs,
+            shown.journal,
+            shown.columns,
+            shown.identity_read,
+            shown.request_id,
+        )
+
+    async def _query_at(self, request: QueryRequest, at: int) -> Result:
+        if not self._state.index.horizon <= at <= self._state.applied:
+            raise InvalidValue(
+                f"timestamp {at} cannot be read: versions are kept for {self._limits.keep_seconds:.0f} seconds,"
+                f" the newest is {self._state.applied}; leave the timestamp out"
+            )
+        snapshot = self.gate.snapshot(at)
+        outcome, request_id = await self._run_query(request, snapshot)
+        await self.gate.release(snapshot)
+        return Result(
+            at,
+            outcome.value,
+            outcome.failure,
+            outcome.logs,
+            outcome.journal,
+            outcome.columns,
+            outcome.identity_read,
+            request_id,
+        )
+
+    async def _run_query(self, spec: QuerySpec, snapshot: Snapshot) -> tuple[Outcome, str]:
+        self.executions["queries"] += 1
+        request_id = getattr(spec, "request_id", "") or self._random.randbytes(8).hex()
+        call = Call(
+            spec.path,
+            spec.args,
+            "query",
+            spec.reach,
+            spec.identity,
+            request_id,
+            snapshot.ts,
+            self.clock.now_ns() // 1_000_000,
+            self._random.randbytes(16),
+            spec.journal,
+        )
+        return await self._execute(call, urgent=False), request_id
+
+    async def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> Outcome:
+        self.executions["mutations"] += 1
+        call = Call(
+            request.path,
+            request.args,
+            request.kind,
+            request.reach,
+            request.identity,
+            request.request_id,
+            snapshot.ts,
+            self.clock.now_ns() // 1_000_000,
+            self._random.randbytes(16),
+        )
+        return await self._execute(call, urgent=urgent)
+
+    async def _execute(self, call: Call, *, urgent: bool) -> Outcome:
+        token = object()
+        self._executing[token] = call.snapshot
+        try:
+            return await self._executor.run(call, urgent=urgent)
+        finally:
+            del self._executing[token]
+
+    def _oldest(self) -> int:
+        return min(self._executing.values(), default=self._state.applied)
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    def _on_applied(self, ts: int, keys: Keys) -> None:
+        self.subscriptions.applied(ts, keys)
+
+    def _on_durable(self, entries: Sequence[Entry]) -> None:
+        self._feed.add(entries)

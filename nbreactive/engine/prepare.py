@@ -1,0 +1,197 @@
+"""From the writes of a transaction to the rows of the row index.
+
+Index keys and counters are computed here, from the old and the new document, never taken from a worker; what a worker
+sends is checked first, since it may have run anybody's code.
+
+An index that is still being filled (state ``backfilling``) is maintained for the documents that the backfill has passed
+(``filled``: index id -> last id passed) and left alone for the rest, which the backfill will read later. So no entry
+and no counter is written twice or forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nbreactive.engine.catalog import (
+    BY_ID,
+    COUNTS,
+    CREATION_TIME,
+    FIRST_DECLARED,
+    FIRST_USER_TABLE,
+    TABLES,
+    Catalog,
+    IndexInfo,
+    TableInfo,
+    count_key,
+    index_id,
+    table_of,
+)
+from nbreactive.engine.row_index import RowWrite
+from nbreactive.engine.transactions import Write
+from nbreactive.errors import Conflict, InvalidValue
+from nbreactive.functions.specs import Visibility
+from nbreactive.values.limits import DOCUMENT_SIZE, WRITTEN_BYTES, WRITTEN_DOCUMENTS, exceed
+from nbreactive.values.packing import unpack
+
+Current = Callable[[int, bytes], tuple[bytes, int] | None]
+"""The newest version of a document: packed bytes and timestamp."""
+
+Filled = Mapping[int, bytes]
+"""Index id -> the last document id which its backfill has passed."""
+
+
+class Prepared(NamedTuple):
+    """What a transaction does to the row index and to those who watch it."""
+
+    rows: list[RowWrite]
+    touched: dict[int, list[bytes]]
+    """Index id -> old and new keys, counters included."""
+    catalog: Catalog
+    """As it is after the transaction."""
+    logged: list[Write]
+    """The writes that the log keeps: those of ephemeral tables are left out."""
+
+
+class StaleVersion(Conflict):
+    """A document is not at the version that the transaction replaces."""
+
+    def __init__(self, table: int, id: bytes) -> None:
+        super().__init__("a document was changed while it was being changed; run it again")
+        self.index_id = index_id(table, BY_ID)
+        self.key = id
+
+
+def check_writes(writes: Sequence[Write], catalog: Catalog, reach: Visibility) -> None:
+    """Refuse what no honest worker sends: too much, too large, unknown tables, reserved ones, malformed ids."""
+    if len(writes) > WRITTEN_DOCUMENTS:
+        exceed("documents written by one transaction", len(writes), WRITTEN_DOCUMENTS, "write in several mutations")
+    total = 0
+    seen: set[tuple[int, bytes]] = set()
+    for write in writes:
+        if len(write.id) != 16 or (write.table, write.id) in seen:
+            raise InvalidValue("a worker sent a malformed document id, or one document twice; nothing was written")
+        seen.add((write.table, write.id))
+        if write.table < FIRST_USER_TABLE and reach != "system" and (write.table != TABLES or write.previous):
+            raise InvalidValue(f"a function may not write the reserved table {write.table}; nothing was written")
+        if catalog.number(write.table) is None:
+            raise InvalidValue(f"there is no table number {write.table}; nothing was written")
+        if write.doc is not None:
+            total += len(write.doc)
+            # Packed bytes are close to, not the same as, the size that the worker has checked.
+            if len(write.doc) > 2 * DOCUMENT_SIZE:
+                exceed("bytes of one document", len(write.doc), DOCUMENT_SIZE, "split it into several documents")
+    if total > 2 * WRITTEN_BYTES:
+        exceed("bytes written by one transaction", total, WRITTEN_BYTES, "write in several mutations")
+
+
+def catalog_after(writes: Sequence[Write], catalog: Catalog, reach: Visibility = "system") -> Catalog:
+    """Return the catalog as the transaction leaves it."""
+    described = [(write.id, write.doc) for write in writes if write.table == TABLES]
+    if not described:
+        return catalog
+    for id, packed in described:
+        if packed is not None:
+            _check_table(packed, id, catalog, reach)
+    return catalog.changed(described)
+
+
+def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: Filled) -> Prepared:
+    """Compute rows, touched keys and log writes of a transaction whose writes have been checked.
+
+    Parameters
+    ----------
+    writes
+        At most one per document.
+    current
+        Finds the newest version of a document.
+    after
+        The catalog as the transaction leaves it, see :func:`catalog_after`.
+    filled
+        How far each running backfill is.
+
+    Raises
+    ------
+    StaleVersion
+        A document is not at the version that its write replaces.
+    """
+    rows: list[RowWrite] = []
+    logged: list[Write] = []
+    touched: dict[int, list[bytes]] = {}
+    deltas: dict[bytes, int] = {}
+    for write in writes:
+        table = after.number(write.table)
+        if table is None:
+            raise InvalidValue(f"there is no table number {write.table}; nothing was written")
+        found = current(write.table, write.id)
+        if (found[1] if found is not None else 0) != write.previous:
+            raise StaleVersion(write.table, write.id)
+        if not table.ephemeral:
+            logged.append(write)
+        if found is None and write.doc is None:
+            continue
+        skip = unfilled(table, write.id, filled)
+        old_keys, old_counts = table.entries(unpack(found[0]), write.id, skip) if found is not None else ((), ())
+        new_keys, new_counts = (
+            table.entries(_document(write.doc), write.id, skip) if write.doc is not None else ((), ())
+        )
+        puts = [key for key in new_keys if key not in old_keys]
+        dels = [key for key in old_keys if key not in new_keys]
+        counts: list[tuple[bytes, int]] = []
+        if old_counts != new_counts:
+            counts = [(key, 1) for key in new_counts if key not in old_counts]
+            counts += [(key, -1) for key in old_counts if key not in new_counts]
+            for key, delta in counts:
+                deltas[key] = deltas.get(key, 0) + delta
+        touched.setdefault(table.indexes[BY_ID].id, []).append(write.id)
+        for id, key in old_keys:
+            touched.setdefault(id, []).append(key)
+        for id, key in puts:
+            touched.setdefault(id, []).append(key)
+        rows.append(RowWrite(write.table, write.id, write.doc, write.previous, puts, dels, counts))
+    changed = [key for key, delta in deltas.items() if delta]
+    if changed:
+        touched[COUNTS] = changed
+    return Prepared(rows, touched, after, logged)
+
+
+def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:
+    """Indexes of a table that are not maintained for the document ``id`` yet."""
+    return [
+        index.id
+        for index in table.indexes[FIRST_DECLARED:]
+        if index.state != "ready" and not (index.id in filled and id <= filled[index.id])
+    ]
+
+
+def index_entries(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[tuple[int, bytes], list[bytes]]:
+    """Return what one document adds to one declared index: its key, and the counters it adds one to."""
+    counts: list[bytes] = []
+    prefix = b""
+    for part in index.parts(doc):
+        prefix += part
+        counts.append(count_key(index.id, prefix))
+    return (index.id, index.key(doc, id)), counts
+
+
+def _document(packed: bytes) -> Mapping[str, Any]:
+    doc: Any = unpack(packed)
+    fields: dict[str, Any] = doc if isinstance(doc, dict) else {}
+    if not isinstance(fields.get(CREATION_TIME), float):
+        raise InvalidValue("a worker sent something that is not a document; nothing was written")
+    return fields
+
+
+def _check_table(packed: bytes, id: bytes, catalog: Catalog, reach: Visibility) -> None:
+    try:
+        table = table_of(unpack(packed), id)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidValue(f"not a description of a table ({error!r}); nothing was written") from error
+    named, numbered = catalog.table(table.name), catalog.number(table.number)
+    if any(other is not None and other.id != id for other in (named, numbered)):
+        raise InvalidValue(f"there is a table {table.name!r} or number {table.number} already; nothing was written")
+    plain = len(table.indexes) == FIRST_DECLARED and not table.ephemeral and table.validator is None
+    if reach != "system" and not plain:
+        raise InvalidValue(f"a function may only create a plain table, not {table.name!r} as described")
+    if not FIRST_USER_TABLE <= table.number < 1 << 24 or table.name.startswith("_"):
+        raise InvalidValue(f"{table.name!r} (number {table.number}) cannot be a table's name and number")

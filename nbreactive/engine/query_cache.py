@@ -1,0 +1,189 @@
+"""Results of queries: who shares one, how long it is right, and how much of them is kept.
+
+A query is a function with its arguments, reach and journal. What a run of it found is a :class:`LiveResult`: shared by
+all callers if the run did not look at the identity, else for one identity. It stays right until something touches its
+read set. The encoded result itself is only kept in a cache bounded in bytes; a live result remembers its hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from nbreactive.engine.catalog import all_modules
+from nbreactive.engine.gate import Snapshot
+from nbreactive.engine.read_set import union
+from nbreactive.engine.transactions import Failure, LogLine, Outcome, Reads
+from nbreactive.functions.specs import Visibility
+
+if TYPE_CHECKING:
+    from nbreactive.engine.subscriptions import Subscription
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+QueryKey = tuple[str, bytes, Visibility, str | None]
+"""Path, arguments, reach, journal; the code's version is in the read set (``_modules``), so it need not be here."""
+
+
+class QueryResult(msgspec.Struct, frozen=True):
+    """What a query gave; the same object, and the same bytes, for everybody who shares it."""
+
+    ts: int
+    """The snapshot that it was computed at; it may have stayed right since."""
+    value: bytes
+    """Encoded JSON."""
+    failure: Failure | None
+    logs: Sequence[LogLine]
+    journal: str | None
+    columns: list[str] | None
+    identity_read: bool
+    hash: bytes
+    """Of everything that a client is shown: two results with one hash need not be told apart."""
+    request_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        return 400 + len(self.value) + sum(80 + len(line.text) for line in self.logs)
+
+
+class LiveResult:
+    """What the newest run of a query found, for everybody or for one identity."""
+
+    __slots__ = (
+        "checked", "every", "identity_key", "made", "query", "reads", "snapshot", "stale", "subscribers", "timer", "touched",
+    )  # fmt: skip
+
+    def __init__(self, query: Query, identity_key: bytes | None) -> None:
+        self.query = query
+        self.identity_key = identity_key
+        """None: it is the same for everybody."""
+        self.snapshot = Snapshot(-1, 0)
+        self.reads: Reads = {}
+        self.made = 0.0
+        """When, on the monotonic clock: what nobody is subscribed to also ages, since functions may read the time."""
+        self.checked = -1
+        """While nobody is subscribed: nothing has touched it up to this timestamp."""
+        self.touched = False
+        """While somebody is subscribed: something has touched it."""
+        self.stale = False
+        """Its time is over, or it was rewound, whatever has been touched."""
+        self.every = 0
+        self.subscribers: dict[Subscription, None] = {}
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Run:
+    """An execution under way, which others may wait for."""
+
+    __slots__ = ("done", "error", "found", "identity_key", "snapshot")
+
+    def __init__(self, identity_key: bytes, snapshot: Snapshot, done: asyncio.Future[None]) -> None:
+        self.identity_key = identity_key
+        self.snapshot = snapshot
+        self.done = done
+        self.found: Found | None = None
+        self.error: BaseException | None = None
+
+
+class Found(NamedTuple):
+    """A result, what it depends on, and the live result that will tell when it changes."""
+
+    live: LiveResult
+    result: QueryResult
+    reads: Reads
+
+
+class Query:
+    """All that is known about one query: its live results and its runs under way."""
+
+    __slots__ = ("identity_read", "key", "results", "runs", "users")
+
+    def __init__(self, key: QueryKey) -> None:
+        self.key = key
+        self.identity_read = False
+        """Whether the last run looked at the identity."""
+        self.results: dict[bytes | None, LiveResult] = {}
+        self.runs: dict[bytes, Run] = {}
+        self.users = 0
+
+
+class ResultCache:
+    """The encoded results used last, bounded in bytes.
+
+    Parameters
+    ----------
+    max_bytes
+        Above it the result that was not used for longest goes.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._results: OrderedDict[LiveResult, QueryResult] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, live: LiveResult) -> QueryResult | None:
+        """Return what is kept of ``live``."""
+        found = self._results.get(live)
+        if found is not None:
+            self._results.move_to_end(live)
+        return found
+
+    def put(self, live: LiveResult, result: QueryResult) -> list[LiveResult]:
+        """Keep a result; return those that had to go."""
+        self.drop(live)
+        self._results[live] = result
+        self.bytes += result.size
+        gone: list[LiveResult] = []
+        while self.bytes > self._max_bytes:
+            other, dropped = self._results.popitem(last=False)
+            self.bytes -= dropped.size
+            gone.append(other)
+        return gone
+
+    def drop(self, live: LiveResult) -> None:
+        """Forget what is kept of ``live``."""
+        old = self._results.pop(live, None)
+        if old is not None:
+            self.bytes -= old.size
+
+    def __contains__(self, live: LiveResult) -> bool:
+        return live in self._results
+
+
+_TRANSIENT = frozenset({"FunctionTimeout", "FunctionCrashed", "FunctionOutOfMemory", "Overloaded", "Unavailable"})
+
+
+def result_of(outcome: Outcome, ts: int, request_id: str = "") -> QueryResult:
+    """Turn an execution into what its callers get."""
+    shown = (outcome.value, outcome.failure, outcome.logs, outcome.columns, outcome.journal)
+    return QueryResult(
+        ts,
+        outcome.value,
+        outcome.failure,
+        outcome.logs,
+        outcome.journal,
+        outcome.columns,
+        outcome.identity_read,
+        blake2b(_encode(shown), digest_size=16).digest(),
+        request_id,
+    )
+
+
+def is_transient(result: QueryResult) -> bool:
+    """Whether it says more about the worker than about the data, so that the next one who asks is not given it."""
+    return result.failure is not None and result.failure.code in _TRANSIENT
+
+
+def reads_of(outcome: Outcome, before: Reads) -> Reads:
+    """Return what a run depends on; a killed one could not say, so what it read last time is taken, and the code."""
+    if outcome.failure is None or outcome.failure.code not in _TRANSIENT:
+        return outcome.reads
+    index_id, interval = all_modules()
+    return union(outcome.reads, before, {index_id: [interval]})

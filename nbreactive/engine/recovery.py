@@ -1,0 +1,145 @@
+"""Bringing the row index to where the log ends, when the engine starts.
+
+After a SIGKILL the row index may hold commits that never became durable: it is rewound to the last batch of which it is
+sure, and the log is applied from there. An index that cannot be trusted (absent, or after a power cut), or that ends
+before the log begins, is filled anew from a source of whole documents and the log after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from nbreactive.engine._rebuild import Document, KeysOf
+from nbreactive.engine.applied import AppliedState, Turn, replay
+from nbreactive.engine.catalog import BY_CREATION_TIME, BY_ID, TABLES, Catalog, index_id
+from nbreactive.engine.changes import ChangeList, Keys
+from nbreactive.engine.clock import Clock
+from nbreactive.engine.entries import Entry, decode_entry
+from nbreactive.engine.feed import first_batch, position_of
+from nbreactive.engine.log import CommitLog
+from nbreactive.engine.read_set import END
+from nbreactive.engine.row_index import Reader, RowIndex
+from nbreactive.engine.transactions import Write
+from nbreactive.errors import DataFolderError
+from nbreactive.values.packing import unpack
+
+_TOGETHER = 2000
+"""Commits that are replayed in one LMDB transaction."""
+
+
+class Documents(Protocol):
+    """Every document that is alive at the timestamp ``applied``, in parts."""
+
+    @property
+    def applied(self) -> int:
+        """The timestamp."""
+        ...
+
+    def __iter__(self) -> Iterator[Sequence[Document]]: ...
+
+
+Source = Callable[[Callable[[Documents], None]], Awaitable[None]]
+"""Calls its argument with all documents, maybe in another thread; once more if it breaks off."""
+
+
+async def recover(
+    log: CommitLog, index: RowIndex, clock: Clock, *, shared: bool, changes_bytes: int
+) -> tuple[AppliedState, int]:
+    """Return the state at the end of the log, and the log's position there.
+
+    Parameters
+    ----------
+    log, index
+        What must agree. An index that is not trusted has been rebuilt before.
+    clock
+        For timestamps of what is only local.
+    shared
+        Whether other engines append to the log.
+    changes_bytes
+        Bound of the change list.
+    """
+    await _rewind(log, index)
+    state = AppliedState(index, ChangeList(index.applied, changes_bytes), clock, log_everything=shared)
+    position = state.log_position
+    if position < await log.trim(0):
+        position = await position_of(log, state.applied)  # an index that was rebuilt knows no position
+    entries: list[Entry] = []
+    async for batch in log.read(position):
+        entries += map(decode_entry, batch.entries)
+        position = batch.position
+        if len(entries) >= _TOGETHER:
+            replay(state, entries, _nobody)
+            state.log_position = position
+            entries.clear()
+    replay(state, entries, _nobody)
+    state.log_position = position
+    index.apply([], log_position=position)
+    if not index.trusted:
+        index.trust()
+    if not shared:
+        _start_anew(state)
+    return state, position
+
+
+async def rebuild(index: RowIndex, source: Source) -> None:
+    """Fill an index anew with whole documents."""
+
+    def fill(documents: Documents) -> None:
+        def tables(reader: Reader) -> bytes:
+            found = reader.scan_documents(index_id(TABLES, BY_ID), b"", None, documents.applied)
+            return msgspec.msgpack.encode([(id, packed) for _, id, packed, _ in found])
+
+        index.rebuild(documents, applied=documents.applied, keys=f"{__name__}:{keys_of.__name__}", state=tables)
+
+    await source(fill)
+
+
+def keys_of(tables: bytes) -> KeysOf:
+    """Return what computes the keys of documents; ``tables`` holds the documents of ``_tables``."""
+    catalog = Catalog().changed(msgspec.msgpack.decode(tables, type=list[tuple[bytes, bytes]]))
+
+    def keys(table: int, id: bytes, packed: bytes) -> tuple[Sequence[tuple[int, bytes]], Sequence[bytes]]:
+        info = catalog.number(table)
+        return info.entries(unpack(packed), id) if info is not None else ((), ())
+
+    return keys
+
+
+async def _rewind(log: CommitLog, index: RowIndex) -> None:
+    """Take away everything after the last batch that is surely in the index."""
+    sure = index.horizon
+    position = index.log_position
+    if position > await log.tail():
+        raise DataFolderError(
+            "the log is shorter than the row index remembers: parts of the data folder are from different times;"
+            " restore all of it from one backup"
+        )
+    if position:
+        batch = await first_batch(log, position - 1)
+        assert batch is not None, "the log's tail is not before this position"
+        sure = max(sure, decode_entry(batch.entries[-1]).ts)
+    if index.applied > sure:
+        index.rewind(sure)
+
+
+def _start_anew(state: AppliedState) -> None:
+    """Empty the ephemeral tables, at a timestamp above all that anybody can have been shown before."""
+    writes: list[Write] = []
+    for table in state.catalog.by_number.values():
+        if table.ephemeral:
+            for _, id in state.reader.scan(table.indexes[BY_CREATION_TIME].id, b"", END, state.applied):
+                found = state.document(table.number, id)
+                assert found is not None
+                writes.append(Write(table.number, id, None, found[1]))
+    if writes or state.highest > state.applied:
+        turn = Turn(state)
+        turn.add(writes, None, "system")
+        turn.finish(_nobody)
+        state.pending.clear()
+
+
+def _nobody(ts: int, keys: Keys) -> None:
+    """Nobody is subscribed yet."""
