@@ -197,6 +197,12 @@ class DataFolderError(NBReactiveError):
     code = "DataFolderError"
 
 
+class MissingPackage(NBReactiveError, ImportError):
+    """An optional package is asked for and not installed; the message names what to install."""
+
+    code = "MissingPackage"
+
+
 def _tree(cls: type[NBReactiveError]) -> dict[str, type[NBReactiveError]]:
     found = {cls.code: cls}
     for sub in cls.__subclasses__():

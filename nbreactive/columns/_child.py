@@ -14,8 +14,13 @@ from nbreactive.columns import _frames as frames
 from nbreactive.errors import InvalidValue, NBReactiveError, ProtocolError, Unavailable
 
 
-class ChildDied(NBReactiveError):
+class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting another one
     """The columns process is gone, or on its way out; its message is the reason."""
+
+    def __init__(self, message: str, *, damaged: bool = False, silent: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
+        self.silent = silent
 
 
 class Child:
@@ -99,9 +104,9 @@ class Child:
             reply = frames.read(self._process.stdout, frames.replies)
         except (EOFError, OSError, ValueError) as error:
             code = self._process.poll()
-            raise ChildDied(f"the columns process ended ({error}; exit code {code})") from error
+            raise ChildDied(f"the columns process ended ({error}; exit code {code})", silent=True) from error
         if isinstance(reply, frames.Failed):
             if reply.fatal:
-                raise ChildDied(reply.message)
+                raise ChildDied(reply.message, damaged=reply.damaged)
             raise (InvalidValue if "has no table" in reply.message else Unavailable)(reply.message)
         return reply

@@ -37,6 +37,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     threads: int
     tail: int | None = None
     """The last ts of the log: a store that is ahead of it belongs to another log."""
+    suspect: bool = False
+    """The file has shown itself to be damaged: set it aside."""
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
@@ -101,6 +103,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
     message: str
     fatal: bool = True
+    damaged: bool = False
+    """Whether the failure is that of a damaged file."""
 
 
 Reply = Ready | Applied | Part | DocumentPart | End | Failed

@@ -1,5 +1,9 @@
 """Documents into the columns of a typed table."""
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -93,5 +97,3 @@ def project(layout: Layout, docs: Mapping[bytes, Doc]) -> Projection:
     if docs:
         projection.fill()
     return projection
-
-

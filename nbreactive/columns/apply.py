@@ -6,9 +6,13 @@ DuckDB cannot alter the column without loss, the table is written anew from the 
 Commits at or below the applied ts are skipped, so anything may be applied again.
 """
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,7 +60,8 @@ class Applier:
         self._connection = store.connection
         self._tables: dict[int, _Table] = {}
         self._views = {
-            name for (name,) in self._rows("SELECT view_name FROM duckdb_views() WHERE internal AND view_name IS NOT NULL")
+            name
+            for (name,) in self._rows("SELECT view_name FROM duckdb_views() WHERE internal AND view_name IS NOT NULL")
         }
         for number, id, layout, validator in self._rows("SELECT number, id, layout, validator FROM nbreactive.tables"):
             decoded = msgspec.json.decode(layout, type=Layout)
@@ -115,7 +120,9 @@ class Applier:
         """Return the tables after changes of ``_tables``, and those that must be written anew."""
         documents = {id: None if doc is None else unpack(doc) for id, doc in described.items()}
         wanted = {
-            int(doc["number"]): (id, doc) for id, doc in documents.items() if doc is not None and not doc.get("ephemeral")
+            int(doc["number"]): (id, doc)
+            for id, doc in documents.items()
+            if doc is not None and not doc.get("ephemeral")
         }
         tables = {
             number: table for number, table in self._tables.items() if table.id not in documents or number in wanted
@@ -259,7 +266,7 @@ class Applier:
     # ---- DuckDB ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self, ddl: bool) -> Iterator[None]:
+    def _transaction(self, ddl: bool) -> Generator[None]:
         """Everything or nothing; changes of schema between two checkpoints, so that no log mixes them with rows."""
         if ddl:
             self._connection.execute("CHECKPOINT")
@@ -278,7 +285,7 @@ class Applier:
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")  # noqa: S608
 
     @contextmanager
-    def _registered(self, batch: pa.Table) -> Iterator[None]:
+    def _registered(self, batch: pa.Table) -> Generator[None]:
         self._connection.register("batch", batch)
         try:
             yield

@@ -9,6 +9,10 @@ rows by scans and joins cannot be wrong, DuckDB's indexes could be after a crash
     nbreactive.state     one row: the format, and the ts up to which everything is applied
 """
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import shutil
@@ -21,7 +25,15 @@ from nbreactive.columns._frames import Open
 
 FORMAT = 1
 
-_DAMAGED = ("wal", "not a valid duckdb", "checksum", "corrupt", "deserializ", "serializ", "version number", "internal")
+_DAMAGED = (
+    "not a valid duckdb database file",
+    "corrupt",
+    "checksum",
+    "could not read enough bytes",
+    "failure while replaying wal",
+    "deserializ",
+    "version number",
+)
 
 _TABLES = """
 CREATE SCHEMA nbreactive;
@@ -50,10 +62,12 @@ class Store:
         self._path = Path(request.path)
         self._temporary = self._path.with_name(self._path.name + ".tmp")
         self.set_aside = ""
+        if request.suspect:
+            self._move_away()
         self.connection = self._open()
         self.applied = self._prepare()
         if request.tail is not None and self.applied > request.tail:
-            self._start_anew(f"it is ahead of the log ({self.applied} > {request.tail})")
+            self.applied = self._start_anew()
 
     def close(self) -> None:
         """Checkpoint, so that no write-ahead log is left, and close."""
@@ -67,11 +81,10 @@ class Store:
             try:
                 return self._connect()
             except duckdb.Error as error:
-                text = str(error).lower()
-                if "lock" in text and time.monotonic() < deadline:
-                    time.sleep(0.05)  # the process before this one is still exiting
-                elif any(sign in text for sign in _DAMAGED) and "lock" not in text:
+                if damaged(error):
                     self._move_away()
+                elif "lock" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.05)  # the process before this one is still exiting
                 else:
                     raise
 
@@ -100,32 +113,38 @@ class Store:
             "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'nbreactive' AND table_name = 'state'"
         ).fetchone()
         if known == (0,):
-            self.connection.execute(f"BEGIN; {_TABLES} INSERT INTO nbreactive.state VALUES ({FORMAT}, 0); COMMIT")
+            self.connection.execute(f"BEGIN; {_TABLES} INSERT INTO nbreactive.state VALUES ({FORMAT}, 0); COMMIT")  # noqa: S608
             self.connection.execute("CHECKPOINT")
             return 0
         row = self.connection.execute("SELECT format, applied FROM nbreactive.state").fetchone()
         if row is None or row[0] != FORMAT:
-            return self._start_anew("it has another format")
+            return self._start_anew()
         return int(row[1])
 
-    def _start_anew(self, _reason: str) -> int:
+    def _start_anew(self) -> int:
         self.connection.close()
         self._move_away()
         self.connection = self._open()
-        self.applied = 0
         return self._prepare()
 
     def _move_away(self) -> None:
-        """Rename the file and its write-ahead log; a log alone cannot be trusted either."""
+        """Rename the file and its write-ahead log."""
+        if not self._path.is_file():
+            return
         number = 1
         while (aside := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
             number += 1
         wal = self._path.with_name(self._path.name + ".wal")
         if wal.exists():
             wal.replace(aside.with_name(aside.name + ".wal"))
-        if self._path.exists():
-            self._path.replace(aside)
+        self._path.replace(aside)
         self.set_aside = str(aside)
+
+
+def damaged(error: BaseException) -> bool:
+    """Tell whether an error is that of a file which only a new one replaces, not of a full disk or a lock."""
+    text = str(error).lower()
+    return isinstance(error, duckdb.Error) and any(sign in text for sign in _DAMAGED)
 
 
 def _literal(text: str) -> str:

@@ -5,6 +5,10 @@ document (narrow columns, small hash table) and the wide column of packed docume
 Arrow's own buffers; the backend, which does not know Arrow, slices them.
 """
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

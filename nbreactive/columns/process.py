@@ -6,6 +6,10 @@ invalidated database, whatever goes wrong while applying) it says so and exits; 
 begins at the applied ts that the file itself tells. Nothing is lost by killing it at any moment.
 """
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import io
@@ -21,7 +25,7 @@ import pyarrow as pa
 
 from nbreactive.columns import _frames as frames
 from nbreactive.columns.apply import Applier
-from nbreactive.columns.database import Store
+from nbreactive.columns.database import Store, damaged
 from nbreactive.columns.documents import stream
 from nbreactive.columns.schema import quote
 from nbreactive.errors import InvalidValue
@@ -49,7 +53,8 @@ def main() -> None:
     except (EOFError, BrokenPipeError):
         pass
     except BaseException as error:  # noqa: BLE001 - reported, then this process ends
-        frames.write(sink, frames.Failed("".join(traceback.format_exception_only(error)).strip()))
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        frames.write(sink, frames.Failed(reason, damaged=damaged(error)))
     finally:
         # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
         os._exit(0)
@@ -80,7 +85,9 @@ class _Server:
     def _rows(self, table: str) -> Iterator[frames.Reply]:
         layout = self._applier.layout(table)
         if layout is None:
-            raise InvalidValue(f"store.duckdb has no table {table!r}; insert a document, or deploy a schema that has it")
+            raise InvalidValue(
+                f"store.duckdb has no table {table!r}; insert a document, or deploy a schema that has it"
+            )
         query = f"SELECT * FROM main.{quote(layout.name)} ORDER BY _creationTime, _id"  # noqa: S608 - quoted
         reader = self._store.connection.sql(query).to_arrow_reader(_ROWS)
         buffer = io.BytesIO()

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from nbreactive.columns import _frames as frames
 from nbreactive.columns._child import Child, ChildDied
 from nbreactive.columns.documents import Document, unpack_part
@@ -35,6 +37,7 @@ _BATCH = 4 << 20
 _BATCH_COMMITS = 4096
 _COLLECT = 0.1
 _PER_WRITE = 64
+_SILENT_DEATHS = 3
 
 
 class DocumentStream:
@@ -107,6 +110,7 @@ class Columns:
         """Whether the log has entries for us that are not pending."""
         self._fed = asyncio.Event()
         self._waiters = 0
+        self._silent = 0
         self._hurry = asyncio.Event()
         self._progress = asyncio.Condition()
 
@@ -120,7 +124,7 @@ class Columns:
         tail
             The last ts of the log: a store that is ahead of it belongs to another log and is set aside.
         """
-        self._open = frames.Open(self._open.path, self._open.memory_limit, self._open.threads, tail)
+        self._open = msgspec.structs.replace(self._open, tail=tail)
         self._task = asyncio.create_task(self._run(), name="columns")
         await self._tried.wait()
 
@@ -231,7 +235,7 @@ class Columns:
                     await self._up.wait()
                 return await self._call(ask)
             except ChildDied as error:
-                self.error = error.message
+                self._note(error)
                 self._up.clear()
                 self._fed.set()
             except TimeoutError:
@@ -257,8 +261,8 @@ class Columns:
                 await self._work()
                 await self._call(lambda child: list(child.stream(frames.Close())))
             except (ChildDied, ProtocolError) as error:
-                self.error = error.message
-            except Exception as error:
+                self._note(error)
+            except Exception as error:  # noqa: BLE001 - reading the log is the backend's: anything may fail
                 self.error = f"{type(error).__name__}: {error}"
                 _log.exception("columns: the feed of store.duckdb failed; it starts again")
             self._up.clear()
@@ -279,9 +283,17 @@ class Columns:
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
         self._child = await loop.run_in_executor(self._thread, Child, self._python, self._open)
-        ready = await self._call(lambda child: child.open())
+        try:
+            ready = await self._call(lambda child: child.open())
+        except ChildDied as error:
+            self._silent += error.silent
+            if self._silent >= _SILENT_DEATHS:  # opening this file kills the process each time
+                self._open = msgspec.structs.replace(self._open, suspect=True)
+            raise
+        self._silent = 0
         if ready.set_aside:
             _log.warning("columns: store.duckdb could not be used and went to %s; rebuilding it", ready.set_aside)
+        self._open = msgspec.structs.replace(self._open, suspect=False)
         await self._advance(ready.applied, forward=False)
         self._up.set()
         self._tried.set()
@@ -338,6 +350,11 @@ class Columns:
         async with self._progress:
             self.applied = max(ts, self.applied) if forward else ts
             self._progress.notify_all()
+
+    def _note(self, error: ChildDied | ProtocolError) -> None:
+        self.error = error.message
+        if isinstance(error, ChildDied) and error.damaged:
+            self._open = msgspec.structs.replace(self._open, suspect=True)
 
     def _forget(self) -> None:
         self._pending.clear()

@@ -5,9 +5,13 @@ Arrow's own conversions would (bytes into strings, booleans into numbers, unknow
 column (``set(map(type, values))``), so the usual cost per value stays that of Arrow. pyarrow is imported at first use.
 """
 
+# pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,14 +58,8 @@ def arrow_type(kind: Kind, unit: Unit = "us") -> pa.DataType:
         return pa.struct([(name, arrow_type(field, unit)) for name, field in kind.fields])
     if kind.name == "datetime":
         return pa.timestamp(unit, "UTC")
-    simple: dict[str, Callable[[], pa.DataType]] = {
-        "boolean": pa.bool_,
-        "integer": pa.int64,
-        "int64": pa.int64,
-        "number": pa.float64,
-        "bytes": pa.binary,
-    }
-    return simple.get(kind.name, pa.string)()
+    simple = {"boolean": pa.bool_(), "bytes": pa.binary(), "number": pa.float64()}
+    return pa.int64() if kind.name in ("integer", "int64") else simple.get(kind.name, pa.string())
 
 
 def array(kind: Kind, values: Sequence[Any], unit: Unit = "us") -> pa.Array:

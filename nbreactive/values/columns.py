@@ -5,6 +5,8 @@ Tables of store.duckdb and DataFrames of results share this. Kinds form a small 
 never loses what a document held; only absent and null look alike in a column.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -75,7 +77,7 @@ def join(one: Kind, other: Kind) -> Kind:
     >>> join(INTEGER, NUMBER).name, join(NUMBER, STRING).name, join(NULL, BYTES).name
     ('number', 'json', 'bytes')
     """
-    if one == other or other == NULL:
+    if other in (one, NULL):
         return one
     if one == NULL:
         return other
@@ -120,7 +122,7 @@ def infer(values: Iterable[Any], *, structs: bool = False) -> Kind:
     """
     values = values if isinstance(values, list) else list(values)
     found = NULL
-    for cls in set(map(type, values)):  # pyright: ignore[reportUnknownArgumentType]
+    for cls in set(map(type, values)):
         found = join(found, _of_class(cls, values, structs))
         if found == JSON:
             break
@@ -132,7 +134,7 @@ def _of_class(cls: type, values: list[Any], structs: bool) -> Kind:
     if known is not None:
         return known
     if issubclass(cls, list):
-        inner = list(chain.from_iterable(value for value in values if type(value) is cls))
+        inner = chain.from_iterable(value for value in values if type(value) is cls)
         return list_of(infer(inner, structs=structs))
     if issubclass(cls, dict):
         return _of_objects([value for value in values if type(value) is cls]) if structs else JSON

@@ -151,6 +151,5 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and one != one:
         return isinstance(other, float) and other != other
-    return type(one) in (int, float) and type(other) in (int, float) and one == other or (
-        isinstance(one, type(other)) or isinstance(other, type(one))
-    ) and one == other
+    numbers = type(one) in (int, float) and type(other) in (int, float)
+    return one == other and (numbers or isinstance(one, type(other)) or isinstance(other, type(one)))

@@ -30,9 +30,7 @@ def check(store: InProcess, db: Database, name: str = "notes", table: int = NOTE
             " FROM nbreactive.history GROUP BY ALL"
         )
     }
-    assert latest == {
-        key: (ts, b"gone" if doc is None else pack(doc)) for key, (ts, doc) in db.versions.items()
-    }
+    assert latest == {key: (ts, b"gone" if doc is None else pack(doc)) for key, (ts, doc) in db.versions.items()}
 
 
 names = st.sampled_from(["a", "A", "b", "select", "rowid", "__x", "ts", "doc", "nbreactive", "x" * 64])
@@ -111,7 +109,9 @@ def test_every_type_of_a_validator(tmp_path: Path) -> None:
             "ok": field({"type": "boolean"}),
             "kind": field({"type": "union", "value": [{"type": "literal", "value": x} for x in ("x", "y")]}),
             "xs": field({"type": "array", "value": number}),
-            "o": field({"type": "object", "value": {"x": field(number), "S": field({"type": "string"}, optional=True)}}),
+            "o": field(
+                {"type": "object", "value": {"x": field(number), "S": field({"type": "string"}, optional=True)}}
+            ),
             "m": field({"type": "record", "keys": {"type": "string"}, "values": field(number)}),
             "any": field({"type": "any"}),
         },
@@ -141,7 +141,7 @@ def test_every_type_of_a_validator(tmp_path: Path) -> None:
     store.apply(db.commit((NOTES, 1, doc), (NOTES, 2, doc | {"at": 0.5, "s": "é\0😀", "o": {"x": 1, "S": "s"}})))
     assert types(store.store.connection, "notes") == expected | {"any": "VARCHAR"}
     check(store, db)
-    assert store.sql("SELECT epoch_ms(\"at\"), o.x, xs[2] FROM notes ORDER BY _creationTime LIMIT 1") == [
+    assert store.sql('SELECT epoch_ms("at"), o.x, xs[2] FROM notes ORDER BY _creationTime LIMIT 1') == [
         (1_700_000_000_123, 1.0, 2.5)
     ]
     # What a declared column cannot hold changes no type: it is in _rest
@@ -179,7 +179,9 @@ def test_names_that_collide(tmp_path: Path) -> None:
     db, store = Database(), InProcess(tmp_path)
     tables = ["history", "History", "select", "nbreactive", "duckdb_tables", "sqlite_master", "store", "a_2", "A", "a"]
     for number, name in enumerate(tables, NOTES):
-        store.apply(db.define(name, number), db.commit((number, 1, {"name": 1, "Name": "x", "name_2": None, "FROM": 2})))
+        store.apply(
+            db.define(name, number), db.commit((number, 1, {"name": 1, "Name": "x", "name_2": None, "FROM": 2}))
+        )
     for number, name in enumerate(tables, NOTES):
         check(store, db, name, number)
     shown = {name: store.applier.layout(name).name for name in tables}  # type: ignore[union-attr]

@@ -148,18 +148,55 @@ def test_documents_again_when_the_process_dies_on_the_way(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_no_good_is_set_aside_and_rebuilt(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+
     async def main() -> None:
         db = Database()
         db.define("notes")
-        db.commit((NOTES, 1, {"n": 1}))
-        (tmp_path / "store.duckdb").write_bytes(b"not a database" * 5000)
+        for n in range(10):
+            db.commit(*[(NOTES, n * 100 + i, {"text": os.urandom(500).hex()}) for i in range(100)])
+        path.write_bytes(b"not a database" * 5000)
         async with running(tmp_path, db) as columns:
-            assert len(table(await columns.rows("notes", db.ts))) == 1
-        assert (tmp_path / "store.duckdb.damaged-1").exists()
-        # A torn write-ahead log
-        (tmp_path / "store.duckdb.wal").write_bytes(os.urandom(5000))
+            await columns.wait(db.ts)
+        # A header that opens, above blocks that are not what they were
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+        path.write_bytes(content)
         async with running(tmp_path, db) as columns:
-            assert len(table(await columns.rows("notes", db.ts))) == 1
+            assert len(table(await columns.rows("notes", db.ts))) == 1000
+            assert await columns.documents(flat) == live(db)
+
+    asyncio.run(main())
+    asides = {aside.name for aside in tmp_path.glob("*.damaged-*")}
+    assert asides == {"store.duckdb.damaged-1", "store.duckdb.damaged-2"}
+
+
+def test_a_file_that_kills_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, pathlib\n"
+        f"if pathlib.Path({str(tmp_path / 'store.duckdb')!r}).exists():\n"
+        "    import sys; from nbreactive.columns import _frames as frames\n"
+        "    request = frames.read(sys.stdin.buffer, frames.requests)\n"
+        "    if not request.suspect: os._exit(139)\n"
+        "    os.rename(request.path, request.path + '.damaged-1')\n"
+        "    import io; buffer = io.BytesIO(); frames.write(buffer, request)\n"
+        "    real = sys.stdin.buffer; frames_read = frames.read; first = [request]\n"
+        "    frames.read = lambda file, decoder: first.pop() if first else frames_read(file, decoder)\n"
+        "from nbreactive.columns.process import main; main()\n"
+    )
+    real = __import__("subprocess").Popen
+    monkeypatch.setattr(
+        "nbreactive.columns._child.subprocess.Popen", lambda args, **more: real([args[0], str(script)], **more)
+    )
+
+    async def main() -> None:
+        db = Database()
+        db.define("notes")
+        (tmp_path / "store.duckdb").write_bytes(b"")
+        async with running(tmp_path, db) as columns:
+            assert len(table(await columns.rows("notes", db.ts))) == 0
+            assert columns.restarts == 3
 
     asyncio.run(main())
 
@@ -230,7 +267,7 @@ def test_a_full_disk_starts_the_process_again(tmp_path: Path, monkeypatch: pytes
             for n in range(40):
                 await columns.feed([db.commit((NOTES, n, {"blob": os.urandom(100_000)}))])
             async with asyncio.timeout(30):
-                while columns.restarts < 2:
+                while columns.restarts < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             assert columns.status()["error"]
             limit.write_text("0")
