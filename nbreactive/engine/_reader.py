@@ -213,9 +213,9 @@ def _backward(
 
 
 def _seek(cursor: lmdb.Cursor[bytes], bound: bytes) -> bool:
-    """Go to the first version of the first key at or after ``bound``.
+    r"""Go to the first version of the first key at or after ``bound``.
 
-    The versions of a key lie behind ``key + b"\\0"`` too, but the key itself comes before that bound.
+    The versions of a key lie behind ``key + b"\0"`` too, but the key itself comes before that bound.
     """
     found = cursor.set_range(bound)
     while found and (body := cursor.key()[:-TS_BYTES]) < bound:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ import msgspec
 
 from nbreactive.engine import _trust
 from nbreactive.engine._reader import Reader, Txn
+from nbreactive.engine._rebuild import Document, Filling, Job, put_documents, put_keys
 from nbreactive.engine._row_keys import (
     CUT,
     DEAD,
@@ -122,7 +123,7 @@ class RowIndex:
             trusted = _trust.believed(folder)
             if not trusted:
                 _trust.discard(folder)
-        index = cls(_open_env(folder, map_size, readonly), folder, trusted)
+        index = cls(open_environment(folder, map_size, readonly), folder, trusted)
         if trusted and not readonly:
             _trust.mark(folder, clean=False)
         return index
@@ -365,6 +366,53 @@ class RowIndex:
             dropped += 1
         return dropped
 
+    def rebuild(
+        self,
+        chunks: Iterable[Sequence[Document]],
+        *,
+        applied: int,
+        keys: str,
+        state: Callable[[Reader], bytes] = lambda _: b"",
+        epoch: int = 0,
+        processes: int = 2,
+    ) -> None:
+        """Replace everything by ``chunks``: the latest version of every document as of ``applied``.
+
+        Parameters
+        ----------
+        chunks
+            Lists of ``(table, id, timestamp of the version, packed document)``, in any order.
+        keys
+            ``module:function``; the function is called with the result of ``state`` and returns a function which
+            computes, from ``(table, id, packed document)``, the keys ``[(index id, key)]`` of a document in every index
+            but that by id, and the counters ``[key]`` that it adds one to. It runs in other processes, too.
+        state
+            Called with a reader when all documents are in, but no index entries yet (scan by id, at ``applied``).
+        epoch
+            The least epoch that the index has afterwards.
+        processes
+            How many processes compute keys; 0: this one.
+        """
+        dbs = (self._documents, self._entries, self._counts, self._journal, self._requests, self._meta)
+        epoch = max(epoch, self.epoch + 1)
+        with self._env.begin(write=True) as txn:
+            for db in dbs:
+                txn.drop(db, delete=False)
+        filling = Filling(self._env, self._documents, self._entries, self._counts)
+        put_documents(filling, chunks)
+        with self.reader() as reader:
+            job = Job(str(self._folder), self._env.info()["map_size"], keys, state(reader))
+        put_keys(filling, job, applied, processes)
+        with self._env.begin(write=True) as txn:
+            for name, number in (
+                (b"applied", applied),
+                (b"highest", applied),
+                (b"horizon", applied),
+                (b"epoch", epoch),
+            ):
+                self._set(txn, name, number)
+        self.trust()
+
     # ---- LMDB --------------------------------------------------------------------------------------------------
 
     def _number(self, name: bytes) -> int:
@@ -406,7 +454,8 @@ class RowIndex:
             reader.renew()
 
 
-def _open_env(folder: Path, map_size: int, readonly: bool) -> lmdb.Environment:
+def open_environment(folder: Path, map_size: int, readonly: bool) -> lmdb.Environment:
+    """Open the LMDB files in ``folder``."""
     while True:
         try:
             return lmdb.Environment(

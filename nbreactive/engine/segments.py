@@ -77,7 +77,9 @@ class SegmentLog:
         self.cut = 0
 
     @classmethod
-    async def open(cls, folder: str | Path, *, files: FileSystem | None = None, segment_bytes: int = 1 << 26) -> SegmentLog:
+    async def open(
+        cls, folder: str | Path, *, files: FileSystem | None = None, segment_bytes: int = 1 << 26
+    ) -> SegmentLog:
         """Open the log in ``folder``, which is made if it is not there, and cut off an append that was cut short.
 
         Raises
@@ -354,7 +356,9 @@ class SegmentLog:
                         if offset - begin > _READ_BYTES or found == tail:
                             break
         except Damaged as damaged:
-            raise _damage(segment.path, damaged.offset, f"commit batch {damaged.position + 1} should be there") from None
+            raise _damage(
+                segment.path, damaged.offset, f"commit batch {damaged.position + 1} should be there"
+            ) from None
         except FileNotFoundError as error:
             raise trimmed(f"the log in {self._folder}", self._segments[0].base, after) from error
         except OSError as error:

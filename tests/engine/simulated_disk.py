@@ -94,7 +94,9 @@ class SimulatedDisk:
             image.cached = bytearray(inode.cached)
             style = self.random.choice(["nothing", "some", "all", "length"])
             if style != "nothing":
-                some = {page for page in inode.dirty if style == "all" or (style == "some" and self.random.random() < 0.5)}
+                some = {
+                    page for page in inode.dirty if style == "all" or (style == "some" and self.random.random() < 0.5)
+                }
                 image.flush(some)
             new.cached, new.durable = bytearray(image.durable), bytearray(image.durable)
         after.durable_names = dict(after.inodes)

@@ -55,7 +55,9 @@ class Machine(RuleBasedStateMachine):
             self.index.close()
             shutil.rmtree(self.folder)
 
-    def commit(self, ts: int, changes: list[tuple[bytes, bytes | None]], live: dict[bytes, tuple[bytes, int]]) -> Applied:
+    def commit(
+        self, ts: int, changes: list[tuple[bytes, bytes | None]], live: dict[bytes, tuple[bytes, int]]
+    ) -> Applied:
         writes: list[RowWrite] = []
         for id, text in changes:
             before = live.pop(id, None)
@@ -74,7 +76,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         batch=st.lists(
-            st.dictionaries(st.sampled_from(IDS), st.none() | st.sampled_from(TEXTS), min_size=1), min_size=1, max_size=4
+            st.dictionaries(st.sampled_from(IDS), st.none() | st.sampled_from(TEXTS), min_size=1),
+            min_size=1,
+            max_size=4,
         ),
         gap=st.integers(1, 5),
     )
@@ -134,7 +138,9 @@ class Machine(RuleBasedStateMachine):
         ts = max(self.horizon, self.model.applied - ago)
         with self.index.reader() as reader:
             for index in (BY_ID, BY_CREATION, BY_TEXT):
-                assert list(reader.scan(index, low, high, ts, reverse)) == self.model.scan(index, low, high, ts, reverse)
+                assert list(reader.scan(index, low, high, ts, reverse)) == self.model.scan(
+                    index, low, high, ts, reverse
+                )
             for key, id, doc, version in reader.scan_documents(BY_TEXT, low, high, ts, reverse):
                 assert key == text_key(doc, id)
                 assert self.model.document(TABLE, id, ts) == (doc, version)
@@ -167,12 +173,14 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 def insert(ts: int, number: int, request: Request | None = None) -> Applied:
     id = number.to_bytes(16, "big")
-    return Applied(ts, [RowWrite(TABLE, id, b"doc %d" % number, 0, [(BY_CREATION, b"c" + id)], (), [(COUNTER, 1)])], request)
+    return Applied(
+        ts, [RowWrite(TABLE, id, b"doc %d" % number, 0, [(BY_CREATION, b"c" + id)], (), [(COUNTER, 1)])], request
+    )
 
 
 def test_a_fresh_index_is_not_trusted_and_a_closed_one_is(tmp_path: Path) -> None:
