@@ -1,0 +1,1 @@
+"""Runs user code: ctx, database, determinism, worker processes and their pool."""

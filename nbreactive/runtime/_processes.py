@@ -1,0 +1,148 @@
+"""Starting the processes of the runtime; what differs between POSIX and Windows is here and nowhere else.
+
+A process gets one connected socket, an environment of harmless variables (none of the backend's secrets), and no other
+descriptor. It is a session of its own, so that Ctrl-C in a terminal reaches the backend only, which then drains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+_KEPT: Final = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV", "CONDA_PREFIX"}
+    | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA"}
+    | {"LOCALAPPDATA", "PROGRAMDATA", "PYTHONPATH", "PYTHONUTF8", "XDG_CACHE_HOME", "HF_HOME", "NLTK_DATA"}
+)
+_SET: Final = {
+    # The order of sets and the like is the same in every worker and in every run.
+    "PYTHONHASHSEED": "0",
+    # One call is one core; and a library that starts no threads at import leaves the quick fork server usable.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+_LINUX: Final = sys.platform == "linux"
+
+
+def can_fork() -> bool:
+    """Whether workers can be forked from a zygote: only Linux's libraries are made for it."""
+    return _LINUX
+
+
+def clean_environment() -> dict[str, str]:
+    """The variables that workers get."""
+    kept = {name: value for name, value in os.environ.items() if name.upper() in _KEPT or name.startswith("LC_")}
+    root = str(Path(__file__).parents[2])
+    if Path(root).name not in ("site-packages", "dist-packages"):
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, (kept.get("PYTHONPATH"), root)))
+    return kept | _SET
+
+
+def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start ``python -m module`` with a socket; returns the process and the backend's end, which does not block."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-P", "-m", module]
+    options: dict[str, Any] = {"env": clean_environment(), "stdout": subprocess.DEVNULL}
+    with theirs:
+        if os.name == "posix":
+            process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                **options,
+            )
+        else:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, **options)
+            assert process.stdin is not None
+            with contextlib.suppress(OSError), process.stdin as stdin:
+                stdin.write(theirs.share(process.pid))  # type: ignore[attr-defined]
+    ours.setblocking(False)
+    return process, ours
+
+
+def inherited_socket() -> socket.socket:
+    """The socket that :func:`start` gave to this process."""
+    if os.name == "posix":
+        sock = socket.socket(fileno=int(sys.argv[1]))
+        sock.set_inheritable(False)
+    else:
+        sock = socket.fromshare(sys.stdin.buffer.read())  # type: ignore[attr-defined]
+    sock.setblocking(True)
+    return sock
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that forked it ends; elsewhere the end of the socket does it."""
+    if _LINUX:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def silence_descriptors() -> None:
+    """Point the standard descriptors to nowhere: what C code prints belongs to nobody."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def limit_resources(memory_bytes: int, descriptors: int = 512) -> None:
+    """Bound what this process may take; memory on top of what it has now.
+
+    RLIMIT_DATA counts private writable memory; RLIMIT_AS would count LMDB's map, too, which is only address space.
+    """
+    if os.name != "posix":
+        return
+    import resource
+
+    if _LINUX:
+        wanted = _data_bytes() + memory_bytes
+        _lower(resource.RLIMIT_DATA, wanted)
+    _lower(resource.RLIMIT_NOFILE, descriptors)
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(which: int, wanted: int) -> None:
+    import resource
+
+    hard = resource.getrlimit(which)[1]
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(which, (wanted, wanted))
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has; -1 where that cannot be asked."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return -1
+
+
+def describe_exit(status: int | None) -> str:
+    """In words: how a process ended (as :attr:`subprocess.Popen.returncode`)."""
+    if status is None:
+        return "it is gone"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,191 @@
+"""``ctx``: the first argument of every query and mutation.
+
+One :class:`Execution` is shared by a call and all calls nested in it: the transaction, the log, the identity and
+whether anybody looked at it. Each function gets a context of its own on top of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from nbreactive.engine.catalog import TableInfo
+from nbreactive.engine.transactions import Call
+from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed
+from nbreactive.functions.specs import Kind, Visibility
+from nbreactive.runtime.database import DatabaseReader, DatabaseWriter
+from nbreactive.runtime.output import CallLog, Logger
+from nbreactive.runtime.transaction import Transaction
+from nbreactive.values.limits import (
+    CALL_DEPTH,
+    READ_BYTES,
+    READ_DOCUMENTS,
+    READ_INTERVALS,
+    WRITTEN_BYTES,
+    WRITTEN_DOCUMENTS,
+    over,
+)
+
+_SHORTEST_PERIOD = 1000
+
+
+class Invoke(Protocol):
+    """Runs a function inside of an execution; see :func:`nbreactive.runtime.execute.invoke`."""
+
+    def __call__(self, execution: Execution, target: Any, args: dict[str, Any], kind: Kind, depth: int) -> Any: ...
+
+
+class Execution:
+    """What all functions of one call share."""
+
+    __slots__ = ("call", "every", "identity_read", "invoke", "log", "txn")
+
+    def __init__(self, call: Call, txn: Transaction, log: CallLog, invoke: Invoke) -> None:
+        self.call = call
+        self.txn = txn
+        self.log = log
+        self.invoke = invoke
+        self.identity_read = False
+        self.every = 0
+
+
+class Auth:
+    """``ctx.auth``."""
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def get_user_identity(self) -> dict[str, Any] | None:
+        """Who calls: ``{"tokenIdentifier", "subject", "issuer", "name", ...}``, or None for nobody known.
+
+        A query that asks is computed per person; one that does not is shared by all who subscribe to it.
+        """
+        self._execution.identity_read = True
+        identity = self._execution.call.identity
+        if identity is None:
+            return None
+        issuer, subject = identity.get("issuer", ""), identity.get("subject", "")
+        return {"tokenIdentifier": f"{issuer}|{subject}", **identity}
+
+
+class Meta:
+    """``ctx.meta``: facts about the running call."""
+
+    __slots__ = ("_execution", "_kind", "_path", "_visibility")
+
+    def __init__(self, execution: Execution, path: str, kind: Kind, visibility: Visibility) -> None:
+        self._execution = execution
+        self._path = path
+        self._kind = kind
+        self._visibility = visibility
+
+    def get_function_metadata(self) -> dict[str, Any]:
+        """Name, type and visibility of this function."""
+        return {"name": self._path, "componentPath": "", "type": self._kind, "visibility": self._visibility}
+
+    def get_transaction_metrics(self) -> dict[str, dict[str, int]]:
+        """How much of each limit this call has used, and what remains."""
+        txn = self._execution.txn
+        used = {
+            "bytesRead": (txn.bytes_read, READ_BYTES),
+            "bytesWritten": (txn.bytes_written, WRITTEN_BYTES),
+            "databaseQueries": (txn.queries, READ_INTERVALS),
+            "documentsRead": (txn.documents_read, READ_DOCUMENTS),
+            "documentsWritten": (txn.documents_written, WRITTEN_DOCUMENTS),
+        }
+        return {name: {"used": is_, "remaining": max(limit - is_, 0)} for name, (is_, limit) in used.items()}
+
+    def get_snapshot_ts(self) -> int:
+        """The timestamp (ns) that every read of this call sees."""
+        return self._execution.txn.snapshot
+
+    def get_request_metadata(self) -> dict[str, Any]:
+        """The id under which this request appears in logs and errors."""
+        return {"requestId": self._execution.call.request_id}
+
+
+class QueryContext:
+    """``ctx`` of a query: ``db auth run_query now log meta``."""
+
+    kind: Kind = "query"
+
+    def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
+        self._execution = execution
+        self._path = path
+        self._visibility: Visibility = visibility
+        self._depth = depth
+        self.db: DatabaseReader = DatabaseReader(execution.txn)
+        self.log = Logger(execution.log)
+
+    @property
+    def auth(self) -> Auth:
+        """Who calls."""
+        return Auth(self._execution)
+
+    @property
+    def meta(self) -> Meta:
+        """Facts about the running call."""
+        return Meta(self._execution, self._path, self.kind, self._visibility)
+
+    def now(self, *, every: float | None = None) -> int:
+        """Milliseconds since the epoch; stands still during a call.
+
+        Parameters
+        ----------
+        every
+            Queries only: run again after so many milliseconds while somebody is subscribed (at least 1000).
+        """
+        if every is not None:
+            self._repeat(every)
+        return self._execution.call.now
+
+    def run_query(self, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
+        """Run another query in this transaction: ``ctx.run_query(api.posts.get, post_id=p)``."""
+        return self._run("query", reference, args, kwargs)
+
+    def _repeat(self, every: float) -> None:
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= _SHORTEST_PERIOD:
+            raise InvalidValue(f"ctx.now(every=...) takes milliseconds, at least {_SHORTEST_PERIOD}, not {every!r}")
+        execution = self._execution
+        execution.every = min(execution.every or int(every), int(every))
+
+    def _run(self, kind: Kind, reference: Any, args: dict[str, Any] | None, kwargs: dict[str, Any]) -> Any:
+        if args is not None and kwargs:
+            raise InvalidValue(f"ctx.run_{kind} takes the arguments as one dict or as keywords, not both")
+        if self._depth >= CALL_DEPTH:
+            fix = "call an ordinary Python function instead of a query or mutation"
+            self._execution.txn.abort(
+                LimitExceeded(over("functions called inside each other", self._depth + 1, CALL_DEPTH, fix))
+            )
+        return self._execution.invoke(
+            self._execution, reference, kwargs if args is None else args, kind, self._depth + 1
+        )
+
+    def all_tables(self) -> list[TableInfo]:
+        """Every table; for functions of the system."""
+        if self._visibility != "system":
+            raise NotAllowed("ctx.all_tables() is for functions of the system")
+        return self._execution.txn.all_tables()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "run_mutation":
+            raise NotAllowed("a query cannot run a mutation; make the function a @mutation")
+        raise AttributeError(f"ctx has no {name!r} in a {self.kind}")
+
+
+class MutationContext(QueryContext):
+    """``ctx`` of a mutation: also writes, and ``run_mutation``."""
+
+    kind: Kind = "mutation"
+
+    def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
+        super().__init__(execution, path, visibility, depth)
+        self.db: DatabaseWriter = DatabaseWriter(execution.txn)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def run_mutation(self, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
+        """Run another mutation in this transaction; if it raises and that is caught, only its writes are undone."""
+        return self._run("mutation", reference, args, kwargs)
+
+    def _repeat(self, every: float) -> None:
+        raise NotAllowed("ctx.now(every=...) repeats a subscribed query; a mutation runs once: leave every out")

@@ -1,0 +1,112 @@
+"""From an exception to what the caller is told.
+
+In development the caller sees the error and the user's own frames; in production only ``[Request ID: ...] Server
+Error``, with the data of an :class:`~nbreactive.errors.AppError`, since messages can hold anything (case 30 of the
+attack list). The request id leads to the full text in the log. The texts have Convex's form, which its clients print.
+"""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+from nbreactive.engine.transactions import Failure
+from nbreactive.errors import (
+    AppError,
+    ArgumentError,
+    FunctionCrashed,
+    FunctionNotFound,
+    FunctionOutOfMemory,
+    FunctionTimeout,
+    NBReactiveError,
+    ReturnsError,
+)
+from nbreactive.runtime.loader import FILE_PREFIX
+from nbreactive.values.checks import check_value
+from nbreactive.values.json import encode_json
+
+_MAX_TEXT: Final = 16_384
+_MAX_FRAMES: Final = 20
+_SAID_IN_PRODUCTION: Final = (FunctionNotFound, FunctionTimeout, FunctionCrashed, FunctionOutOfMemory)
+
+
+def failure_of(error: BaseException, request_id: str, *, production: bool) -> Failure:
+    """Describe what a function raised."""
+    if isinstance(error, MemoryError):
+        error = FunctionOutOfMemory(
+            "the function asked for more memory than a worker may have; it has written nothing."
+            " Read less at once (take(n), an index range), or do the work in the notebook"
+        ).with_traceback(error.__traceback__)
+    data: bytes | None = None
+    if isinstance(error, AppError):
+        try:
+            data = encode_json(check_value(error.data, "AppError.data", datetimes=True))
+        except NBReactiveError as invalid:
+            error = invalid.with_traceback(error.__traceback__)
+    code = error.code if isinstance(error, NBReactiveError) else "FunctionFailed"
+    head = f"[Request ID: {request_id}] Server Error"
+    if production and not isinstance(error, _SAID_IN_PRODUCTION):
+        return Failure(code if data is not None else "FunctionFailed", head, data)
+    name, text = _named(error), text_of(error)
+    said = f"{name}: {text}" if text else name
+    if isinstance(error, _SAID_IN_PRODUCTION):
+        return Failure(code, f"{head}\n{text}", data, "" if production else trace_of(error))
+    if not isinstance(error, (ArgumentError, ReturnsError)):
+        said = f"Uncaught {said}"
+    frames = list(user_frames(error.__traceback__))
+    where = "".join(
+        f"\n    at {frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[: -_MAX_FRAMES - 1 : -1]
+    )
+    return Failure(code, f"{head}\n{said}{where}\n", data, trace_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """The error's own text; whatever its ``__str__`` does."""
+    try:
+        text = str(error)
+    except BaseException as second:
+        return f"<its text cannot be shown: {type(second).__name__}>"
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}... ({len(text)} characters)"
+
+
+def trace_of(error: BaseException) -> str:
+    """A traceback like Python's, of the user's own frames only."""
+    frames = list(user_frames(error.__traceback__))
+    if not frames:
+        return ""
+    lines = ["Traceback (most recent call last):\n"]
+    if len(frames) > _MAX_FRAMES:
+        half = _MAX_FRAMES // 2
+        lines += traceback.format_list(frames[:half])
+        lines.append(f"  ... {len(frames) - 2 * half} more frames ...\n")
+        lines += traceback.format_list(frames[-half:])
+    else:
+        lines += traceback.format_list(frames)
+    text = text_of(error)
+    lines.append(f"{_named(error)}: {text}\n" if text else f"{_named(error)}\n")
+    return "".join(lines)
+
+
+def user_frames(tb: TracebackType | None) -> Iterator[traceback.FrameSummary]:
+    """The frames of modules of server functions, outermost first."""
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        if code.co_filename.startswith(FILE_PREFIX):
+            line = linecache.getline(code.co_filename, tb.tb_lineno)
+            yield traceback.FrameSummary(
+                code.co_filename, tb.tb_lineno, code.co_name, lookup_line=False, line=line.strip()
+            )
+        tb = tb.tb_next
+
+
+def _named(error: BaseException) -> str:
+    if isinstance(error, (ArgumentError, ReturnsError)):
+        return error.code
+    kind: Any = type(error)
+    module = getattr(kind, "__module__", "")
+    if module == "builtins" or module.startswith("nbreactive.") or module.startswith("reactive"):
+        return str(kind.__name__)
+    return f"{module}.{kind.__qualname__}"

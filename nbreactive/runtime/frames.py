@@ -1,0 +1,155 @@
+"""The frames between backend, zygote and workers: length (u32), type (u8), msgpack body.
+
+Both ends know which types they may receive and how long a body may be; anything else is a
+:class:`~nbreactive.errors.ProtocolError`, upon which the backend kills the sender. There is no pickle: whatever
+user code manages to write on the descriptor, the backend decodes it into plain typed data or not at all.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from nbreactive.engine.transactions import Call, Outcome
+from nbreactive.errors import ProtocolError
+from nbreactive.functions.specs import Bundle, Issue, Manifest
+
+_HEADER: Final = struct.Struct("<IB")
+
+SETUP: Final = 1
+"""Backend to a new process: which code to load, and under which limits (:class:`Setup`)."""
+LOADED: Final = 2
+"""The answer: what importing the code found (:class:`Loaded`)."""
+FORK: Final = 3
+"""Backend to zygote: fork a worker on the socket that comes along; the body is empty."""
+FORKED: Final = 4
+"""Zygote to backend: the process id of that worker (:class:`Forked`)."""
+EXITED: Final = 5
+"""Zygote to backend: a worker has ended (:class:`Exited`)."""
+READY: Final = 6
+"""Worker to backend: it can take calls; the body is empty."""
+CALL: Final = 7
+"""Backend to worker (:class:`Request`)."""
+REPLY: Final = 8
+"""Worker to backend (:class:`Reply`)."""
+KILL: Final = 9
+"""Backend to zygote: kill the worker with this process id (:class:`Forked`)."""
+
+MAX_FRAME: Final = 96 << 20
+"""Enough for a result of 16 MiB, 16 MiB of writes and the read set and log of a call; the rest is a forgery."""
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a new process has to know; nothing else of the backend reaches it."""
+
+    bundle: Bundle
+    index_path: str
+    import_paths: tuple[str, ...] = ()
+    memory_bytes: int = 1 << 30
+    mode: str = "dev"
+    import_seconds: float = 30.0
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What loading a bundle found; with any issue there is no manifest."""
+
+    manifest: Manifest | None = None
+    issues: tuple[Issue, ...] = ()
+    python: str = ""
+
+
+class Forked(msgspec.Struct, frozen=True):
+    """A worker was forked."""
+
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """A worker ended; ``status`` as in :func:`os.waitstatus_to_exitcode` (negative: the signal)."""
+
+    pid: int
+    status: int
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """One call; ``number`` must come back in the reply."""
+
+    number: int
+    call: Call
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """The outcome of call ``number``; with ``recycle`` the worker asks to be replaced, and says why."""
+
+    number: int
+    outcome: Outcome
+    recycle: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(kind: int, body: bytes = b"") -> bytes:
+    """One frame, ready to be sent."""
+    return _HEADER.pack(len(body), kind) + body
+
+
+class Parser:
+    """Cuts a stream of bytes into frames.
+
+    Parameters
+    ----------
+    allowed
+        The types of frame that the other side may send.
+    max_body
+        The longest body that it may send.
+    """
+
+    def __init__(self, allowed: frozenset[int], max_body: int = MAX_FRAME) -> None:
+        self._allowed = allowed
+        self._max_body = max_body
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Take ``data`` in and yield the frames that are complete; raises ProtocolError at a forged header."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= _HEADER.size:
+            length, kind = _HEADER.unpack_from(buffer)
+            if kind not in self._allowed:
+                raise ProtocolError(f"a frame of type {kind}, which this side may not send")
+            if length > self._max_body:
+                raise ProtocolError(f"a frame of {length} bytes; the most is {self._max_body}")
+            end = _HEADER.size + length
+            if len(buffer) < end:
+                return
+            body = bytes(memoryview(buffer)[_HEADER.size : end])
+            del buffer[:end]
+            yield kind, body
+
+
+def read_frame(sock: socket.socket) -> tuple[int, bytes] | None:
+    """Read one frame from a blocking socket; None at its end."""
+    head = _read_exactly(sock, _HEADER.size)
+    if head is None:
+        return None
+    length, kind = _HEADER.unpack(head)
+    if length > MAX_FRAME:
+        raise ProtocolError(f"a frame of {length} bytes; the most is {MAX_FRAME}")
+    body = _read_exactly(sock, length) if length else b""
+    return None if body is None else (kind, body)
+
+
+def _read_exactly(sock: socket.socket, size: int) -> bytes | None:
+    data = sock.recv(size)
+    if len(data) == size:
+        return data
+    parts = bytearray(data)
+    while data and len(parts) < size:
+        data = sock.recv(min(size - len(parts), 1 << 20))
+        parts += data
+    return bytes(parts) if len(parts) == size else None

@@ -1,0 +1,142 @@
+"""Importing a bundle and listing what it holds: functions, tables, and why it cannot be deployed.
+
+As many issues as possible are found at once: those of the sources first, then, if there are none, those that show only
+by importing. Every one names a file and a line of the user's.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from nbreactive.errors import DeployRefused, NBReactiveError
+from nbreactive.functions.decorators import Function
+from nbreactive.functions.paths import module_problem
+from nbreactive.functions.schema import SchemaDefinition
+from nbreactive.functions.specs import Bundle, FunctionSpec, Issue, Manifest, TableSpec
+from nbreactive.runtime.analysis import analyse
+from nbreactive.runtime.determinism import install_numpy
+from nbreactive.runtime.errors_of import text_of, user_frames
+from nbreactive.runtime.loader import Program, file_of
+
+
+def load_program(bundle: Bundle, import_paths: Sequence[str] = ()) -> tuple[Program, Manifest | list[Issue]]:
+    """Import all modules of a bundle; returns its manifest, or the issues that refuse it."""
+    program = Program(bundle, import_paths)
+    program.install()
+    issues = [
+        Issue(file_of(module.name), 0, problem, "choose another name")
+        for module in bundle.modules
+        if (problem := module_problem(module.name))
+    ]
+    issues += analyse(bundle)
+    if issues:
+        return program, issues
+    listing = _Listing(program)
+    for module in bundle.modules:
+        listing.add(module.name)
+    install_numpy()
+    if listing.issues:
+        return program, list(dict.fromkeys(listing.issues))
+    manifest = Manifest(
+        version=bundle.version,
+        functions=tuple(sorted(listing.functions, key=lambda spec: spec.path)),
+        tables=tuple(sorted(listing.tables.values(), key=lambda spec: spec.name)),
+        schema_validation=listing.validation,
+        threads=tuple(dict.fromkeys(program.threads)),
+    )
+    return program, manifest
+
+
+class _Listing:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self.functions: list[FunctionSpec] = []
+        self.tables: dict[str, TableSpec] = {}
+        self.validation = True
+        self.issues: list[Issue] = []
+
+    def add(self, name: str) -> None:
+        try:
+            module = self._program.load(name)
+        except BaseException as error:
+            self.issues += _issues_of(error, file_of(name))
+            return
+        self._add_functions(name, module)
+        self._add_tables(name, module)
+
+    def _add_functions(self, name: str, module: ModuleType) -> None:
+        found: dict[str, Function] = {}
+        for function in vars(module).values():
+            if not isinstance(function, Function) or function.__module__ != module.__name__:
+                continue
+            other = found.setdefault(function.name, function)
+            if other is not function:
+                reason = f"two functions are exported as {function.name!r} (the other one at line {other.line})"
+                self.issues.append(Issue(file_of(name), function.line, reason, "rename one of them"))
+        for function in found.values():
+            path = f"{name}:{function.name}"
+            try:
+                self.functions.append(function.spec(path))
+            except NBReactiveError as error:
+                self.issues += _issues_of(error, file_of(name), function.line)
+            else:
+                self._program.functions[path] = function
+
+    def _add_tables(self, name: str, module: ModuleType) -> None:
+        lines = _assigned(module)
+        for variable, schema in vars(module).items():
+            # A schema that was imported from another module is that module's.
+            if not isinstance(schema, SchemaDefinition) or variable not in lines:
+                continue
+            self.validation = self.validation and schema.validation
+            for spec in schema.specs(name, lines[variable]):
+                other = self.tables.setdefault(spec.name, spec)
+                if other is not spec:
+                    where = f"{file_of(other.module)}:{other.line}"
+                    reason = f"table {spec.name!r} is defined twice, here and in {where}"
+                    self.issues.append(Issue(file_of(name), spec.line, reason, "keep it in one of the modules"))
+
+
+def _assigned(module: ModuleType) -> dict[str, int]:
+    """Names that a module's top level assigns, with their lines."""
+    source = "".join(linecache.getlines(module.__file__ or ""))
+    lines: dict[str, int] = {}
+    for statement in ast.parse(source).body:
+        targets: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        lines |= {target.id: statement.lineno for target in targets if isinstance(target, ast.Name)}
+    return lines
+
+
+def _issues_of(error: BaseException, file: str, line: int = 0) -> Iterator[Issue]:
+    if isinstance(error, DeployRefused) and error.issues:
+        for issue in error.issues:
+            yield _issue(issue, file, line)
+        return
+    frames = list(user_frames(error.__traceback__))
+    if frames:
+        file, line = frames[-1].filename, frames[-1].lineno or line
+    text = text_of(error)
+    if isinstance(error, NBReactiveError):
+        reason, _, fix = text.partition("; ")
+    else:
+        name = type(error).__name__
+        reason, fix = f"importing it raised {name}: {text}" if text else f"importing it raised {name}", ""
+    yield Issue(file, line, reason, fix)
+
+
+def _issue(data: dict[str, Any], file: str, line: int) -> Issue:
+    return Issue(
+        data.get("file") or file,
+        data.get("line") or line,
+        data.get("reason", ""),
+        data.get("fix", ""),
+        data.get("column", 0),
+    )

@@ -1,0 +1,90 @@
+"""Functions of the system: any table, without a function of the user's. Reached with the role ``deploy`` only.
+
+``_system/tables:rows`` is what ``nbreactive.table(name)`` is subscribed to, ``_system/tables:insert_many`` what
+``nbreactive.load`` calls. They run in the workers like any other function, so reads are live and writes are checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from nbreactive.functions.decorators import Function
+from nbreactive.functions.specs import FunctionSpec, Kind
+from nbreactive.runtime.context import MutationContext, QueryContext
+from nbreactive.values.kinds import UNSET
+from nbreactive.values.limits import READ_DOCUMENTS
+from nbreactive.values.validators import Validator, v
+
+
+def _list(ctx: QueryContext) -> list[dict[str, Any]]:
+    """Every table, with its indexes and how many documents it has."""
+    return [
+        {
+            "name": table.name,
+            "count": ctx.db.query(table.name).count(),
+            "module": table.module,
+            "ephemeral": table.ephemeral,
+            "indexes": [
+                {"name": index.name, "fields": list(index.fields), "state": index.state} for index in table.indexes[2:]
+            ],
+        }
+        for table in ctx.all_tables()
+    ]
+
+
+def _rows(ctx: QueryContext, table: str, limit: float = 100, order: Any = "desc") -> list[dict[str, Any]]:
+    """The newest (or, ``order="asc"``, the oldest) documents of a table."""
+    return ctx.db.query(table).order(order).take(min(int(limit), READ_DOCUMENTS))
+
+
+def _count(ctx: QueryContext, table: str) -> int:
+    """How many documents a table has."""
+    return ctx.db.query(table).count()
+
+
+def _get(ctx: QueryContext, id: str) -> dict[str, Any] | None:
+    """One document."""
+    return ctx.db.get(id)
+
+
+def _insert_many(ctx: MutationContext, table: str, documents: list[dict[str, Any]]) -> int:
+    """Insert documents; returns how many."""
+    for document in documents:
+        ctx.db.insert(table, document)
+    return len(documents)
+
+
+def _patch(ctx: MutationContext, id: str, fields: dict[str, Any], remove: Any = UNSET) -> None:
+    """Change fields of a document, and remove those named in ``remove``."""
+    ctx.db.patch(id, {**fields, **{name: UNSET for name in remove or []}})
+
+
+def _delete(ctx: MutationContext, id: str) -> None:
+    """Delete a document."""
+    ctx.db.delete(id)
+
+
+def _function(handler: Any, kind: Kind, args: dict[str, Validator]) -> tuple[str, Function]:
+    name = handler.__name__.strip("_")
+    return f"_system/tables:{name}", Function(handler, kind, "system", args=args, name=name)
+
+
+_ORDER: Final = v.union(v.literal("asc"), v.literal("desc"))
+
+FUNCTIONS: Final[dict[str, Function]] = dict(
+    [
+        _function(_list, "query", {}),
+        _function(_rows, "query", {"table": v.string(), "limit": v.number().optional(), "order": _ORDER.optional()}),
+        _function(_count, "query", {"table": v.string()}),
+        _function(_get, "query", {"id": v.string()}),
+        _function(_insert_many, "mutation", {"table": v.string(), "documents": v.array(v.any())}),
+        _function(_patch, "mutation", {"id": v.string(), "fields": v.any(), "remove": v.array(v.string()).optional()}),
+        _function(_delete, "mutation", {"id": v.string()}),
+    ]
+)
+"""By path."""
+
+
+def functions() -> list[FunctionSpec]:
+    """Descriptions of the functions of the system."""
+    return [function.spec(path) for path, function in FUNCTIONS.items()]
