@@ -1,0 +1,73 @@
+"""Python objects as arguments of functions: what a notebook has at hand, made into values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import traitlets
+
+from nbreactive.errors import ArgumentError
+from nbreactive.values.checks import check_value
+
+
+class _Skip:
+    """Stands for the arguments of a live query that is to pause."""
+
+    def __repr__(self) -> str:
+        return "SKIP"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+SKIP = _Skip()
+"""Given as an argument (or as the value of a widget), it pauses a live query: the last value stays."""
+
+
+class Arguments(Protocol):
+    """Arguments that may change: widgets (see :mod:`nbreactive.notebook.bindings`)."""
+
+    def current(self) -> dict[str, Any] | None: ...
+
+    def watch(self, changed: Callable[[], None]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def fresh(self) -> Arguments: ...
+
+
+class FixedArguments:
+    """Arguments that stay as they are."""
+
+    def __init__(self, args: Mapping[str, Any]) -> None:
+        self._args = dict(args)
+
+    def current(self) -> dict[str, Any] | None:
+        """Return the arguments, or None when the query is to pause."""
+        return None if any(value is SKIP for value in self._args.values()) else self._args
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Nothing changes here."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def fresh(self) -> Arguments:
+        """Return the same arguments for another query."""
+        return self
+
+
+def to_value(given: Any, name: str) -> Any:
+    """Return ``given`` as a value of the value model (or SKIP); ``name`` is said in errors.
+
+    Widgets and live queries stand for their ``value``; aware datetimes become milliseconds since the epoch.
+    """
+    where = f"args.{name}"
+    if isinstance(given, traitlets.HasTraits):
+        if not given.has_trait("value"):
+            raise ArgumentError(f"a {type(given).__name__} has no value to bind to", where)
+        given = given.value  # pyright: ignore[reportAttributeAccessIssue]
+    if given is SKIP:
+        return SKIP
+    return check_value(given, where, datetimes=True)

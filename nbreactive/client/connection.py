@@ -1,0 +1,208 @@
+"""Keeps one session connected: connects, resumes, tries again for ever, and says how it stands.
+
+Runs on the client thread. A connection that breaks, or that is silent for too long, is replaced after a growing,
+jittered pause; the session then says everything again that the server needs. Nothing ever ends quietly: while there
+is no connection, ``state`` says so and ``problem`` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from tornado.httpclient import HTTPRequest
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+
+from nbreactive.client.session import Effects, Session
+from nbreactive.client.target import Target, handshake_error
+from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError
+
+State = Literal["connecting", "open", "reconnecting", "closed"]
+_log = logging.getLogger("nbreactive")
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+SILENCE = 45.0
+"""Seconds without any message after which a connection is given up; the server says something every 15."""
+GOODBYE = 1.0
+CLOSE_PROTOCOL = 1002
+_MAX_MESSAGE = 1 << 30
+
+
+class Connection:
+    """A session and the socket that carries it at the moment."""
+
+    def __init__(self, target: Target, *, silence: float = SILENCE, longest_pause: float = LONGEST_PAUSE) -> None:
+        self.target = target
+        self.session = Session()
+        self.state: State = "connecting"
+        self.problem: NBReactiveError | None = None
+        self.on_state: Callable[[], None] = lambda: None
+        self._silence = silence
+        self._longest_pause = longest_pause
+        self._failures = 0
+        self._socket: WebSocketClientConnection | None = None
+        self._flush_planned = False
+        self._changed = asyncio.Event()
+        self._close_reason = "InitialConnect"
+        self._heard = 0.0
+        self._task = asyncio.get_running_loop().create_task(self._keep_connected())
+
+    # ---- what the client uses ----
+
+    def flush(self) -> None:
+        """Send what the session has to say, at the end of this turn of the loop (so that it is said together)."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        if self._socket is None:
+            return
+        try:
+            for message in self.session.drain():
+                self._send(message)
+        except (WebSocketClosedError, StreamClosedError):
+            return  # the reader notices too, and the next connection says it again
+
+    def _send(self, message: str) -> None:
+        if self._socket is not None:
+            self._socket.write_message(message).add_done_callback(_ignore_failure)
+
+    async def opened(self, timeout: float) -> None:
+        """Wait for an open connection; raises why there is none."""
+        deadline = time.monotonic() + timeout
+        while self.state != "open":
+            if self.state == "closed":
+                raise NotConnected("This client was disconnected: call nbreactive.connect() for a new one.")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self.problem or NotConnected(f"No answer from {self.target.base} within {timeout:g} s.")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+
+    async def close(self) -> None:
+        """End the connection for good."""
+        self._set_state("closed", None)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        gone = NotConnected("The client was disconnected while this call ran; its outcome is not known.")
+        self.session.disconnected().carry_out()
+        self.session.fail_requests(gone).carry_out()
+
+    # ---- the socket ----
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                await self._one_connection()
+            except (NBReactiveError, OSError) as failure:
+                problem = failure if isinstance(failure, NBReactiveError) else NotConnected(str(failure))
+            except Exception as failure:  # never stop trying, whatever a server sends
+                _log.exception("the connection to %s failed", self.target.base)
+                problem = NotConnected(f"The connection failed: {failure!r}")
+            else:
+                problem = NotConnected(f"{self.target.base} closed the connection ({self._close_reason}).")
+            await self._lost(problem)
+
+    async def _lost(self, problem: NBReactiveError) -> None:
+        effects = self.session.disconnected()
+        if self.session.ended:
+            effects.finished += self.session.fail_requests(problem).finished
+            self.session.restart()
+        self._set_state("connecting" if self.state == "connecting" else "reconnecting", problem)
+        self._carry_out(effects)
+        pause = min(FIRST_PAUSE * 2**self._failures, self._longest_pause)
+        self._failures += 1
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+
+    async def _one_connection(self) -> None:
+        url = self.target.sync_url
+        request = HTTPRequest(url, headers=self.target.request_headers(), connect_timeout=10.0, request_timeout=20.0)
+        try:
+            socket = await websocket_connect(request, compression_options={}, max_message_size=_MAX_MESSAGE)
+        except Exception as failure:
+            self._close_reason = "FailedToConnect"
+            raise handshake_error(failure, url) from None
+        self._socket = socket
+        try:
+            self.target.keep_cookies(getattr(socket, "headers"))  # noqa: B009 (set by tornado, not declared)
+            for message in self.session.connected(self._close_reason, int(time.time() * 1000)):
+                self._send(message)
+            self._close_reason = ""
+            self._set_state("open", None)
+            await self._read(socket)
+        finally:
+            self._socket = None
+            await _say_goodbye(socket)
+
+    async def _read(self, socket: WebSocketClientConnection) -> None:
+        self._heard = time.monotonic()
+        watch = asyncio.get_running_loop().create_task(self._watch(socket))
+        try:
+            await self._read_on(socket)
+        finally:
+            watch.cancel()
+
+    async def _watch(self, socket: WebSocketClientConnection) -> None:
+        """Close a socket that has gone silent (one timer per connection, rather than one per message)."""
+        while (left := self._heard + self._silence - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        self._close_reason = "InactiveServer"
+        socket.close(reason="InactiveServer")
+
+    async def _read_on(self, socket: WebSocketClientConnection) -> None:
+        while True:
+            text = await socket.read_message()
+            self._heard = time.monotonic()
+            if text is None:
+                if self._close_reason == "InactiveServer":
+                    raise NotConnected(f"{self.target.base} was silent for {self._silence:g} s.")
+                self._close_reason = socket.close_reason or f"closed with {socket.close_code}"
+                # said for a session with which this server cannot go on, e.g. after its data were reset
+                self.session.ended = socket.close_code == CLOSE_PROTOCOL
+                return
+            try:
+                effects = self.session.receive(text)
+            except ProtocolError as failure:
+                self._close_reason = failure.message
+                raise
+            if effects.progress:
+                self._failures = 0
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: Effects) -> None:
+        effects.carry_out()
+        self.flush()
+
+    def _set_state(self, state: State, problem: NBReactiveError | None) -> None:
+        self.state, self.problem = state, problem
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self.on_state()
+
+
+async def _say_goodbye(socket: WebSocketClientConnection) -> None:
+    """Close a socket: politely if the other side answers soon, otherwise anyway."""
+    protocol = socket.protocol
+    socket.close(1000)
+    if protocol is None or protocol.stream.closed():
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE):
+            while await socket.read_message() is not None:
+                continue
+    protocol.stream.close()
+
+
+def _ignore_failure(write: asyncio.Future[Any]) -> None:
+    if not write.cancelled():
+        write.exception()

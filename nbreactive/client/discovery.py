@@ -1,0 +1,151 @@
+"""Which server: an address that was given, the environment's, this kernel's own Jupyter server, or one of our own.
+
+Nothing is guessed: a Jupyter server starts its kernels with its process id in ``JPY_PARENT_PID`` and leaves a file with
+its address and token under that number, readable by its user only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from nbreactive.client import standalone
+from nbreactive.client.target import Target
+from nbreactive.errors import NBReactiveError, NotConnected, Refused
+
+_PAGES = ("lab", "tree", "doc", "notebooks", "voila", "nbclassic")
+PROBE = 10.0
+
+
+async def find(url: str | None = None, token: str | None = None, admin_key: str | None = None) -> Target:
+    """Return the deployment to use.
+
+    Parameters
+    ----------
+    url
+        A Jupyter server's address (also as copied from a browser, with its ``?token=``) or a backend's.
+    token
+        Token of the Jupyter server.
+    admin_key
+        Admin key of a backend.
+    """
+    if url is not None:
+        return await at(url, token, admin_key)
+    if os.environ.get("NBREACTIVE_URL"):
+        return await at(
+            os.environ["NBREACTIVE_URL"],
+            token or os.environ.get("NBREACTIVE_TOKEN"),
+            admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
+        )
+    own = await own_jupyter_server()
+    return own if own is not None else await standalone.start_or_reuse()
+
+
+async def at(url: str, token: str | None = None, admin_key: str | None = None) -> Target:
+    """Return the deployment behind an address that somebody gave."""
+    base, found = clean_url(url)
+    if not token:
+        token = found
+    answers: list[NBReactiveError] = []
+    if not admin_key:
+        root = base.removesuffix("/nbreactive")
+        try:
+            return await _jupyter(root, token, label=f"the server at {root}")
+        except Refused:
+            raise Refused(
+                f"{root} refuses this token. Take the address with ?token=... from its 'Share' link or from "
+                "`jupyter server list`, or pass token=..."
+            ) from None
+        except NBReactiveError as failure:
+            answers.append(failure)
+    try:
+        return await _backend(base, admin_key or token)
+    except Refused:
+        raise
+    except NBReactiveError as failure:
+        answers.append(failure)
+    raise NotConnected(
+        f"There is neither a Jupyter server with nbreactive nor a backend at {base}: {answers[-1]} "
+        "Is the address right, and is the server running?"
+    )
+
+
+def clean_url(url: str) -> tuple[str, str | None]:
+    """Split an address, as people paste it, into the server's base and the token inside.
+
+    Examples
+    --------
+    >>> clean_url("http://host:8888/user/al/lab/tree/a.ipynb?token=abc")
+    ('http://host:8888/user/al', 'abc')
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise NotConnected(f"{url!r} is not an address: write it like http://host:8888/?token=...")
+    token = (parse_qs(parts.query).get("token") or [None])[0]
+    steps = [step for step in parts.path.split("/") if step]
+    for at_step, step in enumerate(steps):
+        if step in _PAGES:
+            steps = steps[:at_step]
+            break
+    path = "/" + "/".join(steps) if steps else ""
+    return urlunsplit((parts.scheme, parts.netloc, path, "", "")), token
+
+
+async def own_jupyter_server() -> Target | None:
+    """Return the deployment of the Jupyter server that started this kernel; None without one (or without nbreactive)."""
+    info = _own_server_info()
+    if info is None:
+        return None
+    root = str(info["url"]).rstrip("/")
+    try:
+        return await _jupyter(
+            root, str(info.get("token") or ""), label="your server", folder=str(info.get("root_dir", ""))
+        )
+    except Refused:
+        raise
+    except NBReactiveError:
+        return None  # a Jupyter server without the extension
+
+
+def _own_server_info() -> dict[str, Any] | None:
+    parent = os.environ.get("JPY_PARENT_PID", "")
+    if not parent.isdigit():
+        return None
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    try:
+        info = json.loads((Path(jupyter_runtime_dir()) / f"jpserver-{parent}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return info if isinstance(info, dict) and info.get("url") and not info.get("sock") else None
+
+
+async def _jupyter(root: str, token: str | None, *, label: str, folder: str = "") -> Target:
+    headers = {"X-NBReactive-Via": "kernel", "Convex-Client": f"nbreactive-{_version()}"}
+    if token:
+        headers["Authorization"] = f"token {token}"
+    target = Target(
+        f"{root}/nbreactive", "jupyter", headers, label, str(Path(folder) / ".nbreactive") if folder else ""
+    )
+    target.health = await target.fetch_json("GET", "/api/health", timeout=PROBE)
+    if not isinstance(target.health, dict) or not target.health.get("ok"):
+        raise NotConnected(f"{root} has no nbreactive that is well: {target.health!r:.200}")
+    return target
+
+
+async def _backend(base: str, admin_key: str | None) -> Target:
+    headers = {"Convex-Client": f"nbreactive-{_version()}"}
+    if admin_key:
+        headers["Authorization"] = f"Convex {admin_key}"
+    target = Target(base, "backend", headers, f"the backend at {base}")
+    target.health = await target.fetch_json("GET", "/api/admin/status", timeout=PROBE)
+    return target
+
+
+def _version() -> str:
+    from nbreactive._version import __version__
+
+    return __version__

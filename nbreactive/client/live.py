@@ -1,0 +1,359 @@
+"""A live query: a plain object whose ``value`` follows the database.
+
+The client thread puts each new outcome straight into the traits, so that ``.value`` is up to date the moment a
+mutation returns; observers hear of it on the ``nbreactive`` thread, of the newest value only. The object can be
+dropped like any other: it is subscribed as long as a name, a view or an observer holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import traitlets
+from traitlets.utils.bunch import Bunch
+
+from nbreactive.client import threads
+from nbreactive.client.arguments import Arguments
+from nbreactive.client.protocol import Outcome, encode_args
+from nbreactive.errors import NBReactiveError, NotConnected
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+    from nbreactive.client.client import Client
+
+FIRST_VALUE = 5.0
+_log = logging.getLogger("nbreactive")
+_tokens = itertools.count(1)
+_observed: set[LiveQuery] = set()
+"""Live queries with observers: these keep them alive, as the names of a notebook do."""
+
+
+class LiveQuery(traitlets.HasTraits):
+    """The newest result of a query, and of every change to it.
+
+    Attributes
+    ----------
+    value
+        The last good result; a fresh object after every change.
+    error
+        Why the last run failed, or None.
+    status
+        ``loading``, ``live``, ``reconnecting``, ``error`` or ``closed``.
+
+    Examples
+    --------
+    >>> messages = api.chat.list_messages.live(limit=20)       # doctest: +SKIP
+    >>> messages.observe(lambda change: print(len(change.new)), "value")       # doctest: +SKIP
+    """
+
+    value = traitlets.Any(read_only=True)
+    error = traitlets.Any(read_only=True)
+    status = traitlets.Enum(["loading", "live", "reconnecting", "error", "closed"], "loading", read_only=True)
+
+    on_observe: ClassVar[Callable[[Callable[[], None]], object] | None] = None
+    """Set by the notebook extension: it takes an observer off again when its cell is run again."""
+
+    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
+        super().__init__()
+        self.path = path
+        self.title = title or path
+        self.columns: Any = None
+        self.identity_read = False
+        self.dimmed = False
+        """True while the rows shown belong to arguments that have been changed meanwhile."""
+        self.message = ""
+        self._client = client
+        self._arguments = arguments
+        self._token = next(_tokens)
+        self._args_text: str | None = ""  # None while paused
+        self._closed = False
+        self._first = threading.Event()
+        self._handlers: list[tuple[Callable[[Any], Any], frozenset[str]]] = []
+        self._watchers: list[Callable[[], None]] = []
+        self._told: dict[str, Any] = {"value": None, "error": None, "status": "loading"}
+        self._finalizer = weakref.finalize(self, _let_go, client, self._token, arguments)
+        self._finalizer.atexit = False
+        arguments.watch(_weakly(self))
+        self._subscribe()
+
+    # ---- what the client thread does ----
+
+    def receive(self, outcome: Outcome | None, link: str, problem: NBReactiveError | None) -> None:
+        """Take a new outcome or a new state of the connection (client thread)."""
+        if self._closed:
+            return
+        if outcome is not None:
+            self.columns = outcome.columns if outcome.error is None else self.columns
+            self.identity_read = outcome.identity_read
+            self._put("error", outcome.error)
+            if outcome.error is None:
+                self._put("value", outcome.value)
+        if link == "open":
+            status = "loading" if outcome is None else "error" if outcome.error is not None else "live"
+        else:
+            status = "loading" if outcome is None and link == "connecting" else "reconnecting"
+        self.dimmed = outcome is None and self._first.is_set()
+        self.message = str(problem) if link != "open" and problem is not None else ""
+        self._put("status", "closed" if self._closed else status)
+        if outcome is not None:
+            self._first.set()
+        self._announce()
+
+    def _put(self, name: str, new: Any) -> None:
+        self._trait_values[name] = new  # no notification here: observers never run on the client thread
+
+    def _announce(self) -> None:
+        if self._handlers or self._watchers:
+            threads.callbacks().post(("live", self._token), self._tell)
+
+    # ---- arguments ----
+
+    @property
+    def args(self) -> dict[str, Any] | None:
+        """The arguments as they are now; None while the query is paused."""
+        return self._arguments.current()
+
+    def _subscribe(self) -> None:
+        args = self._arguments.current()
+        text = None if args is None else encode_args(args)
+        if text == self._args_text:
+            return
+        self._args_text = text
+        if text is None:
+            self.dimmed = self._first.is_set()
+            self.message = "paused: an argument is SKIP"
+            self._client.detach(self._token)
+        else:
+            self._client.attach(self._token, (self.path, text), weakref.ref(self))
+
+    def _arguments_changed(self) -> None:
+        """Ask again with the new arguments (nbreactive thread)."""
+        if self._closed:
+            return
+        try:
+            self._subscribe()
+        except NBReactiveError as failure:  # an argument that is not a value
+            self._args_text = ""
+            self._client.detach(self._token)
+            self._put("error", failure)
+            self._put("status", "error")
+        self._announce()
+
+    def recipe(self) -> Callable[[], LiveQuery]:
+        """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
+        this = weakref.ref(self)
+        kind, client, path, arguments, title = type(self), self._client, self.path, self._arguments, self.title
+
+        def again() -> LiveQuery:
+            found = this()
+            return (
+                found if found is not None and not found.closed else kind(client, path, arguments.fresh(), title=title)
+            )
+
+        return again
+
+    # ---- waiting ----
+
+    def wait(self, timeout: float | None = FIRST_VALUE) -> LiveQuery:
+        """Wait for the first result; raises its error, or ``NotConnected`` when none came in time."""
+        self._client.check_thread("live(...) that waits")
+        if self._closed or self._args_text is None:
+            return self
+        if not self._first.wait(timeout):
+            why = f" {self.message}" if self.message else ""
+            raise NotConnected(
+                f"No first result of {self.path} within {timeout:g} s.{why} "
+                "The backend may be busy or gone: see %reactive status, or use .options(wait=False)."
+            )
+        if self.error is not None and self.value is None:
+            raise self.error
+        return self
+
+    # ---- observers ----
+
+    def observe(
+        self, handler: Callable[[Any], Any], names: str | list[str] | Any = traitlets.All, type: str | Any = "change"
+    ) -> None:
+        """Call ``handler(change)`` after changes, on the ``nbreactive`` thread, with the newest value only."""
+        wanted = (
+            {"value", "error", "status"}
+            if names is traitlets.All
+            else {names}
+            if isinstance(names, str)
+            else set(names)
+        )
+        if unknown := wanted - {"value", "error", "status"}:
+            raise traitlets.TraitError(
+                f"A live query has value, error and status, but not {', '.join(sorted(unknown))}."
+            )
+        if not self._handlers:
+            self._told = {name: self._trait_values.get(name) for name in self._told}
+        self._handlers.append((handler, frozenset(wanted)))
+        _observed.add(self)
+        if LiveQuery.on_observe is not None:
+            this, held = weakref.ref(self), handler
+
+            def take_off() -> None:
+                live = this()
+                if live is not None:
+                    live.unobserve(held)
+
+            LiveQuery.on_observe(take_off)
+
+    def unobserve(
+        self, handler: Callable[[Any], Any], names: str | list[str] | Any = traitlets.All, type: str | Any = "change"
+    ) -> None:
+        """Take an observer off; one that is not there is no error."""
+        for at, (known, _) in enumerate(self._handlers):
+            if known == handler:
+                del self._handlers[at]
+                break
+        if not self._handlers:
+            _observed.discard(self)
+
+    def unobserve_all(self, name: str | Any = traitlets.All) -> None:
+        """Take all observers off."""
+        self._handlers.clear()
+        _observed.discard(self)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed()`` after anything changed (views use it); on the ``nbreactive`` thread."""
+        self._watchers.append(changed)
+
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        """Undo :meth:`watch`."""
+        if changed in self._watchers:
+            self._watchers.remove(changed)
+
+    def _tell(self) -> None:
+        """Run observers and views (nbreactive thread)."""
+        now = {name: self._trait_values.get(name) for name in ("error", "value", "status")}
+        for name, new in now.items():
+            old = self._told.get(name)
+            if old is new:
+                continue
+            self._told[name] = new
+            change = Bunch(name=name, old=old, new=new, owner=self, type="change")
+            for handler, names in list(self._handlers):
+                if name in names:
+                    self._run(handler, change)
+        for watcher in list(self._watchers):
+            self._run(watcher)
+
+    def _run(self, work: Callable[..., Any], *args: Any) -> None:
+        try:
+            work(*args)
+        except Exception as failure:
+            _log.exception("an observer of %s failed", self.path)
+            self.message = f"an observer failed: {type(failure).__name__}: {failure}"
+
+    # ---- as a frame ----
+
+    def _rows(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    def df(self) -> pandas.DataFrame:
+        """Return the rows as a pandas DataFrame."""
+        from nbreactive.client import frames
+
+        return frames.to_pandas(self._rows(), self.columns)
+
+    def pl(self) -> polars.DataFrame:
+        """Return the rows as a polars DataFrame."""
+        from nbreactive.client import frames
+
+        return frames.to_polars(self._rows(), self.columns)
+
+    def arrow(self) -> pyarrow.Table:
+        """Return the rows as a pyarrow Table."""
+        from nbreactive.client import frames
+
+        return frames.to_arrow(self._rows(), self.columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.arrow().__arrow_c_stream__(requested_schema)
+
+    # ---- display ----
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        from nbreactive.notebook.display import live_bundle
+
+        return live_bundle(self)
+
+    def render(self, draw: Callable[[Any], Any]) -> Any:
+        """Show what ``draw(value)`` returns (a chart, a widget, HTML ...) and draw it again after every change."""
+        from nbreactive.notebook.render import Rendering
+
+        return Rendering(lambda: draw(self.value), [self])
+
+    def __repr__(self) -> str:
+        return f"<live {self.path} · {self.status}>"
+
+    # ---- life ----
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Unsubscribe; the last value stays."""
+        if self._closed:
+            return
+        self._closed = True
+        self._put("status", "closed")
+        self._finalizer()
+        self._announce()
+        self._first.set()
+        _observed.discard(self)
+
+    def __enter__(self) -> LiveQuery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._rows() or ())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows() or ())
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._rows()[at]
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _let_go(client: Client, token: int, arguments: Arguments) -> None:
+    """Unsubscribe what was dropped or closed; may run in any thread, at any moment."""
+    with contextlib.suppress(Exception):
+        arguments.close()
+    client.detach(token)
+
+
+def _weakly(live: LiveQuery) -> Callable[[], None]:
+    """Return a callback which does not keep ``live`` alive: widgets outlive the queries that they feed."""
+    this = weakref.ref(live)
+
+    def changed() -> None:
+        found = this()
+        if found is not None:
+            found._arguments_changed()  # pyright: ignore[reportPrivateUsage]
+
+    return changed

@@ -1,0 +1,223 @@
+"""The client's half of a sync session, as a plain state machine: no socket, no thread, no clock.
+
+It keeps the set of live queries and the requests under way, says which messages to send now (:meth:`drain`) and what
+a message of the server changes (:meth:`receive`). A session outlives its connections: after a reconnect it starts
+from version zero, adds every query again and sends every unfinished request again, in order, under the same session
+and request ids, so that the server runs each exactly once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nbreactive.client import protocol
+from nbreactive.client.protocol import Outcome
+from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Refused
+
+Done = Callable[[Outcome], None]
+
+
+@dataclass
+class LiveEntry:
+    """One query in the set; ``changed`` is called with every new outcome."""
+
+    query_id: int
+    path: str
+    args: str
+    changed: Done
+    journal: str | None = None
+
+
+@dataclass
+class PendingRequest:
+    """A mutation or action whose caller waits."""
+
+    request_id: int
+    kind: Literal["Mutation", "Action"]
+    text: str
+    done: Done
+    sent: bool = False
+    answer: Outcome | None = None
+    """The server's answer, while it waits for the transition that shows it."""
+    answer_ts: int = 0
+
+
+@dataclass
+class Effects:
+    """What one message changed: to be carried out together, after the state is whole again."""
+
+    changed: list[tuple[LiveEntry, Outcome]] = field(default_factory=list[tuple[LiveEntry, Outcome]])
+    finished: list[tuple[PendingRequest, Outcome]] = field(default_factory=list[tuple[PendingRequest, Outcome]])
+    progress: bool = False
+    """The connection works: forget the backoff."""
+
+    def carry_out(self) -> None:
+        """Show the new outcomes first, then wake the callers whose mutations these outcomes contain."""
+        for entry, outcome in self.changed:
+            entry.changed(outcome)
+        for request, outcome in self.finished:
+            request.done(outcome)
+
+
+class Session:
+    """State of one client's conversation with the backend; used on the client thread only."""
+
+    def __init__(self) -> None:
+        self.queries: dict[int, LiveEntry] = {}
+        self.requests: dict[int, PendingRequest] = {}
+        self.observed = 0
+        self._next_query = 0
+        self.connections = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Become a new session (the server cannot go on with the old one); the live queries stay."""
+        self.session_id = str(uuid.uuid4())
+        self.ended = False
+        self._next_request = 0
+        self.observed = 0
+        self.disconnected()
+
+    # ---- connections ----
+
+    def connected(self, reason: str | None, client_ms: int) -> list[str]:
+        """Begin a connection: everything the server has to know, in the order it wants it."""
+        messages = [protocol.connect(self.session_id, self.connections, reason, client_ms, self.observed)]
+        self.connections += 1
+        self._open = True
+        self._modifications = [
+            protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal) for entry in self.queries.values()
+        ]
+        messages += self._take_modifications()
+        for request in self.requests.values():
+            request.sent, request.answer = True, None
+            messages.append(request.text)
+        self._outbox.clear()
+        return messages
+
+    def disconnected(self) -> Effects:
+        """End a connection; actions under way are lost, for nobody knows how far they came."""
+        self._open = False
+        self._version = protocol.Version()
+        self._query_set = 0
+        self._modifications: list[str] = []
+        self._outbox: list[str] = []
+        self._chunks = protocol.Chunks()
+        effects = Effects()
+        for request in [r for r in self.requests.values() if r.kind == "Action" and r.sent]:
+            lost = NotConnected(
+                "The connection was lost while the action ran. It may have had effects: check, then run it again."
+            )
+            effects.finished.append((self.requests.pop(request.request_id), Outcome(error=lost)))
+        return effects
+
+    def drain(self) -> list[str]:
+        """Messages to send now; changes of the query set are folded into one."""
+        if not self._open:
+            return []
+        messages = self._take_modifications()
+        messages += self._outbox
+        self._outbox = []
+        return messages
+
+    def _take_modifications(self) -> list[str]:
+        if not self._modifications:
+            return []
+        message = protocol.modify_query_set(self._query_set, self._modifications)
+        self._query_set += 1
+        self._modifications = []
+        return [message]
+
+    # ---- what the user wants ----
+
+    def add(self, path: str, args: str, changed: Done) -> LiveEntry:
+        """Make a query live."""
+        entry = LiveEntry(self._next_query, path, args, changed)
+        self._next_query += 1
+        self.queries[entry.query_id] = entry
+        if self._open:
+            self._modifications.append(protocol.add_query(entry.query_id, path, args, None))
+        return entry
+
+    def remove(self, entry: LiveEntry) -> None:
+        """End a live query; removing it twice is fine."""
+        if self.queries.pop(entry.query_id, None) is not None and self._open:
+            self._modifications.append(protocol.remove_query(entry.query_id))
+
+    def request(self, kind: Literal["Mutation", "Action"], path: str, args: str, done: Done) -> PendingRequest:
+        """Start a mutation or an action."""
+        number = self._next_request
+        self._next_request += 1
+        text = protocol.request(kind, number, path, args)
+        pending = PendingRequest(number, kind, text, done)
+        self.requests[number] = pending
+        if self._open:
+            pending.sent = True
+            self._outbox.append(text)
+        return pending
+
+    def withdraw(self, request: PendingRequest) -> bool:
+        """Give a request up; True if the server cannot have seen it."""
+        self.requests.pop(request.request_id, None)
+        return not request.sent
+
+    def fail_requests(self, error: NBReactiveError) -> Effects:
+        """End every request under way with ``error``."""
+        effects = Effects(finished=[(request, Outcome(error=error)) for request in self.requests.values()])
+        self.requests.clear()
+        return effects
+
+    # ---- what the server says ----
+
+    def receive(self, text: str | bytes) -> Effects:
+        """Apply one message; raises ``ProtocolError`` when the connection cannot go on."""
+        message: protocol.Incoming | None = protocol.parse(text)
+        if isinstance(message, protocol.TransitionChunk):
+            message = self._chunks.add(message)
+        match message:
+            case protocol.Transition():
+                return self._transition(message)
+            case protocol.MutationResponse():  # ActionResponse is a subclass
+                return self._response(message)
+            case protocol.AuthError():
+                raise Refused(f"The server does not accept this client's credentials: {message.error}")
+            case protocol.FatalError():
+                self.ended = True
+                raise ProtocolError(f"The server ended the session: {message.error}")
+            case _:
+                return Effects()
+
+    def _transition(self, message: protocol.Transition) -> Effects:
+        if message.start_version != self._version:
+            raise ProtocolError(f"A transition starts at {message.start_version}, this client is at {self._version}")
+        effects = Effects(progress=True)
+        for modification in message.modifications:
+            entry = self.queries.get(modification.query_id)
+            if entry is None or isinstance(modification, protocol.QueryRemoved):
+                continue  # removed here meanwhile; the server did not know yet
+            entry.journal = modification.journal
+            effects.changed.append((entry, protocol.outcome_of(modification)))
+        self._version = message.end_version
+        ts = protocol.decode_ts(message.end_version.ts)
+        self.observed = max(self.observed, ts)
+        for request in list(self.requests.values()):
+            if request.answer is not None and request.answer_ts <= ts:
+                effects.finished.append((self.requests.pop(request.request_id), request.answer))
+        return effects
+
+    def _response(self, message: protocol.MutationResponse) -> Effects:
+        request = self.requests.get(message.request_id)
+        if request is None:
+            return Effects()
+        outcome = protocol.outcome_of(message)
+        ts = protocol.decode_ts(message.ts) if message.ts else 0
+        self.observed = max(self.observed, ts)
+        shown = ts <= protocol.decode_ts(self._version.ts)
+        if request.kind == "Mutation" and message.success and not shown:
+            request.answer, request.answer_ts = outcome, ts
+            return Effects()
+        del self.requests[message.request_id]
+        return Effects(finished=[(request, outcome)], progress=True)

@@ -1,0 +1,123 @@
+"""Where a backend is and how to speak to it: address, credentials, cookies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Literal
+
+import msgspec
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPHeaders
+
+from nbreactive.errors import NBReactiveError, NotConnected, Refused, from_wire
+
+Kind = Literal["jupyter", "backend", "standalone"]
+_MAX_BODY = 1 << 30
+
+
+@dataclass
+class Target:
+    """One deployment, as this process reaches it.
+
+    ``base`` is what every path is appended to (no slash at its end). The cookies a server sets are kept, for a
+    Jupyter server makes a new anonymous user of every request that brings none.
+    """
+
+    base: str
+    kind: Kind = "backend"
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    label: str = ""
+    data: str = ""
+    cookies: dict[str, str] = field(default_factory=dict[str, str])
+    health: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def sync_url(self) -> str:
+        """Address of the WebSocket."""
+        return "ws" + self.base.removeprefix("http") + "/api/sync"
+
+    def request_headers(self) -> HTTPHeaders:
+        """Headers of a request or of a WebSocket handshake."""
+        headers = HTTPHeaders(self.headers)
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return headers
+
+    def keep_cookies(self, headers: HTTPHeaders) -> None:
+        """Remember the cookies of an answer."""
+        for line in headers.get_list("Set-Cookie"):
+            jar: SimpleCookie = SimpleCookie()
+            try:
+                jar.load(line)
+            except CookieError:
+                continue
+            for name, morsel in jar.items():
+                self.cookies[name] = morsel.coded_value
+
+    async def fetch(
+        self, method: str, path: str, body: Any = None, *, timeout: float = 60.0, base: str | None = None
+    ) -> bytes:
+        """Send one HTTP request; errors of the backend come back as the exceptions they are."""
+        headers = self.request_headers()
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = msgspec.json.encode(body)
+        elif method == "POST":
+            content = b""
+        url = (self.base if base is None else base) + path
+        request = HTTPRequest(
+            url,
+            method,
+            headers,
+            content,
+            request_timeout=timeout,
+            connect_timeout=min(timeout, 10.0),
+            follow_redirects=False,
+        )
+        http = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_BODY)
+        try:
+            answer = await http.fetch(request, raise_error=False)
+        except OSError as failure:
+            raise NotConnected(f"Nothing answers at {url}: {failure}") from None
+        finally:
+            http.close()
+        self.keep_cookies(answer.headers)
+        if answer.code == 599:
+            raise NotConnected(f"No answer from {url}: {answer.error}")
+        if answer.code >= 300:
+            raise http_error(answer.code, answer.body, url)
+        return answer.body
+
+    async def fetch_json(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """Send one HTTP request and decode the answer."""
+        answer = await self.fetch(method, path, body, **options)
+        try:
+            return msgspec.json.decode(answer)
+        except msgspec.DecodeError:
+            raise NotConnected(f"{self.base}{path} answered with something else than JSON: is it a backend?") from None
+
+
+def http_error(status: int, body: bytes, url: str) -> NBReactiveError:
+    """Return the error which an HTTP answer stands for."""
+    try:
+        said = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        said = {}
+    if isinstance(said, dict) and isinstance(said.get("code"), str) and isinstance(said.get("message"), str):
+        details = {key: value for key, value in said.items() if key not in ("code", "message")}
+        error = from_wire(said["code"], said["message"], **details)
+        if type(error) is not NBReactiveError or status not in (401, 403):
+            return error
+    text = said.get("message", "") if isinstance(said, dict) else ""
+    if status in (401, 403):
+        return Refused(f"{url} refused this request ({status}{': ' if text else ''}{text}). Is the token right?")
+    return NotConnected(f"{url} answered {status} {text}".rstrip())
+
+
+def handshake_error(failure: Exception, url: str) -> NBReactiveError:
+    """Return the error which a failed WebSocket handshake stands for."""
+    if isinstance(failure, HTTPClientError) and failure.code in (401, 403):
+        return Refused(f"{url} refused the connection ({failure.code}). Is the token right?")
+    return NotConnected(f"No connection to {url}: {failure}")

@@ -1,0 +1,147 @@
+"""The two threads of a client process.
+
+``nbreactive-client`` owns an asyncio loop and every socket; no code of the user runs there, so nothing the user does
+delays a message. ``nbreactive`` runs what the user gave us (observers, renderers), one at a time and in order. Both
+are daemons and are made at first use. A forked child has neither: there, everything starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_log = logging.getLogger("nbreactive")
+_lock = threading.Lock()
+
+
+class LoopThread:
+    """The thread ``nbreactive-client``: one asyncio loop for all connections of the process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="nbreactive-client")
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def call(self, work: Callable[..., object], *args: Any) -> None:
+        """Run a function on the loop, soon; never waits, so a finaliser may use it."""
+        try:
+            self.loop.call_soon_threadsafe(work, *args)
+        except RuntimeError:  # the loop is closed: the interpreter ends
+            return
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+
+class CallbackThread:
+    """The thread ``nbreactive``: runs the user's callbacks one at a time, the newest per key only."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._ready: OrderedDict[Hashable, Callable[[], object]] = OrderedDict()
+        self._later: dict[Hashable, Callable[[], object]] = {}
+        self._times: list[tuple[float, int, Hashable]] = []
+        self._count = itertools.count()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="nbreactive")
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def post(self, key: Hashable, work: Callable[[], object]) -> None:
+        """Run ``work`` soon; if ``key`` waits already, it keeps its place and the work is replaced."""
+        with self._wake:
+            self._ready[key] = work
+            self._wake.notify()
+
+    def post_later(self, delay: float, key: Hashable, work: Callable[[], object]) -> None:
+        """Run ``work`` after ``delay`` seconds; a key that waits already keeps its time."""
+        with self._wake:
+            if key not in self._later:
+                heapq.heappush(self._times, (time.monotonic() + delay, next(self._count), key))
+            self._later[key] = work
+            self._wake.notify()
+
+    def forget(self, key: Hashable) -> None:
+        """Drop what waits under ``key``."""
+        with self._wake:
+            self._ready.pop(key, None)
+            self._later.pop(key, None)
+
+    def _next(self) -> Callable[[], object]:
+        with self._wake:
+            while True:
+                now = time.monotonic()
+                while self._times and self._times[0][0] <= now:
+                    key = heapq.heappop(self._times)[2]
+                    if key in self._later:
+                        self._ready[key] = self._later.pop(key)
+                if self._ready:
+                    return self._ready.popitem(last=False)[1]
+                self._wake.wait(self._times[0][0] - now if self._times else None)
+
+    def _run(self) -> None:
+        while True:
+            work = self._next()
+            try:
+                work()
+            except Exception:
+                _log.exception("a callback failed")
+            del work  # keep nothing alive while waiting
+
+
+_loop_thread: LoopThread | None = None
+_callback_thread: CallbackThread | None = None
+
+
+def loop_thread() -> LoopThread:
+    """Return the process's ``nbreactive-client`` thread, started if need be."""
+    global _loop_thread
+    with _lock:
+        if _loop_thread is None:
+            _loop_thread = LoopThread()
+        return _loop_thread
+
+
+def callbacks() -> CallbackThread:
+    """Return the process's ``nbreactive`` thread, started if need be."""
+    global _callback_thread
+    with _lock:
+        if _callback_thread is None:
+            _callback_thread = CallbackThread()
+        return _callback_thread
+
+
+def on_own_thread() -> bool:
+    """Tell whether this code runs on one of the two threads, where waiting for the server is not allowed."""
+    return any(thread is not None and thread.is_current for thread in (_loop_thread, _callback_thread))
+
+
+def _after_fork() -> None:
+    global _loop_thread, _callback_thread, _lock
+    _lock = threading.Lock()
+    _loop_thread = _callback_thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
