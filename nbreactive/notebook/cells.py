@@ -1,0 +1,107 @@
+"""Values as cells of a table: short, safe text; numbers stay numbers.
+
+Whatever somebody stored is shown as text and as nothing else: markup is escaped where HTML is made, and characters
+that would change how their surroundings look (control characters, terminal escapes, right-to-left overrides) are
+written out as ``\\u202e``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+LONGEST = 500
+_EXACT = 2**53
+_LAST = ("_creationTime", "_id")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def safe_text(text: str, longest: int = LONGEST) -> str:
+    """Return text that shows as what it is.
+
+    Examples
+    --------
+    >>> safe_text("a\\x1b[31mred")
+    'a\\\\u001b[31mred'
+    """
+    if len(text) > longest:
+        text = text[:longest] + "…"
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def cell(value: Any) -> Any:
+    """Return a value as one cell: a JSON scalar, or text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return safe_text(value)
+    if isinstance(value, int):
+        return value if abs(value) <= _EXACT else str(int(value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return safe_text(json.dumps(value, default=_scalar, ensure_ascii=False))
+
+
+def _scalar(value: Any) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+
+
+def _moment(value: Any) -> Any:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return cell(value)
+    try:
+        return datetime.datetime.fromtimestamp(value / 1000).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return cell(value)
+
+
+def table_of(value: Any, columns: Any = None, limit: int = 1000) -> dict[str, Any]:
+    """Return a result as ``{columns, rows, total}``, with at most ``limit`` rows.
+
+    A list of documents has a column per field, system fields last; a page of a paginated query shows its documents;
+    one document shows its fields one under the other; anything else is one cell.
+
+    Examples
+    --------
+    >>> table_of([{"a": 1, "_id": "x"}, {"b": True}])
+    {'columns': ['a', 'b', '_id'], 'rows': [[1, None, 'x'], [None, True, None]], 'total': 2}
+    """
+    if isinstance(value, dict) and isinstance(value.get("page"), list):
+        value = value["page"]
+    if isinstance(value, dict):
+        shown = list(value.items())[:limit]
+        return {"columns": ["field", "value"], "rows": [[cell(k), _field(k, v)] for k, v in shown], "total": len(value)}
+    if not isinstance(value, list):
+        return {
+            "columns": ["value"],
+            "rows": [] if value is None else [[cell(value)]],
+            "total": 0 if value is None else 1,
+        }
+    rows = value[:limit]
+    if rows and not any(isinstance(row, dict) for row in rows):
+        return {"columns": ["value"], "rows": [[cell(row)] for row in rows], "total": len(value)}
+    names = column_names(rows, columns)
+    table = [[_field(name, row.get(name)) if isinstance(row, dict) else None for name in names] for row in rows]
+    return {"columns": [safe_text(name) for name in names], "rows": table, "total": len(value)}
+
+
+def _field(name: str, value: Any) -> Any:
+    return _moment(value) if name == "_creationTime" else cell(value)
+
+
+def column_names(rows: Sequence[Any], columns: Any = None) -> list[str]:
+    """Return the columns of documents: the declared ones, then others as they come, system fields last."""
+    declared = [name for name in columns if isinstance(name, str)] if isinstance(columns, list | tuple | dict) else []
+    names = dict.fromkeys(declared)
+    for row in rows:
+        if isinstance(row, dict):
+            names.update(dict.fromkeys(row))
+    return [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]

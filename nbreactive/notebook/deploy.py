@@ -1,0 +1,124 @@
+"""Deploying from a notebook: what this notebook has seen of each module, and what a deploy answers.
+
+The kernel remembers the versions that it deployed or looked at. They are also written into the metadata of the outputs,
+so that another kernel of the same notebook can read them from its file. What was never seen is said to be so: the
+backend then refuses to replace what somebody else has put there.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbreactive.client.client import Client
+from nbreactive.errors import DeployRefused
+from nbreactive.notebook.cells import safe_text
+from nbreactive.notebook.notebook_file import notebook_key, notebook_label, saved_versions
+
+
+@dataclass
+class Deployer:
+    """Deploys for one kernel."""
+
+    shell: Any
+    seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    def from_cell(self, client: Client, module: str, source: str, *, force: bool, message: str = "") -> Answer:
+        """Deploy the source of a cell as ``module``."""
+        origin = {"kind": "cell", "label": notebook_label(self.shell), "key": notebook_key(self.shell)}
+        return self._deploy(client, [{"name": module, "source": source, "origin": origin}], force, message)
+
+    def from_files(self, client: Client, path: Path, *, force: bool, message: str = "") -> Answer:
+        """Deploy a file, or every Python file of a folder."""
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        root = path if path.is_dir() else path.parent
+        modules: list[dict[str, Any]] = []
+        for file in files:
+            relative = file.relative_to(root)
+            if not file.is_file() or any(part.startswith(("_", ".")) for part in relative.parts):
+                continue
+            origin = {"kind": "file", "label": str(file), "key": str(file.resolve())}
+            name = relative.with_suffix("").as_posix()
+            modules.append({"name": name, "source": file.read_text(encoding="utf-8"), "origin": origin})
+        if not modules:
+            raise DeployRefused(f"There is no Python file at {path}: give a file (chat.py) or a folder of them.")
+        return self._deploy(client, modules, force, message)
+
+    def see(self, client: Client, module: str, version: int) -> None:
+        """This notebook has looked at a version."""
+        self.seen[deployment_of(client), module] = version
+
+    def _base(self, client: Client, module: str) -> int | None:
+        place = deployment_of(client)
+        known = [self.seen.get((place, module)), saved_versions(place, self.shell).get(module)]
+        return max((version for version in known if version is not None), default=None)
+
+    def _deploy(self, client: Client, modules: list[dict[str, Any]], force: bool, message: str) -> Answer:
+        base = {module["name"]: self._base(client, module["name"]) for module in modules}
+        body = {"modules": modules, "remove": [], "base": base, "force": force, "message": message}
+        said = client.admin("POST", "deploy", body)
+        client.forget_functions()
+        answer = Answer(deployment_of(client), said)
+        for module, version in answer.versions.items():
+            self.see(client, module, version)
+        return answer
+
+
+def deployment_of(client: Client) -> str:
+    """Return the name of a deployment, as outputs keep it: its address without credentials."""
+    return client.target.data or client.target.base
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a deploy did; shows itself, with the versions in its metadata."""
+
+    deployment: str
+    said: dict[str, Any]
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Version of each module that was deployed."""
+        return {module["name"]: module["version"] for module in self.said.get("modules", [])}
+
+    @property
+    def text(self) -> str:
+        """The answer in words."""
+        if self.said.get("unchanged"):
+            names = ", ".join(f"{name} (version {version})" for name, version in self.versions.items())
+            return f"unchanged: {names}"
+        lines: list[str] = []
+        for module in self.said.get("modules", []):
+            lines.append(f"deployed {module['name']} · version {module['version']}")
+            lines += [f"  {signature(function)}" for function in module.get("functions", [])]
+        rerun = self.said.get("rerun", 0)
+        lines.append(f"{rerun} live quer{'y' if rerun == 1 else 'ies'} run again")
+        return "\n".join(safe_text(line) for line in lines)
+
+    def show(self) -> None:
+        """Display it."""
+        show(self.text, {"nbreactive": {"deployment": self.deployment, "modules": self.versions}})
+
+
+def show(text: str, metadata: dict[str, Any] | None = None) -> None:
+    """Display text as it is, in any front end."""
+    from IPython.display import publish_display_data
+
+    data = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+    publish_display_data(data, metadata or {})
+
+
+def signature(function: dict[str, Any] | str) -> str:
+    """Return a function as people read it: ``query chat.list_messages(limit?)``."""
+    if isinstance(function, str):
+        return function
+    hidden = "internal_" if function.get("visibility") == "internal" else ""
+    fields = (function.get("args") or {}).get("value")
+    names = []
+    for name, field_ in fields.items() if isinstance(fields, dict) else []:
+        optional = isinstance(field_, dict) and field_.get("optional")
+        names.append(f"{name}?" if optional else name)
+    path = str(function.get("path", "")).replace("/", ".").replace(":", ".")
+    return f"{hidden}{function.get('kind', '')} {path}({', '.join(names)})"

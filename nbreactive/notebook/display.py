@@ -1,0 +1,108 @@
+"""How a live query shows itself: one bundle for every front end.
+
+JupyterLab and Notebook 7 mount the live MIME type, other front ends the widget; what shows saved notebooks without a
+kernel (nbconvert, GitHub) has the HTML snapshot.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from typing import Any
+
+from nbreactive.client.live import LiveQuery
+from nbreactive.errors import NBReactiveError
+from nbreactive.notebook.cells import safe_text, table_of
+from nbreactive.notebook.settings import settings
+from nbreactive.notebook.table_widget import TableView, badge_of, message_of
+
+LIVE_MIME = "application/vnd.nbreactive.live.v1+json"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def live_bundle(live: LiveQuery) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the MIME bundle of a live query and make its view."""
+    table = snapshot(live)
+    note = ""
+    data: dict[str, Any] = {"text/plain": plain(live, table)}
+    if _in_kernel():
+        data[LIVE_MIME] = live_payload(live, table)
+        try:
+            view = TableView(live)
+        except NBReactiveError as failure:
+            note = str(failure)
+        else:
+            data[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
+    data["text/html"] = page(live, table, note)
+    return data, {}
+
+
+def _in_kernel() -> bool:
+    from IPython.core.getipython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def snapshot(live: LiveQuery) -> dict[str, Any]:
+    """Return the rows that may be saved: few, and none of a function that reads who asks."""
+    table = table_of(live.value, live.columns, settings.snapshot_rows)
+    return table | {"rows": []} if live.identity_read else table
+
+
+def live_payload(live: LiveQuery, table: dict[str, Any]) -> dict[str, Any]:
+    """Return what the notebook extension needs to make the saved output live again."""
+    from nbreactive.values.json import to_jsonable
+
+    return {
+        "v": 1,
+        "deployment": "default",
+        "path": live.path,
+        "args": to_jsonable(live.args or {}),
+        "title": safe_text(live.title),
+        "badge": badge_of(live),
+        "table": table,
+        "renderedAt": time.time() * 1000,
+    }
+
+
+def page(live: LiveQuery, table: dict[str, Any], note: str = "") -> str:
+    """Return the snapshot as HTML; every text of a user is escaped."""
+    caption = f"{_escape(live.title)} · {_state(live, table)}"
+    head = "".join(f"<th>{_escape(name)}</th>" for name in table["columns"])
+    rows = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in table["rows"])
+    problems = "".join(f"<p>{_escape(text)}</p>" for text in (message_of(live), note) if text)
+    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{problems}"
+
+
+def _state(live: LiveQuery, table: dict[str, Any]) -> str:
+    shown, total = len(table["rows"]), table["total"]
+    if live.identity_read:
+        rows = f"{total:,} rows, not saved: they depend on who looks"
+    else:
+        rows = f"{shown:,} of {total:,} rows" if shown < total else f"{total:,} row{'' if total == 1 else 's'}"
+    return f"snapshot of {time.strftime('%H:%M')} · {rows}"
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _escape(value)
+
+
+def _escape(value: Any) -> str:
+    return html.escape(safe_text(str(value)), quote=True)
+
+
+def plain(live: LiveQuery, table: dict[str, Any], widest: int = 40) -> str:
+    """Return the snapshot as text."""
+    lines = [[str(name) for name in table["columns"]]]
+    lines += [["" if value is None else " ".join(str(value).split()) for value in row] for row in table["rows"]]
+    lines = [[text if len(text) <= widest else text[: widest - 1] + "…" for text in line] for line in lines]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    body = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    problem = message_of(live)
+    return "\n".join(
+        [
+            f"{safe_text(live.title)} · {live.status} · {_state(live, table)}",
+            *body,
+            *([safe_text(problem, 2000)] if problem else []),
+        ]
+    )

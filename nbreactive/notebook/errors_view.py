@@ -1,0 +1,91 @@
+"""Errors in a notebook: the message, the user's own lines, and nothing of ours.
+
+The text of our errors says the fix already. Around it come the frames that the user wrote: those of the function in
+the backend (it sends them in development mode), and the line of the cell which asked.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import Any
+
+from nbreactive.errors import DeployRefused, NBReactiveError, StaleModule
+from nbreactive.notebook.cells import safe_text
+
+_OURS = str(Path(__file__).parent.parent)
+_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+
+
+def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of a traceback that the user wrote."""
+    found: list[traceback.FrameSummary] = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        name = code.co_filename
+        if not name.startswith((_OURS, *_LIBRARIES)) and not name.startswith("<frozen"):
+            line = linecache.getline(name, trace.tb_lineno).strip()
+            if line.startswith(("get_ipython().run_", "%")):
+                trace = trace.tb_next
+                continue  # the magic itself says nothing that the user does not see
+            found.append(traceback.FrameSummary(name, trace.tb_lineno, code.co_name, line=line))
+        trace = trace.tb_next
+    return found
+
+
+def frames_text(error: BaseException) -> str:
+    """Return the user's frames as text, one or two lines each."""
+    return "\n".join(f"  {_place(frame)}\n    {frame.line}" for frame in own_frames(error))
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    name = frame.filename
+    where = "this notebook" if "ipykernel_" in name or name.startswith("<ipython-input") else name
+    inside = "" if frame.name == "<module>" else f", in {frame.name}"
+    return f"{where}, line {frame.lineno}{inside}"
+
+
+def error_text(error: NBReactiveError) -> str:
+    """Return all that is to be printed of one of our errors."""
+    parts = [f"{type(error).__name__}: {_shown(str(error))}"]
+    trace = str(getattr(error, "trace", "") or "").strip("\n")
+    if trace:
+        parts.append(_shown(trace))
+    if isinstance(error, DeployRefused):
+        parts += [_issue(issue) for issue in getattr(error, "issues", None) or []]
+    if isinstance(error, StaleModule):
+        if error.diff:
+            parts.append(_shown(error.diff))
+        parts.append("Take the current version over with `%reactive source <module>`, or replace it with --force.")
+    frames = frames_text(error)
+    if frames:
+        parts.append(f"asked by\n{frames}")
+    return "\n".join(parts)
+
+
+def _shown(text: str) -> str:
+    return "\n".join(safe_text(line, 2000) for line in text.split("\n"))
+
+
+def _issue(issue: dict[str, Any]) -> str:
+    where = f"{issue.get('file', '')}:{issue.get('line', '')}"
+    fix = f"\n    fix: {issue['fix']}" if issue.get("fix") else ""
+    return _shown(f"  {where}  {issue.get('reason', '')}{fix}")
+
+
+def _render_traceback(self: NBReactiveError) -> list[str]:
+    return error_text(self).split("\n")
+
+
+def install() -> None:
+    """Let IPython print our errors this way."""
+    NBReactiveError._render_traceback_ = _render_traceback  # type: ignore[attr-defined]
+
+
+def remove() -> None:
+    """Undo :func:`install`."""
+    if "_render_traceback_" in NBReactiveError.__dict__:
+        del NBReactiveError._render_traceback_  # type: ignore[attr-defined]

@@ -1,0 +1,314 @@
+"""``%reactive`` and ``%%reactive``: one namespace for all commands, nothing of it is pasted from variables."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+
+import nbreactive.client as client_module
+from nbreactive.client.client import Client, path_of
+from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
+from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
+from nbreactive.notebook.status import report, status_line
+
+_USAGE = {
+    "connect": "connect [URL] [--token TOKEN] [--key ADMIN_KEY]",
+    "status": "status",
+    "functions": "functions [MODULE]",
+    "tables": "tables",
+    "run": "run FUNCTION [JSON ARGUMENTS]",
+    "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]      (%%reactive deploy MODULE for a cell)",
+    "history": "history [MODULE]",
+    "diff": "diff MODULE VERSION [VERSION]",
+    "source": "source MODULE [VERSION]",
+    "rollback": "rollback MODULE VERSION",
+    "remove": "remove MODULE [--force]",
+    "reset": "reset DEPLOYMENT      (deletes all its data)",
+    "disconnect": "disconnect",
+}
+
+
+@magics_class
+class ReactiveMagics(Magics):
+    """The magics of nbreactive."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.deployer = Deployer(shell)
+
+    @no_var_expand
+    @line_cell_magic
+    def reactive(self, line: str, cell: str | None = None) -> Any:
+        """Run ``%reactive COMMAND ...``; ``%reactive`` alone lists the commands."""
+        command, _, rest = line.strip().partition(" ")
+        if not command:
+            return show("\n".join(f"%reactive {usage}" for usage in _USAGE.values()))
+        work: Callable[[str], Any] | None = getattr(self, f"_{command}", None) if command in _USAGE else None
+        if work is None:
+            near = difflib.get_close_matches(command, _USAGE, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ArgumentError(f"%reactive has no command {command!r}.{hint} It knows: {', '.join(_USAGE)}.")
+        if cell is not None:
+            if command != "deploy":
+                raise ArgumentError(
+                    f"%%reactive deploy MODULE takes a cell; {command} does not: write %reactive {line}"
+                )
+            return self._deploy_cell(rest, cell)
+        return work(rest)
+
+    # ---- connection ----
+
+    def _connect(self, rest: str) -> None:
+        given, options = _words("connect", rest, 0, 1, {"--token": True, "--key": True})
+        client = client_module.connect(
+            given[0] if given else None, token=options.get("--token"), admin_key=options.get("--key")
+        )
+        client.on_logs = print_logs
+        show(status_line(client))
+
+    def _status(self, rest: str) -> None:
+        _words("status", rest, 0, 0)
+        client = client_module.connected()
+        show(report(client) if client is not None else "not connected · %reactive connect [URL]")
+
+    def _disconnect(self, rest: str) -> None:
+        _words("disconnect", rest, 0, 0)
+        client_module.disconnect()
+        show("disconnected · live queries keep their last values")
+
+    # ---- looking and running ----
+
+    def _functions(self, rest: str) -> None:
+        given, _ = _words("functions", rest, 0, 1)
+        functions = client().functions()
+        wanted = [f for f in functions if not given or f["path"].rpartition(":")[0] == given[0].replace(".", "/")]
+        lines = [signature(f) + (f"      {f['doc'].splitlines()[0]}" if f.get("doc") else "") for f in wanted]
+        show("\n".join(lines) or "no functions are deployed · %%reactive deploy MODULE")
+
+    def _tables(self, rest: str) -> None:
+        _words("tables", rest, 0, 0)
+        said = client().admin("GET", "tables")
+        tables = said["tables"] if isinstance(said, dict) else said
+        lines = [" · ".join(_table_facts(table)) for table in tables]
+        show("\n".join(lines) or "no tables yet · the first insert makes one")
+
+    def _run(self, rest: str) -> Any:
+        name, _, arguments = rest.strip().partition(" ")
+        if not name:
+            raise ArgumentError(f"Usage: %reactive {_USAGE['run']}")
+        try:
+            args = msgspec.json.decode(arguments) if arguments.strip() else {}
+        except msgspec.DecodeError as failure:
+            raise ArgumentError(
+                f'The arguments are not JSON ({failure}): write %reactive run {name} {{"limit": 5}}'
+            ) from None
+        if not isinstance(args, dict):
+            raise ArgumentError(f'Arguments are one JSON object: %reactive run {name} {{"limit": 5}}')
+        return client().call(function_path(name), args)
+
+    # ---- deploying ----
+
+    def _deploy_cell(self, rest: str, cell: str) -> None:
+        given, options = _words("deploy", rest, 1, 1, {"--force": False, "-m": True})
+        answer = self.deployer.from_cell(
+            client(), module_name(given[0]), cell, force="--force" in options, message=options.get("-m", "")
+        )
+        answer.show()
+
+    def _deploy(self, rest: str) -> None:
+        given, options = _words("deploy", rest, 1, 1, {"--force": False, "-m": True})
+        path = Path(given[0]).expanduser()
+        answer = self.deployer.from_files(client(), path, force="--force" in options, message=options.get("-m", ""))
+        answer.show()
+
+    def _history(self, rest: str) -> None:
+        given, _ = _words("history", rest, 0, 1)
+        said = client().admin("GET", _with_query("history", module=module_name(given[0]) if given else None))
+        entries = said["history"] if isinstance(said, dict) else said
+        show("\n".join(" · ".join(_history_facts(entry)) for entry in entries) or "nothing was deployed yet")
+
+    def _source(self, rest: str) -> None:
+        given, _ = _words("source", rest, 1, 2)
+        module = module_name(given[0])
+        said = self._source_of(module, _number(given[1]) if len(given) > 1 else None)
+        connected = client()
+        if len(given) == 1:
+            self.deployer.see(connected, module, said["version"])
+        note = {"deployment": deployment_of(connected), "modules": {module: said["version"]} if len(given) == 1 else {}}
+        show(f"# {module} · version {said['version']}\n{said['source']}", {"nbreactive": note})
+
+    def _diff(self, rest: str) -> None:
+        given, _ = _words("diff", rest, 2, 3)
+        module = module_name(given[0])
+        old = self._source_of(module, _number(given[1]))
+        new = self._source_of(module, _number(given[2]) if len(given) > 2 else None)
+        lines = difflib.unified_diff(
+            old["source"].splitlines(), new["source"].splitlines(),
+            f"{module} version {old['version']}", f"{module} version {new['version']}", lineterm="",
+        )  # fmt: skip
+        show("\n".join(lines) or "no difference")
+
+    def _source_of(self, module: str, version: int | None) -> dict[str, Any]:
+        return client().admin("GET", _with_query("source", module=module, version=version))
+
+    def _rollback(self, rest: str) -> None:
+        given, _ = _words("rollback", rest, 2, 2)
+        module, version = module_name(given[0]), _number(given[1])
+        connected = client()
+        said = connected.admin("POST", "rollback", {"module": module, "version": version, "force": True})
+        connected.forget_functions()
+        current = said.get("version") if isinstance(said, dict) else None
+        if isinstance(current, int):
+            self.deployer.see(connected, module, current)
+        note = {"deployment": deployment_of(connected), "modules": {module: current}}
+        show(f"{module} is as it was at version {version} again · now version {current}", {"nbreactive": note})
+
+    def _remove(self, rest: str) -> None:
+        given, options = _words("remove", rest, 1, 1, {"--force": False})
+        module = module_name(given[0])
+        connected = client()
+        body = {
+            "modules": [],
+            "remove": [module],
+            "base": {},
+            "force": "--force" in options,
+            "message": f"removed {module}",
+        }
+        connected.admin("POST", "deploy", body)
+        connected.forget_functions()
+        show(f"removed {module} · its tables and their rows stay")
+
+    def _reset(self, rest: str) -> None:
+        given, _ = _words("reset", rest, 1, 1)
+        connected = client()
+        connected.admin("POST", "reset", {"confirm": given[0]})
+        connected.forget_functions()
+        show(f"reset {given[0]} · all its data are deleted")
+
+
+def client() -> Client:
+    """Return the connected client; connects if there is none."""
+    connected = client_module.current()
+    connected.on_logs = print_logs
+    return connected
+
+
+def function_path(name: str) -> str:
+    """Return the path of a function as people write it: ``chat:send``, ``chat.send``, ``api.chat.send``."""
+    if ":" in name:
+        return path_of(name)
+    parts = name.removeprefix("api.").removeprefix("internal.").replace("/", ".").split(".")
+    if len(parts) < 2:
+        raise ArgumentError(f"{name!r} names no function: write MODULE.FUNCTION, e.g. chat.send")
+    return path_of(f"{'/'.join(parts[:-1])}:{parts[-1]}")
+
+
+def module_name(name: str) -> str:
+    """Return the name of a module as people write it: ``chat``, ``admin.users``, ``reactive/chat.py``."""
+    return name.removesuffix(".py").removeprefix("reactive/").replace(".", "/").strip("/")
+
+
+def print_logs(path: str, lines: tuple[str, ...]) -> None:
+    """Print what a function printed, in the cell that called it."""
+    for line in lines:
+        print(f"{path} {line}")
+
+
+def _words(
+    command: str, rest: str, least: int, most: int, options: dict[str, bool] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Split a command line; ``options`` says which options there are, and whether they take a word."""
+    known = options or {}
+    given: list[str] = []
+    chosen: dict[str, str] = {}
+    usage = f"Usage: %reactive {_USAGE[command]}"
+    try:
+        words = shlex.split(rest)
+    except ValueError as failure:
+        raise ArgumentError(f"{failure}. {usage}") from None
+    while words:
+        word = words.pop(0)
+        if word not in known:
+            if word.startswith("-"):
+                raise ArgumentError(f"There is no option {word}. {usage}")
+            given.append(word)
+        elif not known[word]:
+            chosen[word] = ""
+        elif words:
+            chosen[word] = words.pop(0)
+        else:
+            raise ArgumentError(f"{word} needs a value. {usage}")
+    if not least <= len(given) <= most:
+        raise ArgumentError(usage)
+    return given, chosen
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentError(f"{text!r} is not a version: versions are numbers, see %reactive history")
+    return int(text)
+
+
+def _with_query(path: str, **values: Any) -> str:
+    from urllib.parse import urlencode
+
+    asked = urlencode({name: value for name, value in values.items() if value is not None})
+    return f"{path}?{asked}" if asked else path
+
+
+def _table_facts(table: Any) -> list[str]:
+    if not isinstance(table, dict):
+        return [str(table)]
+    facts = [str(table.get("name", ""))]
+    if "count" in table:
+        facts.append(f"{table['count']:,} document{'' if table['count'] == 1 else 's'}")
+    if table.get("module"):
+        facts.append(f"schema in {table['module']}")
+    indexes = table.get("indexes")
+    if indexes:
+        names = [index.get("name", "") if isinstance(index, dict) else str(index) for index in indexes]
+        facts.append(f"indexes {', '.join(names)}")
+    return facts
+
+
+def _history_facts(entry: dict[str, Any]) -> list[str]:
+    import datetime
+
+    moment = entry.get("time")
+    when = (
+        datetime.datetime.fromtimestamp(moment / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        if isinstance(moment, int | float)
+        else ""
+    )
+    modules = entry.get("modules")
+    names = ", ".join(modules) if isinstance(modules, dict | list) else ""
+    return [
+        part
+        for part in (
+            f"version {entry.get('version')}",
+            when,
+            str(entry.get("author", "")),
+            names,
+            str(entry.get("message", "")),
+        )
+        if part
+    ]
+
+
+def greet() -> None:
+    """Say in one line what this notebook is connected to, or why it is not."""
+    try:
+        line = status_line(client())
+    except NBReactiveError as failure:
+        line = (
+            f"not connected: {failure}"
+            if isinstance(failure, NotConnected)
+            else f"not connected: {type(failure).__name__}: {failure}"
+        )
+    print(line)

@@ -1,0 +1,81 @@
+"""The status line: which deployment this is, where its data are, and who else sees them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from nbreactive.client.client import Client
+from nbreactive.notebook.cells import safe_text
+from nbreactive.notebook.render import open_renderings
+from nbreactive.notebook.table_widget import open_views
+
+
+def status_line(client: Client) -> str:
+    """Return one line, e.g. ``deployment default on your server · data .nbreactive/ · shared with nobody``."""
+    health = client.target.health
+    name = health.get("deployment", "default") if isinstance(health, dict) else "default"
+    parts = [
+        f"deployment {name} on {client.target.label or client.target.base}",
+        _data(client),
+        _shared(client, health),
+    ]
+    return safe_text(" · ".join(part for part in parts if part), 1000)
+
+
+def _data(client: Client) -> str:
+    if not client.target.data:
+        return ""
+    folder = Path(client.target.data)
+    try:
+        shown = os.path.relpath(folder)
+    except ValueError:  # another drive
+        shown = str(folder)
+    return f"data {str(folder) if shown.startswith('..') else shown}{os.sep}"
+
+
+def _shared(client: Client, health: Any) -> str:
+    shared = health.get("shared_with") if isinstance(health, dict) else None
+    if isinstance(shared, list):
+        return f"shared with {', '.join(str(who) for who in shared)}" if shared else "shared with nobody"
+    if isinstance(shared, str) and shared:
+        return f"shared with {shared}"
+    if client.target.kind == "backend":
+        return "shared with everyone who can reach it"
+    if client.target.kind == "standalone":
+        return "shared with whoever uses this folder"
+    return "shared with nobody"
+
+
+def report(client: Client) -> str:
+    """Return everything ``%reactive status`` says."""
+    state = client.connection.state
+    lines = [
+        status_line(client),
+        f"connection: {state}{f' ({client.connection.problem})' if client.connection.problem else ''}",
+    ]
+    try:
+        said = client.admin("GET", "status")
+    except Exception as failure:
+        lines.append(f"backend: {type(failure).__name__}: {failure}")
+    else:
+        lines += _backend(said)
+    lives = client.live_queries
+    lines.append(f"live queries: {len(lives)}" + (f" ({len(client.subscriptions)} subscriptions)" if lives else ""))
+    lines += [f"  {live.path} {live.args if live.args is not None else '(paused)'} · {live.status}" for live in lives]
+    lines.append(f"views: {len(open_views())} tables, {len(open_renderings())} drawings")
+    return "\n".join(safe_text(line, 1000) for line in lines)
+
+
+def _backend(said: Any) -> list[str]:
+    if not isinstance(said, dict):
+        return []
+    shown = []
+    for key, value in said.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {number}" for name, number in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(str(item) for item in value)
+        shown.append(f"  {key}: {value}")
+    return ["backend:", *shown] if shown else []

@@ -1,0 +1,206 @@
+"""Whole tables without a function: ``nbreactive.table("orders")`` to look, ``nbreactive.load("orders", df)`` to fill."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from nbreactive.client.arguments import FixedArguments
+from nbreactive.client.client import Client
+from nbreactive.client.live import LiveQuery
+from nbreactive.errors import ArgumentError, InvalidValue
+from nbreactive.values.checks import check_value
+from nbreactive.values.sizes import size_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS = "_system/tables:rows"
+INSERT = "_system/tables:insert_many"
+CHUNK_ROWS = 1000
+CHUNK_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+class TableQuery(LiveQuery):
+    """A table, live: its newest documents to look at, all of it as a frame."""
+
+    @classmethod
+    def open(cls, client: Client, name: str, limit: int, order: str) -> TableQuery:
+        """Make a table live and wait for its first rows."""
+        if order not in ("asc", "desc"):
+            raise ArgumentError(f"order is 'asc' or 'desc' (by creation time), not {order!r}.")
+        client.check_thread("table(...)")
+        args = FixedArguments({"table": name, "limit": limit, "order": order})
+        live = cls(client, ROWS, args, title=name)
+        client.keep(live)
+        live.wait()
+        return live
+
+    def arrow(self) -> pyarrow.Table:
+        """Return the whole table, typed, as it stands in the backend's column store."""
+        import pyarrow as pa
+
+        if self.error is not None:
+            raise self.error
+        from urllib.parse import quote
+
+        stream = self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}")
+        with pa.ipc.open_stream(stream) as reader:
+            return reader.read_all()
+
+    def df(self) -> Any:
+        """Return the whole table as a pandas DataFrame."""
+        return self.arrow().to_pandas()
+
+    def pl(self) -> Any:
+        """Return the whole table as a polars DataFrame."""
+        import polars
+
+        return polars.from_arrow(self.arrow())
+
+
+def load(
+    client: Client, name: str, data: Any, *, chunk: int = CHUNK_ROWS, progress: Callable[[str], None] | None = None
+) -> int:
+    """Insert the rows of ``data`` into the table ``name``, in several mutations; returns how many.
+
+    Each chunk is one transaction: if one fails, the chunks before it stay, and the error says how many rows those are.
+
+    Parameters
+    ----------
+    client
+        Where to.
+    name
+        The table; it is made if it does not exist.
+    data
+        A pandas or polars DataFrame, anything with ``__arrow_c_stream__``, a list of dicts, or a dict of columns.
+    chunk
+        Rows per mutation at most.
+    progress
+        Takes the progress line instead of standard output.
+    """
+    total, rows = rows_of(data)
+    say = progress or _say
+    done = 0
+    for documents in chunks(rows, max(1, chunk)):
+        try:
+            client.call(INSERT, {"table": name, "documents": documents})
+        except Exception as failure:
+            say(f"{name}: stopped after {done:,} of {total:,} documents\n")
+            failure.add_note(f"{done:,} of {total:,} documents were inserted before this.")
+            raise
+        done += len(documents)
+        say(f"\r{name}: {done:,} of {total:,} documents")
+    say(f"\r{name}: {done:,} documents loaded" + " " * 12 + "\n")
+    return done
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
+    """Return how many rows ``data`` has, and the rows."""
+    if isinstance(data, LiveQuery):
+        data = data.value
+    if isinstance(data, dict):
+        columns = {str(key): list(column) for key, column in data.items()}
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1:
+            raise ArgumentError(f"The columns have different lengths: {sorted(lengths)}.")
+        names = list(columns)
+        return (lengths or {0}).pop(), (
+            dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        )
+    if isinstance(data, list | tuple):
+        return len(data), iter(data)
+    if hasattr(data, "iter_rows") and hasattr(data, "columns"):  # polars
+        return data.height, data.iter_rows(named=True)
+    if hasattr(data, "iloc"):  # pandas
+        return len(data), _pandas_rows(data)
+    if hasattr(data, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        table = pa.table(data)
+        return table.num_rows, (row for batch in table.to_batches(CHUNK_ROWS) for row in batch.to_pylist())
+    raise ArgumentError(
+        f"A {type(data).__name__} has no rows to load: give a DataFrame, Arrow data or a list of dicts."
+    )
+
+
+def _pandas_rows(frame: Any) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(frame), CHUNK_ROWS):
+        yield from frame.iloc[start : start + CHUNK_ROWS].to_dict("records")
+
+
+def chunks(rows: Iterator[Any], most: int) -> Iterator[list[dict[str, Any]]]:
+    """Gather documents into chunks of a bounded number and size."""
+    waiting: list[dict[str, Any]] = []
+    size = 0
+    for at, row in enumerate(rows):
+        document = document_of(row, at)
+        weight = size_of(document)
+        if waiting and (len(waiting) >= most or size + weight > CHUNK_BYTES):
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(document)
+        size += weight
+    if waiting:
+        yield waiting
+
+
+def document_of(row: Any, at: int) -> dict[str, Any]:
+    """Return one row as a document; missing values become None, moments milliseconds."""
+    if not isinstance(row, dict):
+        raise ArgumentError(f"row {at} is a {type(row).__name__}, not a dict of fields")
+    document: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in ("_id", "_creationTime"):
+            continue  # every document gets new ones
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidValue(
+                f"{name!r} cannot be the name of a field (letters, digits and _, a letter first): rename the column, "
+                f"e.g. df.rename(columns={{{name!r}: {_suggest(name)!r}}})",
+                f"row {at}",
+            )
+        document[name] = _plain(value, f"row {at}.{name}")
+    return check_value(document, f"row {at}", datetimes=True)
+
+
+def _suggest(name: Any) -> str:
+    text = re.sub(r"\W+", "_", str(name)).strip("_") or "field"
+    return text if text[0].isalpha() and text.isascii() else f"c_{re.sub(r'[^A-Za-z0-9_]', '', text)}"
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, str | bool | int | bytes):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, datetime.datetime):
+        if value != value:  # pandas' NaT
+            return None
+        if value.tzinfo is None:
+            raise InvalidValue(
+                "a moment without a time zone: say which, e.g. df[column] = df[column].dt.tz_localize('UTC')", where
+            )
+        return value
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if type(value).__name__ == "Decimal":
+        return float(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist(), where)
+    if isinstance(value, dict):
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{at}]") for at, item in enumerate(value)]
+    return value

@@ -1,0 +1,180 @@
+"""The live table: an anywidget that shows what a live query has now, and how it stands.
+
+Python sends whole tables as traits (at most 30 a second, always the newest); the front end paints them as text. One
+widget is made per display; it holds the query while it is on a page.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from nbreactive.client import threads
+from nbreactive.client.live import LiveQuery
+from nbreactive.errors import NBReactiveError
+from nbreactive.notebook.cells import safe_text, table_of
+from nbreactive.notebook.lifecycle import cells
+from nbreactive.notebook.settings import settings
+
+STATIC = Path(__file__).parent.parent / "static"
+UNSEEN = 30.0
+"""Seconds after which a view that is on no page any more lets go of its query."""
+_open: set[TableView] = set()
+
+
+class FrontEndMissing(NBReactiveError):
+    """The front end was not built."""
+
+    code = "FrontEndMissing"
+
+
+@cache
+def _widget_class(static: Path) -> type[Any]:
+    """Make the widget's class; it needs the built front end, so it is made at the first display."""
+    script, style = static / "live_table.js", static / "live_table.css"
+    if not script.is_file():
+        raise FrontEndMissing(
+            f"The live table's front end is missing: {script} does not exist. In a checkout run `./dev build`; "
+            "an installed package should contain it: reinstall nbreactive."
+        )
+
+    class LiveTable(anywidget.AnyWidget):
+        # texts, not paths: anywidget watches files, and what watches a file is never collected
+        _esm = traitlets.Unicode(script.read_text(encoding="utf-8")).tag(sync=True)
+        _css = traitlets.Unicode(style.read_text(encoding="utf-8") if style.is_file() else "").tag(sync=True)
+        table = traitlets.Dict({"columns": [], "rows": [], "total": 0}).tag(sync=True)
+        status = traitlets.Unicode("loading").tag(sync=True)
+        message = traitlets.Unicode("").tag(sync=True)
+        title = traitlets.Unicode("").tag(sync=True)
+        badge = traitlets.Unicode("").tag(sync=True)
+        dimmed = traitlets.Bool(False).tag(sync=True)
+        updated = traitlets.Float(0.0).tag(sync=True)
+
+    return LiveTable
+
+
+class TableView:
+    """One display of a live query."""
+
+    def __init__(self, live: LiveQuery) -> None:
+        self.live: LiveQuery | None = live
+        self._asleep: Callable[[], LiveQuery] | None = None
+        self._shown: Any = _NOTHING
+        self._painted = 0.0
+        self._lock = threading.Lock()
+        self.widget: Any = _widget_class(STATIC)(**self._state(live))
+        self.widget.on_msg(self._heard)
+        live.watch(self._changed)
+        _open.add(self)
+        self._forget = cells.own(self.close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the view has ended."""
+        return self.live is None and self._asleep is None
+
+    def close(self) -> None:
+        """End the view: it keeps its last rows and says that it is closed."""
+        if self.closed:
+            return
+        live, self.live, self._asleep = self.live, None, None
+        if live is not None:
+            live.unwatch(self._changed)
+        for key in ("view", "unseen", "seen"):
+            threads.callbacks().forget((key, id(self)))
+        _open.discard(self)
+        self._forget()
+        with self._lock:
+            self.widget.status = "closed"
+            self.widget.close()
+
+    def _state(self, live: LiveQuery) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            "status": live.status,
+            "message": safe_text(message_of(live), 2000),
+            "title": safe_text(live.title),
+            "badge": badge_of(live),
+            "dimmed": live.dimmed,
+        }
+        value = live.value
+        if value is not self._shown:
+            self._shown = value
+            state["table"] = table_of(value, live.columns, settings.view_rows)
+            state["updated"] = time.time() * 1000
+        return state
+
+    def _changed(self) -> None:
+        """Paint now, or as soon as the last painting is old enough (nbreactive thread)."""
+        wait = self._painted + 1 / settings.updates_per_second - time.monotonic()
+        if wait <= 0:
+            self._paint()
+        else:
+            threads.callbacks().post_later(wait, ("view", id(self)), self._paint)
+
+    def _paint(self) -> None:
+        live = self.live
+        if live is None:
+            return
+        with self._lock:
+            self._painted = time.monotonic()
+            state = self._state(live)
+            with self.widget.hold_sync():
+                for name, value in state.items():
+                    setattr(self.widget, name, value)
+        if live.closed:
+            live.unwatch(self._changed)
+            _open.discard(self)
+
+    def _heard(self, widget: Any, content: Any, buffers: Any) -> None:
+        """The front end says on how many places the view is; runs on any thread, so it only takes a note."""
+        if not isinstance(content, dict) or content.get("type") != "views":
+            return
+        callbacks = threads.callbacks()
+        if content.get("count") == 0:
+            callbacks.post_later(UNSEEN, ("unseen", id(self)), self._sleep)
+        else:
+            callbacks.forget(("unseen", id(self)))
+            callbacks.post(("seen", id(self)), self._wake)
+
+    def _sleep(self) -> None:
+        """Let go of the query: its output was cleared, or its notebook closed (nbreactive thread)."""
+        live, self.live = self.live, None
+        if live is not None:
+            live.unwatch(self._changed)
+            self._asleep = live.recipe()
+            self.widget.status = "loading"
+
+    def _wake(self) -> None:
+        """Somebody looks again (nbreactive thread)."""
+        again, self._asleep = self._asleep, None
+        if again is not None:
+            self.live = live = again()
+            live.watch(self._changed)
+            self._changed()
+
+
+_NOTHING = object()
+
+
+def open_views() -> list[TableView]:
+    """Return the views that are on a page."""
+    return list(_open)
+
+
+def message_of(live: LiveQuery) -> str:
+    """Return what is wrong with a live query, in words."""
+    if live.error is not None:
+        return f"{type(live.error).__name__}: {live.error}"
+    return live.message
+
+
+def badge_of(live: LiveQuery) -> str:
+    """Return the note about whose rows these are."""
+    return "only what you may see" if live.identity_read else ""
