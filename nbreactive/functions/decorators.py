@@ -131,13 +131,12 @@ class Function:
         if problem:
             reason, _, fix = problem.partition("; ")
             raise self.refuse(reason, fix or "rename it, or give @query(name=...)")
-        given: tuple[tuple[str, object], ...] = (("args", self._explicit_args), ("returns", self._explicit_returns))
-        for what, validator in given:
-            allowed = (Validator, Mapping, type(None)) if what == "args" else (Validator, type(None))
-            if not isinstance(validator, allowed):
-                raise self.refuse(
-                    f"{what}= takes validators, not {validator!r:.60}", "use v.string(), v.object({...}), ..."
-                )
+        self._check_option("args", self._explicit_args, (Validator, Mapping))
+        self._check_option("returns", self._explicit_returns, (Validator,))
+
+    def _check_option(self, option: str, given: object, allowed: tuple[type, ...]) -> None:
+        if given is not None and not isinstance(given, allowed):
+            raise self.refuse(f"{option}= takes validators, not {given!r:.60}", "use v.string(), v.object({...}), ...")
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""

@@ -215,14 +215,12 @@ def unwrap(value: Any) -> Any:
     if kind.__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "shape", ()):
         item = value.item()
         return value if type(item) is kind else item
-    if isinstance(value, Int64):
+    if isinstance(value, (bool, Int64, Id)):
         return value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, Id):
-        return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -313,8 +311,10 @@ def _why_no_value(value: Any) -> str:
         return "UNSET means absent, which only fields of objects can be; use None, or leave the item out"
     if isinstance(value, (set, frozenset)):
         return f"a {name} is not a value; use a list: sorted(x)"
-    if type(value).__module__.partition(".")[0] in ("numpy", "pandas", "polars", "pyarrow"):
-        return f"a {type(value).__module__.partition('.')[0]} {name} is not a value; use {_FRAME_FIXES.get(name, '.tolist()')}"
+    package = type(value).__module__.partition(".")[0]
+    if package in ("numpy", "pandas", "polars", "pyarrow"):
+        fix = _FRAME_FIXES.get((package, name), "x.tolist()" if package in ("numpy", "pandas") else "x.to_list()")
+        return f"a {package} {name} is not a value; use {fix}"
     if name == "Decimal":
         return "a Decimal is not a value; use float(x), str(x), or whole cents as int"
     if name == "UUID":
@@ -344,7 +344,13 @@ def _remember(names: set[str], name: str) -> None:
         names.add(name)
 
 
-_FRAME_FIXES = {"DataFrame": 'df.to_dict("records")', "LazyFrame": ".collect().to_dicts()", "Table": ".to_pylist()"}
+_FRAME_FIXES = {
+    ("pandas", "DataFrame"): 'df.to_dict("records")',
+    ("pandas", "NAType"): "None",
+    ("polars", "DataFrame"): "df.to_dicts()",
+    ("polars", "LazyFrame"): "df.collect().to_dicts()",
+    ("pyarrow", "Table"): "table.to_pylist()",
+}
 _AS_THEY_ARE = frozenset({type(None), bool, float, Int64, Id, bytes})
 _REMEMBERED = 10_000
 _good_keys: set[str] = set()

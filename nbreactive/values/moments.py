@@ -20,7 +20,11 @@ def to_milliseconds(value: datetime) -> int | float:
     >>> to_milliseconds(datetime(2026, 11, 1, tzinfo=UTC))
     1793491200000
     """
-    if value.utcoffset() is None:
+    try:
+        offset = value.utcoffset()
+    except ValueError:  # pandas' NaT calls itself a datetime
+        raise Mismatch(f"{value!r} is no moment; use None") from None
+    if offset is None:
         raise Mismatch(
             "a datetime without a time zone names no moment;"
             " use datetime.now(UTC), or value.astimezone() if it is local time"
