@@ -66,7 +66,6 @@ class JupyterProcess:
             "c.ServerApp.allow_unauthenticated_access = False",
             f"c.IdentityProvider.token = {SERVER_TOKEN!r}",
             'c.ServerApp.jpserver_extensions = {"nbreactive": True}',
-            "c.LabApp.news_url = None",
             'c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"',
             # What other extensions of the environment do is not tested here.
             'c.ServerApp.jpserver_extensions["jupyter_server_ydoc"] = False',
