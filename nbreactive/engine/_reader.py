@@ -64,6 +64,11 @@ class Reader:
             self._txn.abort()
             self._txn = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the reader holds a view."""
+        return self._txn is not None
+
     def __enter__(self) -> Self:
         return self
 

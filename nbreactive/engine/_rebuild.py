@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import lmdb
 import msgspec
 
+from nbreactive.engine._row_changes import Databases
 from nbreactive.engine._row_keys import CUT, LIVE, TS_BYTES, count_key, document_key, entry_key, inverted, pack_index
 from nbreactive.errors import DataFolderError
 
@@ -50,30 +52,21 @@ class Keys(msgspec.Struct, frozen=True, array_like=True):
     """Stored keys of counters, without timestamp."""
 
 
-class Filling(NamedTuple):
-    """The part of a row index that is filled."""
-
-    env: lmdb.Environment
-    documents: Any
-    entries: Any
-    counts: Any
-
-
-def put_documents(dbs: Filling, chunks: Iterable[Sequence[Document]]) -> None:
+def put_documents(env: lmdb.Environment, dbs: Databases, chunks: Iterable[Sequence[Document]]) -> None:
     """Store documents, in whatever order they come."""
     last = b""
     for block in _blocks(chunks):
         rows = sorted((document_key(table, id) + inverted(version), doc) for table, id, version, doc in block)
-        with dbs.env.begin(db=dbs.documents, write=True) as txn:
+        with env.begin(db=dbs.documents, write=True) as txn:
             txn.cursor().putmulti(rows, append=rows[0][0] > last)
         last = max(last, rows[-1][0])
 
 
-def put_keys(dbs: Filling, job: Job, applied: int, processes: int) -> None:
+def put_keys(env: lmdb.Environment, dbs: Databases, job: Job, applied: int, processes: int) -> None:
     """Compute and store the index entries and counters of all stored documents."""
     version = inverted(applied)
-    for found in _compute(dbs, job, processes):
-        with dbs.env.begin(write=True) as txn:
+    for found in _compute(env, dbs, job, processes):
+        with env.begin(write=True) as txn:
             cursor = txn.cursor(dbs.entries)
             cursor.putmulti([(stored, LIVE) for stored in found.entries])
             if found.cut:
@@ -95,24 +88,23 @@ def keys_of_range(cursor: lmdb.Cursor[bytes], start: bytes, stop: bytes, keys_of
     """Compute the keys of the documents stored in ``[start, stop)``."""
     entries: list[bytes] = []
     cut: list[tuple[bytes, bytes]] = []
-    counts: dict[bytes, int] = {}
-    add, seen = entries.append, counts.get
+    counters: list[bytes] = []
+    add = entries.append
     if cursor.set_range(start):
         for stored, doc in cursor:
             if stored >= stop:
                 break
-            index_keys, counters = keys_of(int.from_bytes(stored[:3], "big"), stored[4:20], doc)
+            index_keys, found = keys_of(int.from_bytes(stored[:3], "big"), stored[4:20], doc)
             version = stored[-TS_BYTES:]
             for index_id, key in index_keys:
                 if len(key) <= CUT:
                     add(pack_index(index_id) + key + version)
                 else:
                     cut.append((entry_key(index_id, key) + version, key))
-            for counter in counters:
-                counts[counter] = seen(counter, 0) + 1
+            counters += found
     entries.sort()
     cut.sort()
-    return Keys(entries, cut, sorted((count_key(counter), number) for counter, number in counts.items()))
+    return Keys(entries, cut, sorted((count_key(counter), number) for counter, number in Counter(counters).items()))
 
 
 def send(pipe: IO[bytes], message: Any) -> None:
@@ -144,18 +136,18 @@ def _blocks(chunks: Iterable[Sequence[Document]]) -> Iterator[list[Document]]:
         yield block
 
 
-def _ranges(dbs: Filling) -> list[tuple[bytes, bytes]]:
-    with dbs.env.begin(db=dbs.documents) as txn:
+def _ranges(env: lmdb.Environment, dbs: Databases) -> list[tuple[bytes, bytes]]:
+    with env.begin(db=dbs.documents) as txn:
         starts = [stored for number, stored in enumerate(txn.cursor().iternext(values=False)) if number % BLOCK == 0]
     return list(pairwise([*starts, b"\xff" * 5]))
 
 
-def _compute(dbs: Filling, job: Job, processes: int) -> Iterator[Keys]:
-    ranges = _ranges(dbs)
+def _compute(env: lmdb.Environment, dbs: Databases, job: Job, processes: int) -> Iterator[Keys]:
+    ranges = _ranges(env, dbs)
     if processes == 0 or len(ranges) < 2:
         keys_of = load_keys(job.keys, job.state)
         for start, stop in ranges:
-            with dbs.env.begin(db=dbs.documents) as txn:
+            with env.begin(db=dbs.documents) as txn:
                 found = keys_of_range(txn.cursor(), start, stop, keys_of)
             yield found
         return

@@ -121,9 +121,9 @@ class Machine(RuleBasedStateMachine):
         with self.index.reader() as reader:  # exactly what lives is left
             live = sum(1 for _ in reader.scan(BY_ID, b"", None, self.highest))
         with self.index._env.begin() as txn:
-            assert txn.stat(self.index._documents)["entries"] == live
-            assert txn.stat(self.index._entries)["entries"] == 2 * live
-            assert txn.stat(self.index._journal)["entries"] == 0
+            assert txn.stat(self.index._dbs.documents)["entries"] == live
+            assert txn.stat(self.index._dbs.entries)["entries"] == 2 * live
+            assert txn.stat(self.index._dbs.journal)["entries"] == 0
 
     @rule()
     def reopen(self) -> None:
@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def insert(ts: int, number: int, request: Request | None = None) -> Applied:

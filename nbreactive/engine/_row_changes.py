@@ -1,0 +1,239 @@
+"""The changes to the row index: what each does inside one LMDB transaction.
+
+The journal has, for every timestamp, the stored keys that it wrote. ``rewind`` walks it from the newest and deletes those
+versions. ``collect`` walks it from the oldest: what a timestamp at or below the horizon has replaced can be seen by
+nobody any more, nor can its own tombstones, and then the journal has no need of that timestamp either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import lmdb
+import msgspec
+
+from nbreactive.engine._reader import Txn
+from nbreactive.engine._row_keys import CUT, DEAD, LIVE, TS_BYTES, count_key, document_key, entry_key, inverted
+from nbreactive.engine.entries import Request
+from nbreactive.errors import DataFolderError, InvalidValue
+
+IndexKey = tuple[int, bytes]
+"""An index id and a key in it, which ends in the 16 bytes of the document id."""
+
+
+class RowWrite(msgspec.Struct, frozen=True, gc=False):
+    """One changed document with everything that changes in the indexes; the keys are the caller's work.
+
+    The index by id is not among ``puts`` and ``dels``: it follows from ``doc``.
+    """
+
+    table: int
+    """0: no document is written, only entries and counters (a new index is being filled)."""
+    id: bytes
+    doc: bytes | None
+    """Packed; None deletes."""
+    previous: int = 0
+    """The timestamp of the version that is replaced; 0 for a new document."""
+    puts: Sequence[IndexKey] = ()
+    """Keys that the document has now and had not before."""
+    dels: Sequence[IndexKey] = ()
+    """Keys that it had and has no more."""
+    counts: Sequence[tuple[bytes, int]] = ()
+    """Counters (index id in 4 bytes, then an equality prefix) and what to add."""
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """One commit, as the row index takes it."""
+
+    ts: int
+    writes: Sequence[RowWrite] = ()
+    request: Request | None = None
+
+
+class _Journal(msgspec.Struct, array_like=True):
+    """The stored keys that one timestamp wrote; ``new_*`` had no version before, so nothing to drop later."""
+
+    new_documents: list[bytes] = []
+    documents: list[bytes] = []
+    new_entries: list[bytes] = []
+    entries: list[bytes] = []
+    counts: list[bytes] = []
+    request: bytes = b""
+
+
+class Databases(NamedTuple):
+    """The named databases of a row index."""
+
+    documents: Any
+    entries: Any
+    counts: Any
+    journal: Any
+    requests: Any
+    meta: Any
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Journal).decode
+
+
+def get_number(dbs: Databases, txn: Txn, name: bytes) -> int:
+    """Return one of the numbers that the index keeps about itself."""
+    return int.from_bytes(txn.get(name, b"", db=dbs.meta), "big")
+
+
+def set_number(dbs: Databases, txn: Txn, name: bytes, number: int) -> None:
+    """Set one of them."""
+    txn.put(name, number.to_bytes(TS_BYTES, "big"), db=dbs.meta)
+
+
+def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int) -> None:
+    applied = get_number(dbs, txn, b"applied")
+    documents, entries, counts = dbs.documents, dbs.entries, dbs.counts
+    newest: dict[bytes, int] = {}
+    counting = txn.cursor(counts)
+    put = txn.put
+    for commit in batch:
+        if commit.ts <= applied:
+            raise InvalidValue(f"commit {commit.ts} cannot be applied: the row index is at {applied} already")
+        applied = commit.ts
+        version = inverted(applied)
+        journal = _Journal([], [], [], [], [])
+        deltas: dict[bytes, int] = {}
+        for write in commit.writes:
+            fresh = write.previous == 0 and write.doc is not None
+            if write.table:
+                stored = document_key(write.table, write.id)
+                put(stored + version, DEAD if write.doc is None else write.doc, db=documents)
+                (journal.new_documents if fresh else journal.documents).append(stored)
+            for index_id, key in write.dels:
+                stored = entry_key(index_id, key)
+                put(stored + version, DEAD, db=entries)
+                journal.entries.append(stored)
+            added = journal.new_entries if fresh else journal.entries
+            for index_id, key in write.puts:
+                stored = entry_key(index_id, key)
+                put(stored + version, LIVE if len(key) <= CUT else key, db=entries)
+                added.append(stored)
+            for key, delta in write.counts:
+                deltas[key] = deltas.get(key, 0) + delta
+        for key, delta in deltas.items():
+            stored = count_key(key)
+            number = newest.get(stored)
+            if number is None:
+                number = _newest_count(counting, stored)
+            number = newest[stored] = number + delta
+            put(stored + version, number.to_bytes(8, "little", signed=True), db=counts)
+            journal.counts.append(stored)
+        request = commit.request
+        if request is not None:
+            journal.request = request_key(request.identity_key, request.session, request.id)
+            ts = applied.to_bytes(TS_BYTES, "big")
+            put(journal.request, ts + request.result, db=dbs.requests)
+            put(b"t" + ts, journal.request, db=dbs.requests)
+        put(applied.to_bytes(TS_BYTES, "big"), _encode(journal), append=True, db=dbs.journal)
+    set_number(dbs, txn, b"applied", applied)
+    if applied > get_number(dbs, txn, b"highest"):
+        set_number(dbs, txn, b"highest", applied)
+    if log_position:
+        set_number(dbs, txn, b"position", log_position)
+
+
+def rewind(dbs: Databases, txn: Txn, to_ts: int) -> int:
+    horizon = get_number(dbs, txn, b"horizon")
+    applied = get_number(dbs, txn, b"applied")
+    if to_ts >= applied:
+        return 0
+    if to_ts < horizon:
+        raise DataFolderError(
+            f"the row index cannot go back to {to_ts}: it has dropped older versions up to {horizon};"
+            " delete the folder 'index' inside the data folder, and it is rebuilt at the next start"
+        )
+    removed = 0
+    cursor = txn.cursor(dbs.journal)
+    while cursor.last():
+        ts_key = cursor.key()
+        ts = int.from_bytes(ts_key, "big")
+        if ts <= to_ts:
+            break
+        journal = _decode(cursor.value())
+        version = inverted(ts)
+        for db, stored_keys in (
+            (dbs.documents, journal.new_documents),
+            (dbs.documents, journal.documents),
+            (dbs.entries, journal.new_entries),
+            (dbs.entries, journal.entries),
+            (dbs.counts, journal.counts),
+        ):
+            for stored in stored_keys:
+                txn.delete(stored + version, db=db)
+        if journal.request:
+            txn.delete(journal.request, db=dbs.requests)
+            txn.delete(b"t" + ts_key, db=dbs.requests)
+        cursor.delete()
+        removed += 1
+    set_number(dbs, txn, b"applied", to_ts)
+    set_number(dbs, txn, b"epoch", get_number(dbs, txn, b"epoch") + 1)
+    return removed
+
+
+def collect(dbs: Databases, txn: Txn, horizon: int, limit: int) -> int:
+    cleaned = 0
+    ts = 0
+    cursor = txn.cursor(dbs.journal)
+    documents, entries, counts = (txn.cursor(db) for db in (dbs.documents, dbs.entries, dbs.counts))
+    while cleaned < limit and cursor.first():
+        found = int.from_bytes(cursor.key(), "big")
+        if found > horizon:
+            break
+        ts = found
+        journal = _decode(cursor.value())
+        version = inverted(ts)
+        for rows, stored_keys in (
+            (documents, journal.documents),
+            (entries, journal.entries),
+            (counts, journal.counts),
+        ):
+            for stored in stored_keys:
+                _drop_older(rows, stored, version)
+        cursor.delete()
+        cleaned += 1
+    if ts:
+        set_number(dbs, txn, b"horizon", ts)
+    return cleaned
+
+
+def drop_requests(dbs: Databases, txn: Txn, before_ts: int, limit: int) -> int:
+    cursor = txn.cursor(dbs.requests)
+    end = b"t" + before_ts.to_bytes(TS_BYTES, "big")
+    dropped = 0
+    while dropped < limit and cursor.set_range(b"t"):
+        stored, request = cursor.item()
+        if stored >= end:
+            break
+        cursor.delete()
+        txn.delete(request, db=dbs.requests)
+        dropped += 1
+    return dropped
+
+
+def request_key(identity_key: bytes, session: bytes, request_id: int) -> bytes:
+    """Return where the answer to a request is stored."""
+    return b"r" + identity_key + session + request_id.to_bytes(8, "big")
+
+
+def _newest_count(cursor: lmdb.Cursor[bytes], stored: bytes) -> int:
+    if not cursor.set_range(stored) or cursor.key()[:-TS_BYTES] != stored:
+        return 0
+    return int.from_bytes(cursor.value(), "little", signed=True)
+
+
+def _drop_older(cursor: lmdb.Cursor[bytes], stored: bytes, version: bytes) -> None:
+    if not cursor.set_key(stored + version):
+        return
+    if cursor.value() == DEAD:  # nothing is below a tombstone any more, so nothing needs hiding
+        cursor.delete()
+    else:
+        cursor.next()
+    while cursor.key()[:-TS_BYTES] == stored:
+        cursor.delete()
