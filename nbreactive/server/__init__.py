@@ -1,0 +1,1 @@
+"""The doors: sync protocol, HTTP, administration; and the assembly of a backend."""

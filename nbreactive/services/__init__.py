@@ -1,0 +1,1 @@
+"""What a deployment needs besides its data: deploying functions, watching their folder."""

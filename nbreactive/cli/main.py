@@ -1,0 +1,25 @@
+"""The command line: ``nbreactive <command>``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from nbreactive import __version__
+from nbreactive.cli import serve
+from nbreactive.errors import NBReactiveError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    parser = argparse.ArgumentParser("nbreactive", description="A reactive database for notebooks.")
+    parser.add_argument("--version", action="version", version=f"nbreactive {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve.add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except NBReactiveError as error:
+        print(f"nbreactive: {error.message}", file=sys.stderr)
+        return 1

@@ -1,0 +1,125 @@
+"""``nbreactive serve``: one backend in the foreground, until it is told to stop.
+
+It stops on SIGTERM and Ctrl-C, on the end of standard input if ``NBREACTIVE_EXIT_WITH_STDIN=1`` (so that it never
+outlives the Jupyter server that started it), and after ``--idle-exit`` seconds without a connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from nbreactive.server.backend import Backend, BackendConfig
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to a parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "serve", help="serve a deployment", description="Serve a deployment in the foreground."
+    )
+    parser.add_argument(
+        "functions",
+        nargs="?",
+        type=Path,
+        metavar="FUNCTIONS_DIR",
+        help="folder with modules of server functions, pushed as they are saved",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".nbreactive"), metavar="DIR", help="data folder (default: .nbreactive)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=3210, help="port to listen on; 0 takes a free one (default: 3210)")
+    parser.add_argument(
+        "--admin-key",
+        metavar="KEY",
+        help="key for deploying (default: $NBREACTIVE_ADMIN_KEY, else the one in DIR/admin.key)",
+    )
+    parser.add_argument("--require-auth", action="store_true", help="answer only callers with credentials")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="admit web pages of this origin (repeatable; * admits all)",
+    )
+    parser.add_argument(
+        "--deployment", default="default", metavar="NAME", help="name of the deployment (default: default)"
+    )
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="function workers (default: 2)")
+    parser.add_argument(
+        "--mode",
+        choices=("dev", "prod"),
+        default="dev",
+        help="prod hides error texts and log lines from callers (default: dev)",
+    )
+    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="stop after so long without a connection")
+    parser.add_argument("--verbose", action="store_true", help="write a line for every call")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    config = BackendConfig(
+        data=options.data.resolve(),
+        functions=options.functions.resolve() if options.functions else None,
+        host=options.host,
+        port=options.port,
+        admin_key=options.admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
+        proxy_secret=os.environ.pop("NBREACTIVE_PROXY_SECRET", None),
+        require_auth=options.require_auth,
+        allowed_origins=tuple(options.allow_origin),
+        deployment=options.deployment,
+        workers=options.workers,
+        mode=options.mode,
+        verbose=options.verbose,
+    )
+    os.environ.pop("NBREACTIVE_ADMIN_KEY", None)
+    return asyncio.run(_serve(config, options.idle_exit))
+
+
+async def _serve(config: BackendConfig, idle_exit: float | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    _stop_on_signals(loop, stop)
+    if os.environ.get("NBREACTIVE_EXIT_WITH_STDIN") == "1":
+        threading.Thread(target=_wait_for_end_of_input, args=(loop, stop), name="nbreactive-stdin", daemon=True).start()
+    backend = await Backend.open(config)
+    try:
+        print(f"ready {backend.url}", flush=True)
+        if idle_exit is None:
+            await stop.wait()
+        else:
+            await _wait_until_idle(backend, idle_exit, stop)
+    finally:
+        await backend.close()
+    return 0
+
+
+async def _wait_until_idle(backend: Backend, seconds: float, stop: asyncio.Event) -> None:
+    while not stop.is_set() and backend.idle_seconds() < seconds:
+        try:
+            async with asyncio.timeout(max(0.05, seconds - backend.idle_seconds())):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if sys.platform == "win32":
+        for name in (signal.SIGINT, signal.SIGBREAK):
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop.set))
+        return
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+
+
+def _wait_for_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stop.set)

@@ -1,0 +1,105 @@
+"""From what the engine says to what a client is told: the modifications and responses of the sync protocol."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Raw, UnsetType
+
+from nbreactive.engine.query_cache import QueryResult
+from nbreactive.server import messages as wire
+from nbreactive.server.calls import Answer
+from nbreactive.server.failures import Mode, failure_text, log_texts
+
+Response = wire.MutationResponse | wire.ActionResponse
+Modification = wire.QueryUpdated | wire.QueryFailed | wire.QueryRemoved
+
+
+class Speaker:
+    """Says things the way that one client understands them.
+
+    Parameters
+    ----------
+    mode
+        Of the deployment.
+    additions
+        Whether the client asked for what nbreactive adds to the protocol.
+    """
+
+    def __init__(self, mode: Mode, additions: bool = False) -> None:
+        self._mode: Mode = mode
+        self._additions = additions
+
+    def response(self, message: wire.Mutation | wire.Action, answer: Answer) -> Response:
+        """How a mutation or action ended."""
+        failure = answer.failure
+        lines = log_texts(answer.logs, self._mode)
+        if failure is None:
+            value = Raw(answer.value)
+            if isinstance(message, wire.Action):
+                return wire.ActionResponse(requestId=message.requestId, success=True, result=value, logLines=lines)
+            ts = wire.encode_ts(answer.ts)
+            return wire.MutationResponse(requestId=message.requestId, success=True, result=value, ts=ts, logLines=lines)
+        text = failure_text(failure, answer.request_id, self._mode)
+        data = Raw(failure.data) if failure.data is not None else UNSET
+        code = failure.code if self._additions else UNSET
+        trace = self._trace(failure.trace)
+        if isinstance(message, wire.Action):
+            return wire.ActionResponse(
+                requestId=message.requestId,
+                success=False,
+                result=text,
+                logLines=lines,
+                errorData=data,
+                errorCode=code,
+                trace=trace,
+            )
+        return wire.MutationResponse(
+            requestId=message.requestId,
+            success=False,
+            result=text,
+            ts=None,
+            logLines=lines,
+            errorData=data,
+            errorCode=code,
+            trace=trace,
+        )
+
+    def modification(self, query_id: int, result: QueryResult) -> Modification:
+        """What a live query shows now."""
+        lines = log_texts(result.logs, self._mode)
+        failure = result.failure
+        extra = self._additions
+        if failure is None:
+            return wire.QueryUpdated(
+                queryId=query_id,
+                value=Raw(result.value),
+                logLines=lines,
+                journal=result.journal,
+                columns=result.columns if extra and result.columns is not None else UNSET,
+                identityRead=True if extra and result.identity_read else UNSET,
+                requestId=result.request_id if extra else UNSET,
+            )
+        return wire.QueryFailed(
+            queryId=query_id,
+            errorMessage=failure_text(failure, result.request_id, self._mode),
+            logLines=lines,
+            journal=result.journal,
+            errorData=Raw(failure.data) if failure.data is not None else UNSET,
+            errorCode=failure.code if extra else UNSET,
+            trace=self._trace(failure.trace),
+            requestId=result.request_id if extra else UNSET,
+        )
+
+    def not_subscribed(self, change: wire.Add, answer: Answer) -> wire.QueryFailed:
+        """Why a query was not even subscribed to."""
+        failure = answer.failure
+        assert failure is not None
+        return wire.QueryFailed(
+            queryId=change.queryId,
+            errorMessage=failure_text(failure, answer.request_id, self._mode),
+            logLines=[],
+            journal=change.journal,
+            errorCode=failure.code if self._additions else UNSET,
+        )
+
+    def _trace(self, trace: str) -> str | UnsetType:
+        return (trace if self._mode == "dev" else "") if self._additions else UNSET

@@ -1,0 +1,59 @@
+"""All doors of a server: which address is answered by which handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from nbreactive.server import admin, http
+from nbreactive.server._handler import NothingHere
+from nbreactive.server.site import Site
+from nbreactive.server.websocket import SyncHandler
+
+_HEADER_BYTES = 64 << 10
+_PING_SECONDS = 20
+
+
+def make_application(site: Site, backend: admin.Administration) -> Application:
+    """Build the tornado application."""
+    shared: dict[str, Any] = {"site": site}
+    routes: list[Any] = [
+        (r"/api/sync", SyncHandler, shared),
+        (r"/api/query", http.QueryHandler, shared),
+        (r"/api/mutation", http.MutationHandler, shared),
+        (r"/api/action", http.ActionHandler, shared),
+        (r"/api/function", http.FunctionHandler, shared),
+        (r"/api/run/(.+)", http.RunHandler, shared),
+        (r"/api/query_ts", http.QueryTsHandler, shared),
+        (r"/api/query_at_ts", http.QueryAtTsHandler, shared),
+        (r"/api/query_batch", http.QueryBatchHandler, shared),
+        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in admin.ROUTES),
+        (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
+        (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
+        (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
+        (r"/instance_name", http.TextHandler, shared | {"text": site.deployment}),
+        (r"/", http.TextHandler, shared | {"text": "This nbreactive deployment is running."}),
+    ]
+    return Application(
+        routes,
+        default_handler_class=NothingHere,
+        default_handler_args=shared,
+        log_function=lambda _: None,
+        websocket_max_message_size=site.limits.message_bytes,
+        websocket_ping_interval=_PING_SECONDS,
+        websocket_ping_timeout=_PING_SECONDS,
+    )
+
+
+def make_server(application: Application, site: Site) -> HTTPServer:
+    """Build the HTTP server around it."""
+    return HTTPServer(
+        application,
+        max_body_size=site.limits.message_bytes,
+        max_buffer_size=site.limits.message_bytes + (1 << 20),
+        max_header_size=_HEADER_BYTES,
+        idle_connection_timeout=300,
+        body_timeout=120,
+    )

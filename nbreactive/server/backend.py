@@ -1,0 +1,221 @@
+"""One backend: a data folder, the parts that serve it, and the doors to them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tornado.netutil import bind_sockets
+
+from nbreactive._version import __version__
+from nbreactive.engine.catalog import count_key
+from nbreactive.errors import DataFolderError
+from nbreactive.server.admin import describe_tables, no_table
+from nbreactive.server.app import make_application, make_server
+from nbreactive.server.calls import Calls
+from nbreactive.server.data_folder import DataFolder
+from nbreactive.server.failures import Mode
+from nbreactive.server.identity import Gatekeeper
+from nbreactive.server.limits import ServerLimits
+from nbreactive.server.logs import Logs
+from nbreactive.server.origins import OriginPolicy
+from nbreactive.server.parts import FOLDERS, STORE, Parts, PartsConfig
+from nbreactive.server.site import Site
+from nbreactive.server.websocket import Sockets
+from nbreactive.services.deploys import Deployer
+from nbreactive.services.folder import FunctionsFolder
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """How to serve a deployment."""
+
+    data: Path
+    functions: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 3210
+    admin_key: str | None = None
+    proxy_secret: str | None = None
+    require_auth: bool = False
+    allowed_origins: tuple[str, ...] = ()
+    deployment: str = "default"
+    workers: int = 2
+    mode: Mode = "dev"
+    verbose: bool = False
+    limits: ServerLimits = field(default_factory=ServerLimits)
+
+
+class Backend:
+    """A backend that answers; made by :meth:`open`."""
+
+    def __init__(self, config: BackendConfig, folder: DataFolder, parts: Parts, logs: Logs) -> None:
+        self.config = config
+        self.admin_key = config.admin_key or folder.admin_key()
+        self.url = ""
+        self._folder = folder
+        self._parts = parts
+        self._functions: FunctionsFolder | None = None
+        self._started = time.monotonic()
+        self.site = Site(
+            calls=Calls(parts.engine, lambda: self.deployer.functions, logs, config.mode),
+            gate=Gatekeeper(self.admin_key, config.proxy_secret, config.require_auth),
+            origins=OriginPolicy(config.host, config.allowed_origins),
+            logs=logs,
+            sockets=Sockets(),
+            deployment=config.deployment,
+            limits=config.limits,
+        )
+        self._server = make_server(make_application(self.site, self), self.site)
+
+    @classmethod
+    async def open(cls, config: BackendConfig) -> Backend:
+        """Take the data folder, open what is in it, deploy the functions folder, and answer.
+
+        Raises
+        ------
+        DataFolderError
+            The folder or the port cannot be used.
+        """
+        folder = DataFolder(config.data)
+        try:
+            parts = await Parts.open(_parts_config(config))
+        except BaseException:
+            folder.close()
+            raise
+        backend = cls(config, folder, parts, Logs(verbose=config.verbose))
+        try:
+            backend._report_problem()
+            await backend._watch_functions()
+            backend._listen()
+        except BaseException:
+            await backend.close()
+            raise
+        # What lives now lives long: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        return backend
+
+    @property
+    def deployer(self) -> Deployer:
+        """What is deployed."""
+        return self._parts.deployer
+
+    def idle_seconds(self) -> float:
+        """For how long there has been no connection."""
+        if len(self.site.sockets):
+            return 0.0
+        return time.monotonic() - max(self._started, self.site.sockets.last_open)
+
+    async def close(self) -> None:
+        """Answer what runs, send everybody away with a hint to come back, and close the data folder."""
+        self._server.stop()
+        await self.site.sockets.drain(self.config.limits.drain_seconds)
+        await self._server.close_all_connections()
+        await self._stop_watching()
+        await self._parts.close()
+        self._folder.close()
+
+    # ---- what the admin API asks ---------------------------------------------------------------------------
+
+    def status(self, private: bool) -> dict[str, Any]:
+        """State of the parts."""
+        parts = self._parts
+        public: dict[str, Any] = {
+            "version": __version__,
+            "deployment": self.config.deployment,
+            "mode": self.config.mode,
+            "code_version": self.deployer.version,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "connections": len(self.site.sockets),
+            "subscriptions": len(parts.engine.subscriptions),
+            "executions": dict(parts.engine.executions),
+            "functions": len(self.deployer.functions),
+        }
+        if not private:
+            return public
+        problem = self.deployer.problem
+        return public | {
+            "pid": os.getpid(),
+            "python": sys.executable,
+            "url": self.url,
+            "data": str(self.config.data),
+            "functions_folder": str(self.config.functions) if self.config.functions else None,
+            "folder_problems": dict(self._functions.problems) if self._functions else {},
+            "problem": {"message": problem.message, "issues": problem.issues} if problem else None,
+            "durable_ts": str(parts.engine.durable),
+            "columns": parts.columns.status(),
+            "workers": parts.pool.status(),
+        }
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Tables with their sizes."""
+        engine = self._parts.engine
+        reader, ts = engine.reader(), engine.durable
+        tables = sorted(engine.catalog().by_name.values(), key=lambda table: table.name)
+        return describe_tables(tables, lambda table: reader.count(count_key(table.indexes[0].id), ts))
+
+    async def rows(self, table: str) -> bytes:
+        """A table as an Arrow IPC stream."""
+        engine = self._parts.engine
+        if engine.catalog().table(table) is None or table.startswith("_"):
+            raise no_table(table)
+        return await self._parts.columns.rows(table, at_least=engine.durable)
+
+    async def reset(self) -> None:
+        """Delete all documents, functions and history; clients are sent away and come back to an empty deployment."""
+        await self._stop_watching()
+        await self.site.sockets.drain(self.config.limits.drain_seconds)
+        await self._parts.close()
+        for name in FOLDERS:
+            await asyncio.to_thread(shutil.rmtree, self.config.data / name, ignore_errors=True)
+        for file in self.config.data.glob(f"{STORE}*"):
+            file.unlink()
+        self._parts = await Parts.open(_parts_config(self.config))
+        self.site.calls.use(self._parts.engine)
+        self.site.sockets.admit_again()
+        await self._watch_functions()
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            sockets = bind_sockets(self.config.port, address=self.config.host)
+        except OSError as error:
+            raise DataFolderError(
+                f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror}; choose another --port"
+            ) from None
+        self._server.add_sockets(sockets)
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        self.url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        self._folder.announce(self.url, __version__)
+
+    async def _watch_functions(self) -> None:
+        if self.config.functions is not None:
+            self._functions = FunctionsFolder(self.config.functions, self.deployer, self._report)
+            await self._functions.start()
+
+    async def _stop_watching(self) -> None:
+        if self._functions is not None:
+            await self._functions.close()
+            self._functions = None
+
+    def _report(self, event: str, level: str, **fields: Any) -> None:
+        self.site.logs.event(event, level, **fields)
+
+    def _report_problem(self) -> None:
+        problem = self.deployer.problem
+        if problem is not None:
+            self._report(
+                "deployed functions cannot be imported", "error", reason=problem.message, issues=problem.issues
+            )
+
+
+def _parts_config(config: BackendConfig) -> PartsConfig:
+    return PartsConfig(config.data, config.workers, config.mode)

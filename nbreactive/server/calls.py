@@ -1,0 +1,254 @@
+"""The door to functions: every call from outside, over whatever transport, passes here.
+
+It checks the path, the caller's role and the arguments, gives the call a request id, runs it, and writes it into the
+log. What is wrong with a call becomes an :class:`Answer` with a failure, never an exception; exceptions mean that the call
+was not started (:class:`~nbreactive.errors.Overloaded`) or that its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
+from nbreactive.engine.subscriptions import Subscriptions
+from nbreactive.engine.transactions import Failure, LogLine
+from nbreactive.errors import (
+    ArgumentError,
+    FunctionNotFound,
+    InvalidValue,
+    NBReactiveError,
+    Overloaded,
+    ReadOnly,
+    Refused,
+)
+from nbreactive.functions.references import canonical_path
+from nbreactive.functions.specs import FunctionSpec, Kind
+from nbreactive.server.failures import Mode
+from nbreactive.server.identity import Caller
+from nbreactive.server.logs import Logs
+from nbreactive.values.checks import check_value
+from nbreactive.values.json import decode_json
+from nbreactive.values.limits import ARGS_SIZE, exceed
+from nbreactive.values.packing import pack
+
+if TYPE_CHECKING:
+    from nbreactive.engine.engine import Engine
+
+_LONGEST_PATH = 300
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """How a call ended."""
+
+    request_id: str
+    value: bytes = b"null"
+    failure: Failure | None = None
+    logs: Sequence[LogLine] = ()
+    ts: int = 0
+
+
+class Calls:
+    """Runs the calls of all sessions and requests.
+
+    Parameters
+    ----------
+    engine
+        What runs them.
+    functions
+        Gives the functions that are deployed now, by path.
+    logs
+        Where calls are recorded.
+    mode
+        ``dev`` tells callers everything, ``prod`` only what was meant for them.
+    """
+
+    def __init__(
+        self, engine: Engine, functions: Callable[[], Mapping[str, FunctionSpec]], logs: Logs, mode: Mode = "dev"
+    ) -> None:
+        self._engine = engine
+        self._functions = functions
+        self.logs = logs
+        self.mode: Mode = mode
+
+    def use(self, engine: Engine) -> None:
+        """Go on with another engine (after a reset)."""
+        self._engine = engine
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The live queries."""
+        return self._engine.subscriptions
+
+    @property
+    def durable_ts(self) -> int:
+        """The newest timestamp that anyone may see."""
+        return self._engine.durable
+
+    def now_ns(self) -> int:
+        """Wall time."""
+        return time.time_ns()
+
+    # ---- calls -------------------------------------------------------------------------------------------
+
+    async def query(
+        self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None, at: int | None = None
+    ) -> Answer:
+        """Run a query, at the newest timestamp or at a recent one."""
+        request_id = _new_request_id()
+        started = time.perf_counter()
+        try:
+            caller.require("read")
+            name, packed = _path(path, component), _args(args)
+            request = QueryRequest(
+                path=name, args=packed, identity=caller.identity, reach=caller.reach, request_id=request_id
+            )
+            result = await self._engine.query(request, at)
+            answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
+        except Overloaded:
+            raise
+        except (InvalidValue, FunctionNotFound, Refused, ReadOnly) as error:
+            answer = _failed(request_id, error)
+        self._record(answer, path, "query", started, caller)
+        return answer
+
+    async def mutate(
+        self,
+        caller: Caller,
+        path: str,
+        args: Raw | bytes,
+        component: str | None = None,
+        *,
+        session: bytes | None = None,
+        number: int | None = None,
+    ) -> Answer:
+        """Run a mutation; exactly once per (identity, session, number) if those are given."""
+        request_id = _new_request_id()
+        started = time.perf_counter()
+        try:
+            caller.require("write")
+            name, packed = _path(path, component), _args(args)
+            request = MutationRequest(
+                path=name,
+                args=packed,
+                identity=caller.identity,
+                reach=caller.reach,
+                session=session,
+                request_number=number,
+                request_id=request_id,
+                kind="mutation",
+            )
+            result = await self._engine.mutate(request)
+            answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
+        except Overloaded:
+            raise
+        except (InvalidValue, FunctionNotFound, Refused, ReadOnly) as error:
+            answer = _failed(request_id, error)
+        self._record(answer, path, "mutation", started, caller)
+        return answer
+
+    async def any_kind(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
+        """Run a function of whatever kind it is."""
+        if self.kind_of(path) == "mutation":
+            return await self.mutate(caller, path, args, component)
+        return await self.query(caller, path, args, component)
+
+    def kind_of(self, path: str) -> Kind | None:
+        """The kind of a deployed function."""
+        try:
+            spec = self._functions().get(_path(path, None))
+        except FunctionNotFound:
+            return None
+        return spec.kind if spec is not None else None
+
+    def no_action(self, path: str) -> Answer:
+        """The answer to a call of an action."""
+        return _failed(_new_request_id(), not_found(path))
+
+    # ---- live queries ------------------------------------------------------------------------------------
+
+    def live(
+        self, caller: Caller, path: str, args: Raw | bytes, journal: str | None, component: str | None = None
+    ) -> QuerySpec | Answer:
+        """What to subscribe to, or why not."""
+        try:
+            caller.require("read")
+            return QuerySpec(
+                path=_path(path, component),
+                args=_args(args),
+                identity=caller.identity,
+                reach=caller.reach,
+                journal=journal,
+            )
+        except (InvalidValue, FunctionNotFound, Refused) as error:
+            return _failed(_new_request_id(), error)
+
+    def for_caller(self, spec: QuerySpec, caller: Caller) -> QuerySpec:
+        """The same live query, asked by somebody else."""
+        return msgspec.structs.replace(spec, identity=caller.identity, reach=caller.reach)
+
+    def failed(self, code: str, message: str) -> Answer:
+        """An answer that says why nothing was run."""
+        return Answer(_new_request_id(), failure=Failure(code, message))
+
+    def _record(self, answer: Answer, path: str, kind: str, started: float, caller: Caller) -> None:
+        failure = answer.failure
+        self.logs.call(
+            answer.request_id,
+            path,
+            kind,
+            time.perf_counter() - started,
+            caller.label,
+            failure.code if failure else "",
+            failure.message if failure else "",
+            answer.logs,
+        )
+
+
+def not_found(path: str) -> FunctionNotFound:
+    """The error for a function that is absent or hidden; the two must not be told apart."""
+    return FunctionNotFound(
+        f"Could not find public function for {path[:_LONGEST_PATH]!a}. Did you forget to deploy it?"
+    )
+
+
+def _path(path: str, component: str | None) -> str:
+    if component or len(path) > _LONGEST_PATH:
+        raise not_found(path)
+    try:
+        return canonical_path(path)
+    except (NBReactiveError, ValueError):
+        raise not_found(path) from None
+
+
+def _args(raw: Raw | bytes) -> bytes:
+    data = bytes(raw)
+    try:
+        args: Any = decode_json(data, "args")
+    except InvalidValue as error:
+        raise ArgumentError(error.message) from None
+    except RecursionError:
+        raise ArgumentError("nested too deeply", "args") from None
+    if isinstance(args, list):
+        if len(args) > 1:
+            raise ArgumentError(f"functions take one object with named arguments, not {len(args)} values", "args")
+        args = args[0] if args else {}
+    if not isinstance(args, dict):
+        raise ArgumentError("functions take one object with named arguments", "args")
+    packed = pack(check_value(args, "args"))
+    if len(packed) > ARGS_SIZE:
+        exceed("bytes of arguments", len(packed), ARGS_SIZE, "pass less at once", "args")
+    return packed
+
+
+def _failed(request_id: str, error: NBReactiveError) -> Answer:
+    return Answer(request_id, failure=Failure(error.code, error.message))
+
+
+def _new_request_id() -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,119 @@
+"""The data folder: one backend at a time, of a known format, on a local drive."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from nbreactive.errors import DataFolderError
+from nbreactive.server._drives import network_file_system
+
+FORMAT = 1
+
+
+class RunningBackend(msgspec.Struct):
+    """What the backend of a folder says about itself (``backend.json``)."""
+
+    pid: int
+    url: str
+    version: str
+
+
+class DataFolder:
+    """A data folder that is ours until :meth:`close`.
+
+    Parameters
+    ----------
+    path
+        The folder; made if it does not exist.
+
+    Raises
+    ------
+    DataFolderError
+        In use, of another format, or on a network drive.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise DataFolderError(
+                f"the data folder {path} cannot be made: {error.strerror}; choose another one with --data"
+            ) from None
+        kind = network_file_system(path)
+        if kind is not None:
+            raise DataFolderError(
+                f"the data folder {path} is on a network drive ({kind}), whose locks and flushes a database cannot rely on; "
+                "put it on a local drive with --data, and join from other machines with %reactive connect URL"
+            )
+        self._lock = FileLock(path / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise DataFolderError(_in_use(path)) from None
+        try:
+            self._check_format()
+        except DataFolderError:
+            self._lock.release()
+            raise
+
+    @property
+    def info_file(self) -> Path:
+        """Where a running backend is described."""
+        return self.path / "backend.json"
+
+    def announce(self, url: str, version: str) -> None:
+        """Tell others where this folder's backend answers."""
+        _write_private(self.info_file, msgspec.json.encode(RunningBackend(os.getpid(), url, version)))
+
+    def admin_key(self) -> str:
+        """The folder's own admin key, made at first use and readable by its owner only."""
+        file = self.path / "admin.key"
+        if not file.exists():
+            _write_private(file, secrets.token_urlsafe(32).encode())
+        return file.read_text("utf-8").strip()
+
+    def close(self) -> None:
+        """Let another backend have the folder."""
+        self.info_file.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _check_format(self) -> None:
+        file = self.path / "format"
+        if not file.exists():
+            file.write_text(f"{FORMAT}\n", "utf-8")
+            return
+        text = file.read_text("utf-8", "replace").strip()
+        if text != str(FORMAT):
+            raise DataFolderError(
+                f"the data folder {self.path} has the format {text[:20]!a}, this version of nbreactive reads format {FORMAT}; "
+                "use the version that wrote it, or another folder with --data"
+            )
+
+
+def running_backend(path: Path) -> RunningBackend | None:
+    """Who says to be the backend of a folder."""
+    try:
+        return msgspec.json.decode((path / "backend.json").read_bytes(), type=RunningBackend)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _in_use(path: Path) -> str:
+    running = running_backend(path)
+    who = f"by the backend with the process id {running.pid} at {running.url}" if running else "by another backend"
+    fix = f"connect to it (%reactive connect {running.url})" if running else "connect to that one"
+    return f"the data folder {path} is in use {who}; {fix}, stop it, or choose another folder with --data"
+
+
+def _write_private(file: Path, data: bytes) -> None:
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+    temporary.replace(file)

@@ -1,0 +1,167 @@
+"""Who is asking: anonymous, the holder of the admin key, or a user for whom our Jupyter extension vouches.
+
+A client never names itself. The extension has authenticated its user already and proves that it is the extension by
+the secret which it gave to this process when it started it. Secrets are compared in constant time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from nbreactive.errors import Refused
+from nbreactive.functions.specs import Visibility
+
+Role = Literal["read", "write", "deploy", "admin"]
+ALL_ROLES: frozenset[Role] = frozenset(("read", "write", "deploy", "admin"))
+_PUBLIC_ROLES: frozenset[Role] = frozenset(("read", "write"))
+
+PROXY_HEADER = "X-NBReactive-Proxy"
+IDENTITY_HEADER = "X-NBReactive-Identity"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """One party at the door."""
+
+    identity: dict[str, Any] | None
+    """What functions see in ``ctx.auth``; None for nobody."""
+    roles: frozenset[Role]
+    label: str
+    """For logs and limits: ``anonymous``, ``admin key``, or the subject."""
+
+    @property
+    def reach(self) -> Visibility:
+        """The most hidden function that the caller may call."""
+        return "system" if "deploy" in self.roles else "public"
+
+    def require(self, role: Role) -> None:
+        """Raise :class:`Refused` unless the caller has ``role``."""
+        if role not in self.roles:
+            raise Refused(f"this needs the role {role!r}, which {self.label} does not have here; {_HOW[role]}")
+
+
+_HOW: dict[Role, str] = {
+    "read": "ask the owner of this server for access",
+    "write": "ask the owner of this server for write access",
+    "deploy": "deploying needs the admin key (Authorization: Convex KEY) or the right to execute code on this server",
+    "admin": "only the holder of the admin key may do this",
+}
+
+
+class _Vouched(msgspec.Struct):
+    subject: str
+    roles: list[Role]
+    name: str | None = None
+    issuer: str = "jupyter"
+    email: str | None = None
+    via: str | None = None
+
+
+_vouched_decoder = msgspec.json.Decoder(_Vouched)
+
+
+class Gatekeeper:
+    """Turns credentials into a :class:`Caller`.
+
+    Parameters
+    ----------
+    admin_key
+        The deployment's admin key; None when there is none.
+    proxy_secret
+        Shared with the Jupyter extension that started this process.
+    require_auth
+        Refuse callers without credentials.
+    """
+
+    def __init__(self, admin_key: str | None, proxy_secret: str | None = None, require_auth: bool = False) -> None:
+        self._admin_key = admin_key.encode() if admin_key else None
+        self._proxy_secret = proxy_secret.encode() if proxy_secret else None
+        self.require_auth = require_auth
+
+    def is_proxy(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request comes from our Jupyter extension."""
+        given = headers.get(PROXY_HEADER)
+        return given is not None and self._proxy_secret is not None and _same(given, self._proxy_secret)
+
+    def from_headers(self, headers: Mapping[str, str]) -> Caller:
+        """The caller of an HTTP request or of a WebSocket upgrade.
+
+        Raises
+        ------
+        Refused
+            Credentials are wrong, or absent where they are required.
+        """
+        if PROXY_HEADER in headers or IDENTITY_HEADER in headers:
+            if not self.is_proxy(headers):
+                raise Refused("the proxy headers of this request do not come from this server's Jupyter extension")
+            return _vouched(headers.get(IDENTITY_HEADER, ""))
+        authorization = headers.get("Authorization")
+        if authorization:
+            scheme, _, credentials = authorization.partition(" ")
+            if scheme.lower() != "convex":
+                raise Refused(
+                    f"no sign-in provider is configured here for {scheme[:20]!r} tokens; use 'Authorization: Convex ADMIN_KEY'"
+                )
+            key, _, acting = credentials.strip().partition(":")
+            return self.from_admin_key(key, _acting_as(acting) if acting else None)
+        return self.anonymous()
+
+    def anonymous(self) -> Caller:
+        """A caller without credentials."""
+        if self.require_auth:
+            raise Refused(
+                "this server answers signed-in callers only (--require-auth); send 'Authorization: Convex ADMIN_KEY'"
+            )
+        return Caller(None, _PUBLIC_ROLES, "anonymous")
+
+    def from_admin_key(self, key: str, acting_as: dict[str, Any] | None = None) -> Caller:
+        """The holder of the admin key, on behalf of ``acting_as`` if given."""
+        if self._admin_key is None or not _same(key, self._admin_key):
+            raise Refused(
+                "the admin key is wrong; it is what 'nbreactive serve' was given as --admin-key, or admin.key in its data folder"
+            )
+        return Caller(_with_token_identifier(acting_as) if acting_as else None, ALL_ROLES, "admin key")
+
+
+def _same(given: str, wanted: bytes) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted)
+
+
+def _vouched(header: str) -> Caller:
+    try:
+        who = _vouched_decoder.decode(_unbase64(header))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Refused(f"the header {IDENTITY_HEADER} is not what the Jupyter extension sends: {error}") from None
+    if not who.subject:
+        raise Refused(f"the header {IDENTITY_HEADER} names nobody")
+    identity = {
+        name: value for name, value in msgspec.to_builtins(who).items() if value is not None and name != "roles"
+    }
+    return Caller(_with_token_identifier(identity), frozenset(who.roles), who.subject)
+
+
+def _acting_as(text: str) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(_unbase64(text))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused("what follows ':' in the admin key must be base64 of a JSON object with an identity")
+    return found
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text.translate({43: 45, 47: 95}) + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+
+
+def _with_token_identifier(identity: dict[str, Any]) -> dict[str, Any]:
+    issuer, subject = str(identity.get("issuer", "")), str(identity.get("subject", ""))
+    return {"tokenIdentifier": f"{issuer}|{subject}"} | identity

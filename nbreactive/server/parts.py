@@ -1,0 +1,130 @@
+"""The machinery below the doors: log, row index, store.duckdb, function workers, engine, deployer.
+
+They are opened in the order in which they depend on each other and closed in the opposite one. A row index that is
+absent or not to be believed is filled from store.duckdb first, which is faster than replaying the whole log; the log
+then brings what the store does not have yet, and alone has everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nbreactive.columns.supervisor import Columns, DocumentStream
+from nbreactive.engine.clock import SystemClock
+from nbreactive.engine.engine import Engine
+from nbreactive.engine.entries import Entry, decode_entry
+from nbreactive.engine.feed import first_batch, position_of
+from nbreactive.engine.log import CommitLog
+from nbreactive.engine.recovery import rebuild
+from nbreactive.engine.row_index import RowIndex
+from nbreactive.engine.segments import SegmentLog
+from nbreactive.errors import Unavailable
+from nbreactive.runtime.pool import Pool
+from nbreactive.services.deploys import Deployer
+
+FOLDERS = ("log", "index")
+STORE = "store.duckdb"
+
+
+@dataclass(frozen=True)
+class PartsConfig:
+    """What the parts need to know."""
+
+    data: Path
+    workers: int = 2
+    mode: Literal["dev", "prod"] = "dev"
+    import_paths: tuple[str, ...] = ()
+
+
+class Parts:
+    """One running deployment, without doors; made by :meth:`open`."""
+
+    def __init__(
+        self,
+        log: SegmentLog,
+        index: RowIndex,
+        columns: Columns,
+        pool: Pool,
+        engine: Engine,
+        deployer: Deployer,
+        tail: int,
+    ) -> None:
+        self.log = log
+        self.index = index
+        self.columns = columns
+        self.pool = pool
+        self.engine = engine
+        self.deployer = deployer
+        self._feeding = asyncio.create_task(self._feed(tail))
+
+    @classmethod
+    async def open(cls, config: PartsConfig) -> Parts:
+        """Open everything; what was opened before a failure is closed again."""
+        async with contextlib.AsyncExitStack() as opened:
+            log = await SegmentLog.open(config.data / "log")
+            opened.push_async_callback(log.close)
+            index = RowIndex.open(config.data / "index")
+            opened.callback(index.close)
+            tail = await _last_ts(log)
+            columns = Columns(config.data, read_log=lambda after: _entries_after(log, after))
+            await columns.start(tail=tail)
+            opened.push_async_callback(columns.close)
+            if not index.trusted and tail:
+                await _rebuild(index, columns)
+            pool = Pool(
+                config.data / "index", workers=config.workers, mode=config.mode, import_paths=config.import_paths
+            )
+            pool.on_death = lambda: _free_readers(index)
+            opened.push_async_callback(pool.close)
+            await pool.start()
+            engine = await Engine.open(log=log, index=index, executor=pool, clock=SystemClock())
+            opened.push_async_callback(engine.close)
+            deployer = Deployer(engine, pool)
+            await deployer.start()
+            opened.pop_all()
+        return cls(log, index, columns, pool, engine, deployer, tail)
+
+    async def close(self) -> None:
+        """Finish what runs and close everything, in order."""
+        await self.engine.close()
+        await self.pool.close()
+        self._feeding.cancel()
+        await asyncio.gather(self._feeding, return_exceptions=True)
+        await self.columns.close()
+        self.index.close()
+        await self.log.close()
+
+    async def _feed(self, after: int) -> None:
+        async for entries in self.engine.watch_entries(after):
+            await self.columns.feed(entries)
+
+
+def _free_readers(index: RowIndex) -> None:
+    index.reader_check()
+
+
+async def _rebuild(index: RowIndex, columns: Columns) -> None:
+    def fill(stream: DocumentStream) -> None:
+        rebuild(index, stream, stream.applied)
+
+    # without a readable store, the engine replays the whole log instead
+    with contextlib.suppress(Unavailable):
+        await columns.documents(fill)
+
+
+async def _last_ts(log: CommitLog) -> int:
+    tail = await log.tail()
+    batch = await first_batch(log, tail - 1) if tail else None
+    return decode_entry(batch.entries[-1]).ts if batch is not None else 0
+
+
+async def _entries_after(log: CommitLog, after: int) -> AsyncIterator[Sequence[Entry]]:
+    async for batch in log.read(await position_of(log, after)):
+        entries = [entry for data in batch.entries if (entry := decode_entry(data)).ts > after]
+        if entries:
+            yield entries

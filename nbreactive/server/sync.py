@@ -1,0 +1,358 @@
+"""One session of the Convex sync protocol, independent of the socket that carries it.
+
+Two things run per session. Mutations go to the engine in the order in which they came, a window of them at a time. The
+*updater* builds at most one transition at a time: it takes what has piled up (answers of mutations, versions of the query set and of
+the identity, invalidated queries), has all its queries brought to one timestamp, writes answers and transition
+together, and waits until the socket has taken them. What happens meanwhile coalesces into the next transition,
+so a slow reader holds one transition, never a queue of them.
+
+After every answer of a mutation a transition follows whose timestamp is not before the mutation's, even if nothing
+else changed: the official clients resolve a mutation only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from nbreactive.engine.requests import QuerySpec
+from nbreactive.engine.subscriptions import Subscription
+from nbreactive.errors import NBReactiveError, Overloaded, ProtocolError, Refused
+from nbreactive.server import messages as wire
+from nbreactive.server.answers import Modification, Response, Speaker
+from nbreactive.server.calls import Answer, Calls
+from nbreactive.server.chunks import split_transition
+from nbreactive.server.clients import ClientProgram
+from nbreactive.server.identity import Caller, Gatekeeper
+from nbreactive.server.limits import ServerLimits
+
+CLOSE_PROTOCOL = 1002
+CLOSE_POLICY = 1008
+CLOSE_INTERNAL = 1011
+CLOSE_TRY_LATER = 1013
+
+_WINDOW = 64
+"""Mutations of one session that are in the engine at once."""
+
+
+class Transport(Protocol):
+    """The socket, as a session sees it."""
+
+    def write(self, messages: Sequence[bytes]) -> Awaitable[None]:
+        """Send messages in one write; awaiting it waits until the socket has taken them. Raises ConnectionError."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection; ``reason`` is cut to what a close frame holds."""
+        ...
+
+
+class Session:
+    """State of one connection.
+
+    Parameters
+    ----------
+    calls
+        The door to functions.
+    gate
+        Judges the tokens of ``Authenticate``.
+    transport
+        The socket.
+    caller
+        Who the connection's own credentials say is asking.
+    client
+        The program at the other end.
+    limits
+        How much it may ask for.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        gate: Gatekeeper,
+        transport: Transport,
+        caller: Caller,
+        client: ClientProgram,
+        limits: ServerLimits,
+    ) -> None:
+        self._calls = calls
+        self._gate = gate
+        self._transport = transport
+        self._base_caller = caller
+        self._caller = caller
+        self._client = client
+        self._limits = limits
+        self._session: bytes | None = None
+        self._speaker = Speaker(calls.mode)
+        self._query_set = 0
+        self._identity = 0
+        self._sent = wire.StateVersion(0, 0, wire.encode_ts(0))
+        self._sent_ts = 0
+        self._queries: dict[int, Subscription | None] = {}
+        self._ids: dict[Subscription, int] = {}
+        self._pending: list[Modification] = []
+        self._responses: list[Response] = []
+        self._at_least = 0
+        self._waiting: deque[tuple[wire.Mutation, Caller]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._updater = asyncio.create_task(self._run_updates())
+
+    # ---- from the socket ---------------------------------------------------------------------------------
+
+    def receive(self, data: str) -> None:
+        """Take one message of the client."""
+        if self._closed:
+            return
+        try:
+            message = wire.decode(data)
+            self._handle(message)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            self._end_for(ProtocolError(f"BadMessage: {error}"))
+        except ProtocolError as error:
+            self._end_for(error)
+        except Overloaded as error:
+            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {error.message}")
+
+    def closed(self) -> None:
+        """The connection is gone: end subscriptions, forget mutations that have not started."""
+        self._closed = True
+        self._waiting.clear()
+        self._updater.cancel()
+        self._calls.subscriptions.close(self)
+        self._ids.clear()
+        self._queries.clear()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the connection from our side."""
+        if not self._closed:
+            self.closed()
+            self._transport.close(code, reason)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a mutation is running or its answer has not left yet."""
+        return not self._closed and self._in_flight > 0
+
+    def refuse_new_work(self) -> None:
+        """Before a shutdown: mutations that have not started are left to the client's next connection."""
+        self._in_flight -= len(self._waiting)
+        self._waiting.clear()
+
+    def invalidated(self) -> None:
+        """Something that a query of this session read has changed (called by the subscriptions)."""
+        self._wake.set()
+
+    # ---- messages ----------------------------------------------------------------------------------------
+
+    def _handle(self, message: wire.ClientMessage) -> None:
+        if isinstance(message, wire.Connect):
+            self._connect(message)
+        elif self._session is None:
+            raise ProtocolError(f"{type(message).__name__} before Connect")
+        elif isinstance(message, wire.Mutation):
+            self._enqueue(message)
+        elif isinstance(message, wire.ModifyQuerySet):
+            self._modify(message)
+        elif isinstance(message, wire.Authenticate):
+            self._authenticate(message)
+        elif isinstance(message, wire.Action):
+            answer = self._calls.no_action(message.udfPath)
+            self._responses.append(self._speaker.response(message, answer))
+            self._wake.set()
+
+    def _connect(self, message: wire.Connect) -> None:
+        if self._session is not None:
+            raise ProtocolError("Connect twice on one connection")
+        try:
+            session = uuid.UUID(message.sessionId).bytes
+            observed = wire.decode_ts(message.maxObservedTimestamp) if message.maxObservedTimestamp else 0
+        except ValueError as error:
+            raise ProtocolError(f"BadMessage: {error}") from None
+        if observed > max(self._calls.now_ns(), self._calls.durable_ts):
+            raise ProtocolError("maxObservedTimestamp is in the future of this server; reload to start again")
+        self._session = session
+        self._speaker = Speaker(self._calls.mode, additions=message.nbreactive is not None)
+
+    def _modify(self, message: wire.ModifyQuerySet) -> None:
+        if message.baseVersion != self._query_set or message.newVersion <= message.baseVersion:
+            raise ProtocolError(
+                f"BaseVersionMismatch: the query set is at version {self._query_set}, not {message.baseVersion}"
+            )
+        for change in message.modifications:
+            if isinstance(change, wire.Add):
+                self._add(change)
+            else:
+                self._remove(change.queryId)
+        self._query_set = message.newVersion
+        self._wake.set()
+
+    def _add(self, change: wire.Add) -> None:
+        if change.queryId in self._queries:
+            raise ProtocolError(f"the query id {change.queryId} is in use")
+        if len(self._queries) >= 2 * self._limits.queries_per_socket:
+            raise ProtocolError("TooManySubscriptions: this connection has far too many live queries")
+        self._queries[change.queryId] = None
+        limit = self._limits.queries_per_socket
+        if len(self._queries) > limit:
+            spec: QuerySpec | Answer = self._calls.failed(
+                "LimitExceeded", f"more than {limit} live queries on one connection; close those that nobody looks at"
+            )
+        else:
+            spec = self._calls.live(self._caller, change.udfPath, change.args, change.journal, change.componentPath)
+        if isinstance(spec, Answer):
+            self._pending.append(self._speaker.not_subscribed(change, spec))
+            return
+        handle = self._calls.subscriptions.add(self, spec)
+        self._queries[change.queryId] = handle
+        self._ids[handle] = change.queryId
+
+    def _remove(self, query_id: int) -> None:
+        if query_id not in self._queries:
+            raise ProtocolError(f"there is no query with the id {query_id}")
+        handle = self._queries.pop(query_id)
+        if handle is not None:
+            del self._ids[handle]
+            self._calls.subscriptions.remove(handle)
+        self._pending.append(wire.QueryRemoved(queryId=query_id))
+
+    def _authenticate(self, message: wire.Authenticate) -> None:
+        if message.baseVersion != self._identity:
+            raise ProtocolError(
+                f"BaseVersionMismatch: the identity is at version {self._identity}, not {message.baseVersion}"
+            )
+        try:
+            caller = self._judge(message)
+        except Refused as error:
+            self._write_now(wire.AuthError(error=error.message, baseVersion=self._identity, authUpdateAttempted=True))
+            self.end(CLOSE_POLICY, "AuthError")
+            return
+        self._identity += 1
+        self._wake.set()
+        if caller == self._caller:
+            return
+        self._caller = caller
+        for query_id, handle in list(self._queries.items()):
+            if handle is not None:
+                del self._ids[handle]
+                self._calls.subscriptions.remove(handle)
+                again = self._calls.subscriptions.add(self, self._calls.for_caller(handle.spec, caller))
+                self._queries[query_id] = again
+                self._ids[again] = query_id
+
+    def _judge(self, message: wire.Authenticate) -> Caller:
+        if message.tokenType == "None":
+            return self._base_caller
+        if message.tokenType == "Admin":
+            return self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
+        raise Refused("no sign-in provider is configured on this server, so it cannot check the token")
+
+    # ---- mutations ---------------------------------------------------------------------------------------
+
+    def _enqueue(self, message: wire.Mutation) -> None:
+        if self._in_flight >= self._limits.pending_mutations:
+            raise Overloaded(f"more than {self._limits.pending_mutations} mutations of one connection are waiting")
+        self._in_flight += 1
+        self._waiting.append((message, self._caller))
+        self._start_mutations()
+
+    def _start_mutations(self) -> None:
+        # The engine runs a session's mutations in the order in which they reach it, each as soon as the one before is
+        # applied: submitting several lets them share a flush.
+        while self._waiting and len(self._running) < _WINDOW:
+            task = asyncio.create_task(self._mutate(*self._waiting.popleft()))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start_mutations()
+
+    async def _mutate(self, message: wire.Mutation, caller: Caller) -> None:
+        try:
+            answer = await self._calls.mutate(
+                caller,
+                message.udfPath,
+                message.args,
+                message.componentPath,
+                session=self._session,
+                number=message.requestId,
+            )
+        except Overloaded as error:
+            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {error.message}")
+        except Exception as error:  # noqa: BLE001 - the client finds out by asking again
+            self._calls.logs.event("internal error", "error", where="mutation", error=repr(error))
+            self.end(CLOSE_INTERNAL, "InternalServerError: what became of a mutation is unknown; reconnect to find out")
+        else:
+            self._responses.append(self._speaker.response(message, answer))
+            self._at_least = max(self._at_least, answer.ts)
+            self._wake.set()
+
+    # ---- transitions -------------------------------------------------------------------------------------
+
+    async def _run_updates(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._update()
+        except ConnectionError:
+            self.closed()
+        except TimeoutError:
+            self.end(CLOSE_TRY_LATER, "SlowConsumer: this client does not read what it is sent")
+        except NBReactiveError as error:
+            self.end(CLOSE_TRY_LATER, f"{error.code}: {error.message}")
+        except Exception as error:  # noqa: BLE001 - the connection ends, the client starts anew
+            self._calls.logs.event("internal error", "error", where="transition", error=repr(error))
+            self.end(CLOSE_INTERNAL, "InternalServerError: building a transition failed")
+
+    async def _update(self) -> None:
+        responses, self._responses = self._responses, []
+        pending, self._pending = self._pending, []
+        query_set, identity = self._query_set, self._identity
+        update = await self._calls.subscriptions.update(self, at_least=max(self._at_least, self._sent_ts))
+        modifications: list[Modification] = [*pending]
+        for handle, result in update.changes:
+            query_id = self._ids.get(handle)
+            if query_id is not None:
+                modifications.append(self._speaker.modification(query_id, result))
+        if not (responses or modifications or query_set != self._sent.querySet or identity != self._sent.identity):
+            return
+        end = wire.StateVersion(query_set, identity, wire.encode_ts(update.ts))
+        transition = wire.Transition(startVersion=self._sent, endVersion=end, modifications=modifications)
+        self._sent, self._sent_ts = end, update.ts
+        written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
+        self._in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
+        del responses, pending, modifications, transition, update
+        async with asyncio.timeout(self._limits.send_timeout):
+            await written
+
+    def _encode(self, transition: wire.Transition) -> list[bytes]:
+        data = wire.encode(transition)
+        if len(data) <= self._limits.chunk_bytes or not self._client.takes_chunks:
+            return [data]
+        return split_transition(data, self._limits.chunk_bytes)
+
+    # ---- the end -----------------------------------------------------------------------------------------
+
+    def _end_for(self, error: ProtocolError) -> None:
+        if self._client.takes_fatal_error:
+            self._write_now(wire.FatalError(error=error.message))
+        self.end(CLOSE_PROTOCOL, error.message)
+
+    def _write_now(self, message: wire.ServerMessage) -> None:
+        with contextlib.suppress(ConnectionError):
+            asyncio.ensure_future(self._transport.write([wire.encode(message)])).add_done_callback(_ignore)
+
+
+def _ignore(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,409 @@
+"""Deploying functions: prepare everything beside the running deployment, then flip in one tiny commit.
+
+Prepare = import the new set of modules in a process of its own, build new indexes while commits maintain them, look at
+stored documents with the new validators, get workers ready. Flip = one transaction that writes modules, tables and
+history, during which the pool of workers is switched: whoever runs after it runs the new code, whoever ran the old code
+across it loses validation, because every execution has read the list of modules. So live queries re-run by
+themselves, and a deploy that is refused anywhere on the way has changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from nbreactive.engine.catalog import DEPLOYS, MODULES, TABLES, Catalog, TableInfo, table_document
+from nbreactive.engine.row_index import Reader
+from nbreactive.engine.transactions import Write
+from nbreactive.errors import DeployRefused, Unavailable
+from nbreactive.functions.specs import Bundle, FunctionSpec, Issue, Manifest, ModuleSource
+from nbreactive.services.copies import refuse_stale
+from nbreactive.services.schema_plan import TableChange, plan_schema, refuse_impossible, restored, staged
+from nbreactive.services.stored_documents import DocumentCheck
+from nbreactive.services.stored_modules import (
+    DeployRecord,
+    StoredModule,
+    deploy_document,
+    module_document,
+    read_history,
+    read_modules,
+)
+from nbreactive.values.ids import new_internal
+from nbreactive.values.packing import pack
+
+if TYPE_CHECKING:
+    from nbreactive.engine.engine import Engine
+
+_ATTEMPTS = 5
+
+
+class CodeHost(Protocol):
+    """What a deploy asks of the worker pool."""
+
+    async def prepare(self, bundle: Bundle) -> Manifest:
+        """Import a bundle beside the running one; raises :class:`DeployRefused`."""
+        ...
+
+    async def activate(self, version: int) -> None:
+        """Get workers of a prepared version ready."""
+        ...
+
+    def switch(self, version: int) -> None:
+        """Run everything from now on in that version."""
+        ...
+
+    def drop(self, version: int) -> None:
+        """Forget a version that is not used."""
+        ...
+
+
+class DeployRequest(msgspec.Struct, kw_only=True):
+    """What somebody wants to be deployed."""
+
+    modules: list[ModuleSource] = []
+    remove: list[str] = []
+    base: dict[str, int | None] = {}
+    """The version of each module that this copy was made from; null: none was ever seen."""
+    force: bool = False
+    message: str = ""
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What a deploy did."""
+
+    version: int
+    unchanged: bool
+    modules: list[dict[str, Any]]
+    rerun: int
+    """Live queries that were run again."""
+
+
+class _MovedError(Exception):
+    """The catalog has changed since the plan was made."""
+
+
+class Deployer:
+    """Owns what is deployed.
+
+    Parameters
+    ----------
+    engine
+        Where modules, tables and documents are.
+    host
+        The worker pool.
+    """
+
+    def __init__(self, engine: Engine, host: CodeHost) -> None:
+        self._engine = engine
+        self._host = host
+        self._lock = asyncio.Lock()
+        self._stored: dict[str, StoredModule] = {}
+        self._ids = 0
+        self._version = 0
+        self._active = 0
+        self._functions: dict[str, FunctionSpec] = {}
+        self.manifest = Manifest(0, (), ())
+        self.problem: DeployRefused | None = None
+        """Why the stored modules could not be imported at start."""
+
+    @property
+    def version(self) -> int:
+        """The version of the last deploy."""
+        return self._version
+
+    @property
+    def functions(self) -> Mapping[str, FunctionSpec]:
+        """The deployed functions, by path."""
+        return self._functions
+
+    @property
+    def modules(self) -> list[StoredModule]:
+        """The deployed modules, by name."""
+        return [self._stored[name] for name in sorted(self._stored)]
+
+    async def start(self) -> None:
+        """Load what is deployed; a module that cannot be imported any more leaves the server running without functions."""
+        reader, ts = self._engine.reader(), self._engine.applied
+        self._stored = {name: module for name, (_, _, module) in read_modules(reader, ts).items()}
+        self._version = max((record.version for record in read_history(reader, ts)), default=0)
+        if not self._stored:
+            return
+        try:
+            manifest = await self._host.prepare(self._bundle(self._version, self._sources()))
+        except DeployRefused as error:
+            self.problem = error
+            return
+        await self._host.activate(self._version)
+        self._host.switch(self._version)
+        self._use(manifest)
+
+    # ---- changing ----------------------------------------------------------------------------------------
+
+    async def deploy(self, request: DeployRequest, author: str) -> Deployed:
+        """Deploy, or change nothing and say why.
+
+        Raises
+        ------
+        StaleModule
+            A module was changed by somebody else.
+        DeployRefused
+            The code, the schema or stored documents do not allow it.
+        """
+        async with self._lock:
+            changed = self._changes(request)
+            if not changed and self.problem is None:
+                return self._result([module.name for module in request.modules], True, 0)
+            sources = self._sources()
+            for name, module in changed.items():
+                if module is None:
+                    del sources[name]
+                else:
+                    sources[name] = module
+            version = self._version + 1
+            manifest = await self._host.prepare(self._bundle(version, sources))
+            try:
+                rerun = await self._flip(manifest, changed, author, request.message)
+            except BaseException:
+                self._host.switch(self._active)
+                self._host.drop(version)
+                raise
+            self.problem = None
+            return self._result([name for name, module in changed.items() if module is not None], False, rerun)
+
+    async def rollback(self, module: str, version: int, author: str) -> Deployed:
+        """Deploy a module's source as of ``version`` again."""
+        old = self.module_at(module, version)
+        request = DeployRequest(modules=[old.code], force=True, message=f"rollback of {module} to version {version}")
+        return await self.deploy(request, author)
+
+    # ---- looking -----------------------------------------------------------------------------------------
+
+    def history(self, module: str | None = None) -> list[DeployRecord]:
+        """All deploys, newest first; those that changed ``module``."""
+        records = read_history(self._engine.reader(), self._engine.durable)
+        return [record for record in records if module is None or module in record.modules]
+
+    def module_at(self, module: str, version: int | None = None) -> StoredModule:
+        """A module as it was when ``version`` was the newest; None: as it is."""
+        if version is None and module in self._stored:
+            return self._stored[module]
+        records = [record for record in self.history(module) if version is None or record.version <= version]
+        found = records[0].modules[module] if records else None
+        if found is None:
+            known = ", ".join(sorted(self._stored)) or "none"
+            raise DeployRefused(
+                f"there is no module {module[:100]!r} at version {version}; deployed modules: {known}; see the history for versions"
+            )
+        return found
+
+    def functions_of(self, module: str) -> list[FunctionSpec]:
+        """The functions of one module."""
+        return [spec for path, spec in self._functions.items() if path.rpartition(":")[0] == module]
+
+    # ---- inside ------------------------------------------------------------------------------------------
+
+    def _sources(self) -> dict[str, ModuleSource]:
+        return {name: module.code for name, module in self._stored.items()}
+
+    def _bundle(self, version: int, sources: Mapping[str, ModuleSource]) -> Bundle:
+        return Bundle(version, tuple(sources[name] for name in sorted(sources)))
+
+    def _use(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._active = manifest.version
+        self._functions = {spec.path: spec for spec in manifest.functions}
+
+    def _changes(self, request: DeployRequest) -> dict[str, ModuleSource | None]:
+        changed: dict[str, ModuleSource | None] = {}
+        for module in request.modules:
+            current = self._stored.get(module.name)
+            if (
+                current is not None
+                and current.source == module.source
+                and (current.origin == module.origin or not request.force)
+            ):
+                continue
+            if current is not None and not request.force:
+                refuse_stale(current, module, request.base)
+            changed[module.name] = module
+        for name in request.remove:
+            if name not in self._stored:
+                known = ", ".join(sorted(self._stored)) or "none"
+                raise DeployRefused(f"there is no module {name[:100]!r} to remove; deployed modules: {known}")
+            changed[name] = None
+        return changed
+
+    async def _flip(
+        self, manifest: Manifest, changed: Mapping[str, ModuleSource | None], author: str, message: str
+    ) -> int:
+        await self._host.activate(manifest.version)
+        checks: dict[int, DocumentCheck] = {}
+        built: set[int] = set()
+        added: set[int] = set()
+        try:
+            for _ in range(_ATTEMPTS):
+                await self._make_ready(manifest, checks, built, added)
+                try:
+                    return await self._commit(manifest, changed, author, message, checks, built)
+                except _MovedError:
+                    continue
+            raise Unavailable("tables kept changing while this deploy was looking at them; try again")
+        except BaseException:
+            await asyncio.shield(self._abandon(added))
+            raise
+
+    async def _make_ready(
+        self, manifest: Manifest, checks: dict[int, DocumentCheck], built: set[int], added: set[int]
+    ) -> None:
+        plan = self._plan(manifest, self._engine.catalog(), built)
+        occupied = {change.before.number for change in plan if change.before is not None} - self._empty(
+            self._engine.catalog()
+        )
+        issues = refuse_impossible(plan, occupied)
+        for change in plan:
+            if change.check and change.after.number not in checks:
+                check = checks[change.after.number] = DocumentCheck(self._engine, change.after)
+                await check.run()
+                issues += check.issues()
+        _refuse(issues)
+        to_build = [change for change in plan if change.build]
+        for change in to_build:
+            await self._engine.transact(
+                lambda reader, catalog, ts, name=change.after.name: self._stage(
+                    manifest, reader, catalog, ts, name, built, added
+                )
+            )
+        for change in to_build:
+            for index in change.build:
+                await self._engine.backfill(change.after.name, index.name)
+                built.add(index.id)
+
+    def _stage(
+        self, manifest: Manifest, reader: Reader, catalog: Catalog, ts: int, name: str, built: set[int], added: set[int]
+    ) -> list[Write]:
+        for change in self._plan(manifest, catalog, built):
+            if change.after.name == name and change.before is not None and change.build:
+                added |= {index.id for index in change.build}
+                return [self._table(reader, ts, staged(change), change.before)]
+        return []
+
+    async def _commit(
+        self,
+        manifest: Manifest,
+        changed: Mapping[str, ModuleSource | None],
+        author: str,
+        message: str,
+        checks: dict[int, DocumentCheck],
+        built: set[int],
+    ) -> int:
+        version = manifest.version
+        now = self._now()
+        rerun = 0
+        after: dict[str, StoredModule | None] = {
+            name: StoredModule(name, module.source, module.origin, version, author, now) if module is not None else None
+            for name, module in changed.items()
+        }
+
+        def flip(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
+            nonlocal rerun
+            plan = self._plan(manifest, catalog, built)
+            issues: list[Issue] = []
+            for change in plan:
+                check = checks.get(change.after.number)
+                if change.build or (change.check and check is None):
+                    raise _MovedError
+                if check is not None:
+                    check.catch_up(catalog)
+                    issues += check.issues()
+            _refuse(issues)
+            stored = read_modules(reader, ts)
+            writes = [self._table(reader, ts, change.after, change.before) for change in plan]
+            for name, module in after.items():
+                id, previous = stored[name][:2] if name in stored else (self._new_id(), 0)
+                writes.append(Write(MODULES, id, module_document(module) if module is not None else None, previous))
+            writes.append(
+                Write(DEPLOYS, self._new_id(), deploy_document(DeployRecord(version, now, author, message, after)), 0)
+            )
+            rerun = len(self._engine.subscriptions)
+            self._host.switch(version)
+            return writes
+
+        await self._engine.transact(flip)
+        for name, module in after.items():
+            if module is None:
+                self._stored.pop(name, None)
+            else:
+                self._stored[name] = module
+        self._version = version
+        previous = self._active
+        self._use(manifest)
+        if previous:
+            self._host.drop(previous)
+        return rerun
+
+    async def _abandon(self, added: set[int]) -> None:
+        if not added:
+            return
+
+        def undo(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
+            tables = [table for table in catalog.by_name.values() if any(index.id in added for index in table.indexes)]
+            return [self._table(reader, ts, restored(table, added), table) for table in tables]
+
+        await self._engine.transact(undo)
+
+    def _table(self, reader: Reader, ts: int, after: TableInfo, before: TableInfo | None) -> Write:
+        document = table_document(
+            after.name,
+            after.number,
+            self._now(),
+            indexes=after.indexes,
+            next_slot=after.next_slot,
+            validator=after.validator,
+            ephemeral=after.ephemeral,
+            module=after.module,
+        )
+        id = before.id if before is not None else self._new_id()
+        found = reader.document(TABLES, id, ts)
+        return Write(TABLES, id, pack(document), found[1] if found is not None else 0)
+
+    def _now(self) -> float:
+        return float(time.time_ns() // 1_000_000)
+
+    def _new_id(self) -> bytes:
+        self._ids = (self._ids + 1) & 0xFFFF
+        return new_internal(int(self._now()), self._ids, secrets.token_bytes(8))
+
+    def _plan(self, manifest: Manifest, catalog: Catalog, built: set[int]) -> list[TableChange]:
+        return plan_schema(manifest, catalog, built, self._empty(catalog))
+
+    def _empty(self, catalog: Catalog) -> set[int]:
+        reader, ts = self._engine.reader(), self._engine.applied
+        return {
+            table.number
+            for table in catalog.by_name.values()
+            if next(iter(reader.scan(table.indexes[0].id, b"", None, ts)), None) is None
+        }
+
+    def _result(self, names: Iterable[str], unchanged: bool, rerun: int) -> Deployed:
+        modules = [
+            {
+                "name": name,
+                "version": self._stored[name].version if name in self._stored else self._version,
+                "functions": [msgspec.to_builtins(spec) for spec in self.functions_of(name)],
+            }
+            for name in names
+        ]
+        return Deployed(self._version, unchanged, modules, rerun)
+
+
+def _refuse(issues: Sequence[Issue]) -> None:
+    if issues:
+        raise DeployRefused(
+            f"nothing was deployed: {issues[0].reason}" + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""),
+            [msgspec.to_builtins(issue) for issue in issues],
+        )

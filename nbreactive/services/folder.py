@@ -1,0 +1,167 @@
+"""The functions folder: every ``.py`` file in it is a module, pushed when it is saved.
+
+All changes of a moment go as one deploy. If that is refused, the files are tried one by one, so that one broken file
+does not hold back the others; what stays refused is remembered as a problem, and its old version goes on running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from watchfiles import Change, DefaultFilter, awatch
+
+from nbreactive.errors import DeployRefused, NBReactiveError
+from nbreactive.functions.specs import ModuleSource, Origin
+from nbreactive.services.deploys import Deployer, DeployRequest
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_SETTLE_MS = 100
+_LOOK_AGAIN = 1.0
+_SKIPPED = frozenset(("__init__", "__pycache__", "_generated"))
+
+
+class FunctionsFolder:
+    """Keeps a deployment equal to a folder.
+
+    Parameters
+    ----------
+    path
+        The folder; it may come into being later.
+    deployer
+        Where its modules go.
+    report
+        Called with an event's name, level and fields.
+    """
+
+    def __init__(self, path: Path, deployer: Deployer, report: Callable[..., None]) -> None:
+        self.path = path.resolve()
+        self._deployer = deployer
+        self._report = report
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.problems: dict[str, str] = {}
+        """Why files are not deployed as they are, by module name."""
+
+    async def start(self) -> None:
+        """Deploy what is there, then watch."""
+        await self.push()
+        self._task = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def push(self) -> None:
+        """Deploy the folder as it is now."""
+        files, unreadable = await asyncio.to_thread(self._read)
+        ours = {module.name for module in self._deployer.modules if self._is_ours(module.origin)}
+        gone = sorted(ours - files.keys() - unreadable.keys())
+        self.problems = {name: why for name, why in self.problems.items() if name in files} | unreadable
+        wanted = list(files.values())
+        if not wanted and not gone:
+            return
+        if await self._deploy(wanted, gone) is None:
+            for name in [module.name for module in wanted]:
+                self.problems.pop(name, None)
+            return
+        for module in wanted:
+            why = await self._deploy([module], [])
+            if why is None:
+                self.problems.pop(module.name, None)
+            elif self.problems.get(module.name) != why:
+                self.problems[module.name] = why
+                self._report("file not deployed", "error", module=module.name, file=module.origin.label, reason=why)
+        for name in gone:
+            why = await self._deploy([], [name])
+            if why is not None:
+                self._report("file not removed", "error", module=name, reason=why)
+
+    async def _deploy(self, modules: list[ModuleSource], remove: list[str]) -> str | None:
+        try:
+            done = await self._deployer.deploy(
+                DeployRequest(modules=modules, remove=remove, message="functions folder"), "functions folder"
+            )
+        except DeployRefused as error:
+            return _told(error)
+        except NBReactiveError as error:
+            return error.message
+        if not done.unchanged:
+            self._report(
+                "deployed",
+                "info",
+                version=done.version,
+                modules=[module.name for module in modules],
+                removed=remove,
+                rerun=done.rerun,
+            )
+        return None
+
+    async def _watch(self) -> None:
+        while not self._stop.is_set():
+            if not self.path.is_dir():
+                await self._rest()
+                continue
+            await self.push()
+            try:
+                async for _ in awatch(
+                    self.path,
+                    watch_filter=_Modules(),
+                    stop_event=self._stop,
+                    debounce=1600,
+                    step=_SETTLE_MS,
+                    rust_timeout=500,
+                ):
+                    if not self.path.is_dir():
+                        break
+                    await self.push()
+            except (FileNotFoundError, RuntimeError, OSError) as error:
+                self._report("functions folder cannot be watched", "warning", reason=str(error))
+                await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_AGAIN):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    def _read(self) -> tuple[dict[str, ModuleSource], dict[str, str]]:
+        found: dict[str, ModuleSource] = {}
+        unreadable: dict[str, str] = {}
+        for file in sorted(self.path.rglob("*.py")) if self.path.is_dir() else ():
+            parts = file.relative_to(self.path).with_suffix("").parts
+            if any(
+                part in _SKIPPED or not _NAME.fullmatch(part) for part in parts
+            ) or not file.resolve().is_relative_to(self.path):
+                continue
+            name = "/".join(parts)
+            try:
+                source = file.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                unreadable[name] = f"{file.name} cannot be read: {error}"
+                continue
+            found[name] = ModuleSource(name, source, Origin("file", f"{self.path.name}/{name}.py", str(file)))
+        return found, unreadable
+
+    def _is_ours(self, origin: Origin) -> bool:
+        return origin.kind == "file" and Path(origin.key).is_relative_to(self.path)
+
+
+class _Modules(DefaultFilter):
+    def __call__(self, change: Change, path: str) -> bool:
+        return super().__call__(change, path) and (path.endswith(".py") or "." not in Path(path).name)
+
+
+def _told(error: DeployRefused) -> str:
+    def line(issue: dict[str, Any]) -> str:
+        return f"{issue.get('file')}:{issue.get('line')}: {issue.get('reason')}" + (
+            f"; {issue['fix']}" if issue.get("fix") else ""
+        )
+
+    return "\n".join([error.message, *map(line, error.issues)])

@@ -1,0 +1,144 @@
+"""What a new schema changes: compares the tables that modules declare with the tables that exist.
+
+Pure computation, so that it can be repeated inside the transaction that flips: if the catalog has moved meanwhile (a
+mutation created a table), the plan shows what is still to be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nbreactive.engine.catalog import FIRST_DECLARED, FIRST_USER_TABLE, Catalog, IndexInfo, TableInfo, index_id
+from nbreactive.functions.specs import Issue, Manifest, TableSpec
+
+
+@dataclass(frozen=True)
+class TableChange:
+    """One table as it shall be."""
+
+    before: TableInfo | None
+    after: TableInfo
+    build: tuple[IndexInfo, ...]
+    """Indexes whose entries do not exist yet."""
+    check: bool
+    """Whether the validator is new, so that stored documents have to be looked at."""
+
+
+def plan_schema(
+    manifest: Manifest, catalog: Catalog, built: Collection[int] = (), empty: Collection[int] = ()
+) -> list[TableChange]:
+    """List the tables that change.
+
+    Parameters
+    ----------
+    manifest
+        What the modules declare.
+    catalog
+        What exists.
+    built
+        Ids of indexes that are complete although the catalog still calls them ``backfilling``.
+    empty
+        Numbers of tables without documents, whose indexes are complete from the start.
+    """
+    changes: list[TableChange] = []
+    number = catalog.next_number()
+    declared = {table.name: table for table in manifest.tables}
+    for spec in declared.values():
+        before = catalog.table(spec.name)
+        if before is None:
+            changes.append(_changed(spec, None, TableInfo(spec.name, number, ()), manifest, built, {number}))
+            number += 1
+        else:
+            change = _changed(spec, before, before, manifest, built, empty)
+            if change.after != before or change.check:
+                changes.append(change)
+    for before in catalog.by_name.values():
+        undeclared = before.number >= FIRST_USER_TABLE and before.name not in declared
+        if undeclared and (before.module or before.validator is not None or len(before.indexes) > FIRST_DECLARED):
+            after = replace(before, indexes=before.indexes[:FIRST_DECLARED], validator=None, ephemeral=False, module="")
+            changes.append(TableChange(before, after, (), False))
+    return changes
+
+
+def refuse_impossible(changes: Sequence[TableChange], occupied: Collection[int]) -> list[Issue]:
+    """Changes that cannot be made to tables which hold documents."""
+    return [
+        Issue(
+            change.after.module,
+            0,
+            f"the table {change.after.name!r} holds documents, so it cannot become or stop being ephemeral",
+            "empty the table first, or declare another one",
+        )
+        for change in changes
+        if change.before is not None
+        and change.before.ephemeral != change.after.ephemeral
+        and change.before.number in occupied
+    ]
+
+
+def _changed(
+    spec: TableSpec,
+    before: TableInfo | None,
+    table: TableInfo,
+    manifest: Manifest,
+    built: Collection[int],
+    empty: Collection[int],
+) -> TableChange:
+    validator = spec.validator if manifest.schema_validation and spec.validator.get("type") != "any" else None
+    existing = {index.name: index for index in table.indexes[FIRST_DECLARED:]}
+    slot = table.next_slot
+    indexes: list[IndexInfo] = []
+    build: list[IndexInfo] = []
+    for name, fields in spec.indexes.items():
+        index = existing.get(name)
+        if index is None or index.fields != tuple(fields):
+            index = IndexInfo(index_id(table.number, slot), name, slot, tuple(fields), "backfilling")
+            slot += 1
+        if index.state != "ready":
+            if index.id in built or table.number in empty:
+                index = replace(index, state="ready")
+            else:
+                build.append(index)
+        indexes.append(index)
+    after = replace(
+        table,
+        indexes=(*table.indexes[:FIRST_DECLARED], *indexes),
+        validator=validator,
+        ephemeral=spec.ephemeral,
+        module=spec.module,
+        next_slot=slot,
+    )
+    check = (
+        before is not None and validator is not None and validator != before.validator and before.number not in empty
+    )
+    return TableChange(before, after, tuple(build), check)
+
+
+def staged(change: TableChange) -> TableInfo:
+    """The table as it is while new indexes are being built: everything old, and the new indexes maintained."""
+    assert change.before is not None
+    names = {index.id for index in change.before.indexes}
+    added = tuple(index for index in change.build if index.id not in names)
+    return replace(change.before, indexes=(*change.before.indexes, *added), next_slot=change.after.next_slot)
+
+
+def restored(table: TableInfo, unwanted: Collection[int]) -> TableInfo:
+    """The table without indexes of a deploy that failed."""
+    return replace(table, indexes=tuple(index for index in table.indexes if index.id not in unwanted))
+
+
+def describe(table: TableInfo) -> dict[str, Any]:
+    """One table for people."""
+    return {
+        "name": table.name,
+        "number": table.number,
+        "module": table.module,
+        "ephemeral": table.ephemeral,
+        "validator": table.validator,
+        "indexes": [
+            {"name": index.name, "fields": list(index.fields), "state": index.state}
+            for index in table.indexes[FIRST_DECLARED:]
+        ],
+    }

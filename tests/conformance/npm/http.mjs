@@ -1,0 +1,27 @@
+// The official ConvexHttpClient of npm, unchanged: runs a few calls and prints what came of them as one JSON object.
+import { ConvexHttpClient } from "convex/browser";
+import { anyApi } from "convex/server";
+import { ConvexError } from "convex/values";
+
+const client = new ConvexHttpClient(process.argv[2]);
+const { conform } = anyApi;
+const out = {};
+
+out.added = await client.mutation(conform.add, { text: "from npm http" });
+out.list = (await client.query(conform.list, {})).map((document) => document.text);
+out.consistent = (await client.consistentQuery(conform.list, {})).length;
+const echoed = await client.query(conform.echo, { x: { big: 9007199254740993n, nan: NaN, raw: new Uint8Array([0, 255]).buffer } });
+out.big = echoed.big.toString();
+out.nan = Number.isNaN(echoed.nan);
+out.raw = Buffer.from(echoed.raw).toString("hex");
+try {
+  await client.mutation(conform.refuse, { why: "http" });
+} catch (error) {
+  out.error = { isConvexError: error instanceof ConvexError, data: error.data };
+}
+try {
+  await client.query(conform.missing, {});
+} catch (error) {
+  out.missing = error.message;
+}
+console.log(JSON.stringify(out));

@@ -1,0 +1,120 @@
+"""Bar 3 (npm): the official client, unchanged, against a real backend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.functions import MODULE
+from tests.conformance.serving import Serve, program, serve
+
+NPM = Path(__file__).parent / "npm"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None or shutil.which("npm") is None, reason="needs node and npm"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _official_client() -> None:
+    marker = NPM / "node_modules" / "convex" / "package.json"
+    wanted = json.loads((NPM / "package.json").read_text())["dependencies"]["convex"]
+    if not marker.exists() or json.loads(marker.read_text())["version"] != wanted:
+        npm = shutil.which("npm")
+        assert npm is not None
+        subprocess.run(
+            [npm, "ci", "--no-audit", "--no-fund", "--legacy-peer-deps", "--ignore-scripts"], cwd=NPM, check=True
+        )
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Serve]:
+    with serve(tmp_path, {"conform": MODULE}) as running:
+        yield running
+
+
+def test_live_queries_mutations_errors_and_values(backend: Serve) -> None:
+    with program(["node", "live.mjs", backend.url], NPM) as client:
+        total = client.send("subscribe", "conform:total")
+        assert client.next(total)["value"] == 0
+        assert client.ask("mutation", "conform:add", {"text": "one"}) == {"id": 2, "value": "one"}
+        assert client.next(total)["value"] == 1
+        backend.call("/api/mutation", {"path": "conform:add", "args": {"text": "from elsewhere"}})
+        assert client.next(total)["value"] == 2
+        assert [d["text"] for d in client.ask("query", "conform:list")["value"]] == ["one", "from elsewhere"]
+
+        refused = client.ask("mutation", "conform:refuse", {"why": "because"})["error"]
+        assert refused["isConvexError"] and refused["data"] == {"code": "REFUSED", "why": "because"}
+        crashed = client.ask("mutation", "conform:crash")["error"]
+        assert not crashed["isConvexError"] and "ValueError: no good" in crashed["message"]
+        missing = client.ask("query", "conform:missing")["error"]
+        assert "Could not find public function for 'conform:missing'." in missing["message"]
+        invalid = client.ask("mutation", "conform:add", {"text": 5})["error"]
+        assert "ArgumentValidationError" in invalid["message"] and "args.text" in invalid["message"]
+
+        live = client.send("subscribe", "conform:refuse_large", {"limit": 2})
+        assert client.next(live)["value"] == 2
+        client.ask("mutation", "conform:add", {"text": "three"})
+        assert client.next(live)["error"]["data"] == {"code": "TOO_MANY", "found": 3}
+
+        value = {
+            "big": {"bigint": "-9223372036854775808"}, "raw": {"bytes": "00ff10"}, "nan": {"number": "NaN"}, "inf": {"number": "-Infinity"},
+            "zero": {"number": "-0"}, "none": None, "text": "\u00e9\u4e2d\U0001f600", "nested": [[], {}, 1.5, True],
+        }  # fmt: skip
+        assert client.ask("query", "conform:echo", {"x": value})["value"] == value
+        kept = client.send("subscribe", "conform:values")
+        assert client.next(kept)["value"] == []
+        client.ask("mutation", "conform:keep", {"value": value})
+        assert client.next(kept)["value"] == [value]
+        assert not any("Could not parse" in line for line in client.noise)
+
+
+def test_many_mutations_in_flight_keep_their_order(backend: Serve) -> None:
+    with program(["node", "live.mjs", backend.url], NPM) as client:
+        numbers = [client.send("mutation", "conform:add", {"text": str(n)}) for n in range(200)]
+        for number in numbers:
+            assert "value" in client.next(number)
+        assert [d["text"] for d in client.ask("query", "conform:list")["value"]] == [str(n) for n in range(200)]
+
+
+def test_large_results_arrive_in_chunks(backend: Serve) -> None:
+    with program(["node", "live.mjs", backend.url], NPM) as client:
+        large = client.send("subscribe", "conform:large", {"size": 12_000_000})
+        assert len(client.next(large)["value"]) == 12_000_001
+        client.ask("mutation", "conform:add", {"text": "x"})
+        assert client.next(large)["value"].endswith("x1")
+
+
+def test_reconnects_after_the_backend_was_killed(backend: Serve) -> None:
+    with program(["node", "live.mjs", backend.url], NPM) as client:
+        total = client.send("subscribe", "conform:total")
+        assert client.next(total)["value"] == 0
+        client.ask("mutation", "conform:add", {"text": "before"})
+        assert client.next(total)["value"] == 1
+        backend.kill()
+        while_down = [client.send("mutation", "conform:add", {"text": f"while down {n}"}) for n in range(3)]
+        backend.start()
+        for number in while_down:
+            assert "value" in client.next(number)
+        client.until(total, lambda said: said["value"] == 4)
+        found: list[dict[str, Any]] = client.ask("query", "conform:list")["value"]
+        assert [d["text"] for d in found] == ["before", "while down 0", "while down 1", "while down 2"]
+        assert client.ask("state")["value"]["connectionCount"] >= 2
+
+
+def test_http_client(backend: Serve) -> None:
+    done = subprocess.run(
+        ["node", "http.mjs", backend.url], cwd=NPM, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout.splitlines()[-1])
+    assert out["added"] == "from npm http" and out["list"] == ["from npm http"] and out["consistent"] == 1
+    assert (out["big"], out["nan"], out["raw"]) == ("9007199254740993", True, "00ff")
+    assert out["error"] == {"isConvexError": True, "data": {"code": "REFUSED", "why": "http"}}
+    assert "Could not find public function" in out["missing"]
