@@ -21,15 +21,8 @@ from typing import TypeVar
 
 import msgspec
 
-from nbreactive.engine._frames import (
-    HEADER_BYTES,
-    Damaged,
-    encode_frame,
-    encode_header,
-    frame_behind,
-    frames,
-    read_header,
-)
+from nbreactive.engine._frames import HEADER_BYTES, encode_frame, encode_header
+from nbreactive.engine._segment_files import STRIDE, Segment, read_some, recover
 from nbreactive.engine.files import Disk, FileSystem, OpenFile
 from nbreactive.engine.log import Appended, Batch, Position, trimmed
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
@@ -38,19 +31,6 @@ T = TypeVar("T")
 
 _SUFFIX = ".log"
 _SEALED = "sealed"
-_STRIDE = 64
-"""Every so many frames the log notes where one ends, so that reading can begin there."""
-_READ_BYTES = 1 << 20
-
-
-class _Segment(msgspec.Struct):
-    path: Path
-    base: Position
-    """The position before its first frame."""
-    marks: list[tuple[Position, int]]
-    """Some positions and where their frames end, in order; the first is the header's."""
-    end: int = 0
-    """Where its durable frames end; 0: at the end of the file, because later segments follow."""
 
 
 class SegmentLog:
@@ -68,7 +48,7 @@ class SegmentLog:
         self._segment_bytes = segment_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nbreactive-log")
         self._lock = threading.Lock()  # guards the list of segments; everything else belongs to the thread
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._file: OpenFile | None = None
         self._tail: Position = 0
         self._doubt: bytes | None = None
@@ -118,7 +98,7 @@ class SegmentLog:
         if after < segments[0].base:
             raise trimmed(f"the log in {self._folder}", segments[0].base, after)
         while after < tail:
-            batches = await asyncio.to_thread(self._read_some, segments, after, tail)
+            batches = await asyncio.to_thread(read_some, self._files, segments, after, tail)
             for batch in batches:
                 yield batch
             after = batches[-1].position
@@ -187,7 +167,7 @@ class SegmentLog:
         self._grow(len(frame))
         return Appended("ok", self._tail)
 
-    def _room(self) -> _Segment:
+    def _room(self) -> Segment:
         """Return the segment that takes the next frame; a new one, when the last is long enough."""
         segment = self._segments[-1]
         if segment.end < self._segment_bytes:
@@ -199,7 +179,7 @@ class SegmentLog:
             self._segments.append(new)
         return new
 
-    def _create(self, base: Position) -> _Segment:
+    def _create(self, base: Position) -> Segment:
         path = self._folder / f"{base:020d}{_SUFFIX}"
         file = self._files.open(path, create=True)
         try:
@@ -208,14 +188,14 @@ class SegmentLog:
         finally:
             file.close()
         self._files.sync_folder(self._folder)
-        return _Segment(path, base, [(base, HEADER_BYTES)], HEADER_BYTES)
+        return Segment(path, base, [(base, HEADER_BYTES)], HEADER_BYTES)
 
     def _grow(self, length: int) -> None:
         segment = self._segments[-1]
         with self._lock:
             self._tail += 1
             segment.end += length
-            if self._tail - segment.marks[-1][0] >= _STRIDE:
+            if self._tail - segment.marks[-1][0] >= STRIDE:
                 segment.marks.append((self._tail, segment.end))
         for wake in list(self._waiters):
             wake()
@@ -293,88 +273,13 @@ class SegmentLog:
         self._sealed = _SEALED in names
         for name in sorted(name for name in names if name.endswith(_SUFFIX) and name[: -len(_SUFFIX)].isdigit()):
             base = int(name[: -len(_SUFFIX)])
-            self._segments.append(_Segment(self._folder / name, base, [(base, HEADER_BYTES)]))
-        while self._segments and not self._recover_last(self._segments[-1]):
+            self._segments.append(Segment(self._folder / name, base, [(base, HEADER_BYTES)]))
+        while self._segments:
+            found = recover(self._files, self._segments[-1], only=len(self._segments) == 1)
+            if found is not None:
+                self._tail, self.cut = found
+                break
             self._files.remove(self._segments.pop().path)
             self._files.sync_folder(self._folder)
         if not self._segments:
             self._segments.append(self._create(0))
-
-    def _recover_last(self, segment: _Segment) -> bool:
-        """Find the end of the last segment; False if it was never finished and holds nothing."""
-        file = self._files.open(segment.path)
-        try:
-            size = file.size()
-            base = read_header(file)
-            if base is None:
-                self._refuse_damage(segment.path, file, 0, segment.base)
-                if segment.base == 0 or len(self._segments) > 1:
-                    return False
-                raise _damage(segment.path, 0, "it has no header, and the segment before it is missing")
-            if base != segment.base:
-                raise _damage(segment.path, 0, f"its header says {base}: files of the log were renamed")
-            end, position, begin = HEADER_BYTES, base, HEADER_BYTES
-            try:
-                for after, number, _ in frames(file, HEADER_BYTES, size, base):
-                    begin, end, position = end, after, number
-                    if position - segment.marks[-1][0] >= _STRIDE:
-                        segment.marks.append((position, end))
-            except Damaged:
-                self._refuse_damage(segment.path, file, end, position)
-                self.cut = size - end
-                file.truncate(end)
-            if end > begin:
-                # Its flush may have failed in the life before, and the system believes since then that it is written.
-                file.write(begin, file.read(begin, end - begin))
-            file.sync()
-        finally:
-            file.close()
-        segment.end = end
-        self._tail = position
-        return True
-
-    def _refuse_damage(self, path: Path, file: OpenFile, offset: int, position: Position) -> None:
-        rest = file.read(offset, file.size() - offset)
-        found = frame_behind(rest, position)
-        if found is not None:
-            raise _damage(path, offset, f"valid commits follow at offset {offset + found}")
-
-    # ---- reading, in any thread -------------------------------------------------------------------------------
-
-    def _read_some(self, segments: list[_Segment], after: Position, tail: Position) -> list[Batch]:
-        number = max(i for i, segment in enumerate(segments) if segment.base <= after)
-        segment = segments[number]
-        position, offset = next(mark for mark in reversed(segment.marks) if mark[0] <= after)
-        begin = offset
-        batches: list[Batch] = []
-        try:
-            with contextlib.closing(self._files.open(segment.path)) as file:
-                for behind, found, entries in frames(file, offset, segment.end or file.size(), position):
-                    offset, position = behind, found
-                    if found > after:
-                        batches.append(Batch(found, entries))
-                        if offset - begin > _READ_BYTES or found == tail:
-                            break
-        except Damaged as damaged:
-            raise _damage(
-                segment.path, damaged.offset, f"commit batch {damaged.position + 1} should be there"
-            ) from None
-        except FileNotFoundError as error:
-            raise trimmed(f"the log in {self._folder}", self._segments[0].base, after) from error
-        except OSError as error:
-            raise DataFolderError(
-                f"the log cannot be read: {segment.path}: {error}; look at the system's log and at the drive's health"
-            ) from error
-        if offset - begin > _READ_BYTES:
-            segment.marks.append((position, offset))
-        if not batches:
-            following = f"the next file begins after {segments[number + 1].base}" if number + 1 < len(segments) else ""
-            raise _damage(segment.path, offset, f"it ends after batch {position}, {following or f'not {tail}'}")
-        return batches
-
-
-def _damage(path: Path, offset: int, what: str) -> DataFolderError:
-    return DataFolderError(
-        f"the log is damaged: {path} at offset {offset}: {what}. Nothing was changed."
-        " Restore this file from a backup, or check the disk and restore the data folder"
-    )

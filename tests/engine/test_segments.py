@@ -360,3 +360,16 @@ def test_a_disk_that_cannot_be_read_is_named() -> None:
 def test_the_real_disk_refuses_to_open_a_folder_as_a_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"irectory|denied"):
         Disk().open(tmp_path)
+
+
+def test_a_segment_trimmed_under_a_reader_is_named(tmp_path: Path) -> None:
+    async def work(log: SegmentLog) -> None:
+        await append_all(log, batches(100))
+        reading = log.read(0)
+        assert (await anext(reading)).position == 1
+        await log.trim(100)
+        with pytest.raises(DataFolderError, match="begins after position"):
+            async for _ in reading:
+                pass
+
+    on_disk(tmp_path, work, segment_bytes=1000)
