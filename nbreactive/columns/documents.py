@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from nbreactive.columns._frames import DocumentPart
+from nbreactive.errors import ProtocolError
+
+if TYPE_CHECKING:
+    import duckdb
 
 Document = tuple[int, bytes, int, bytes]
 """Table number, internal id, ts of the version, packed document."""
@@ -58,6 +61,26 @@ def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
     for batch in connection.sql(query).to_arrow_reader(_ROWS):
         if batch.num_rows:
             yield from parts(batch)
+
+
+class DocumentStream:
+    """The latest version of every document, in parts; for a blocking consumer.
+
+    Attributes
+    ----------
+    applied
+        The ts of the snapshot.
+    """
+
+    def __init__(self, applied: int, replies: Iterator[Reply]) -> None:
+        self.applied = applied
+        self._replies = replies
+
+    def __iter__(self) -> Iterator[list[Document]]:
+        for reply in self._replies:
+            if not isinstance(reply, DocumentPart):
+                raise ProtocolError(f"the columns process sent {type(reply).__name__} among documents")
+            yield unpack_part(reply)
 
 
 def unpack_part(part: DocumentPart) -> list[Document]:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +21,11 @@ import msgspec
 
 from nbreactive.columns import _frames as frames
 from nbreactive.columns._child import Child, ChildDied
-from nbreactive.columns.documents import Document, unpack_part
+from nbreactive.columns.documents import DocumentStream
 from nbreactive.engine.entries import Entry
 from nbreactive.errors import NBReactiveError, ProtocolError, Unavailable
+
+__all__ = ["Columns", "DocumentStream", "ReadLog"]
 
 T = TypeVar("T")
 
@@ -38,26 +40,6 @@ _BATCH_COMMITS = 4096
 _COLLECT = 0.1
 _PER_WRITE = 64
 _SILENT_DEATHS = 3
-
-
-class DocumentStream:
-    """The latest version of every document, in parts; for a blocking consumer.
-
-    Attributes
-    ----------
-    applied
-        The ts of the snapshot.
-    """
-
-    def __init__(self, applied: int, replies: Iterator[frames.Reply]) -> None:
-        self.applied = applied
-        self._replies = replies
-
-    def __iter__(self) -> Iterator[list[Document]]:
-        for reply in self._replies:
-            if not isinstance(reply, frames.DocumentPart):
-                raise ProtocolError(f"the columns process sent {type(reply).__name__} among documents")
-            yield unpack_part(reply)
 
 
 class Columns:
@@ -129,10 +111,14 @@ class Columns:
         await self._tried.wait()
 
     async def close(self) -> None:
-        """Apply what was fed, checkpoint and end the process; 10 s at most, then it is killed."""
+        """Apply all that the log has, checkpoint and end the process; 10 s at most, then it is killed.
+
+        So the file is complete without us. The log must still be readable.
+        """
         if self._task is None or self._closing:
             return
         self._closing = True
+        self._forget()
         self._hurry.set()
         self._fed.set()
         try:

@@ -52,7 +52,7 @@ writes = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batches=st.lists(st.lists(writes, min_size=1, max_size=3), min_size=1, max_size=5), crash=st.integers(0, 5))
 def test_random_documents_are_read_back(batches: list[list[list[tuple[int, int, dict | None]]]], crash: int) -> None:
     folder = Path(tempfile.mkdtemp())
