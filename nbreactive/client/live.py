@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import traitlets
 from traitlets.utils.bunch import Bunch
 
-from nbreactive.client import threads
+from nbreactive.client import frames, threads
 from nbreactive.client.arguments import Arguments
 from nbreactive.client.protocol import Outcome, encode_args
 from nbreactive.errors import NBReactiveError, NotConnected
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
-    import pyarrow
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
     from nbreactive.client.client import Client
 
@@ -264,26 +264,20 @@ class LiveQuery(traitlets.HasTraits):
             raise self.error
         return self.value
 
-    def df(self) -> pandas.DataFrame:
+    def df(self) -> pd.DataFrame:
         """Return the rows as a pandas DataFrame."""
-        from nbreactive.client import frames
-
         return frames.to_pandas(self._rows(), self.columns)
 
-    def pl(self) -> polars.DataFrame:
+    def pl(self) -> pl.DataFrame:
         """Return the rows as a polars DataFrame."""
-        from nbreactive.client import frames
-
         return frames.to_polars(self._rows(), self.columns)
 
-    def arrow(self) -> pyarrow.Table:
+    def arrow(self) -> pa.Table:
         """Return the rows as a pyarrow Table."""
-        from nbreactive.client import frames
-
         return frames.to_arrow(self._rows(), self.columns)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.arrow().__arrow_c_stream__(requested_schema)
+        return frames.to_stream(self._rows(), self.columns, requested_schema)
 
     # ---- display ----
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import shlex
 from collections.abc import Callable
@@ -93,9 +94,7 @@ class ReactiveMagics(Magics):
 
     def _tables(self, rest: str) -> None:
         _words("tables", rest, 0, 0)
-        said = client().admin("GET", "tables")
-        tables = said["tables"] if isinstance(said, dict) else said
-        lines = [" · ".join(_table_facts(table)) for table in tables]
+        lines = [" · ".join(_table_facts(table)) for table in client().admin("GET", "tables")["tables"]]
         show("\n".join(lines) or "no tables yet · the first insert makes one")
 
     def _run(self, rest: str) -> Any:
@@ -130,8 +129,7 @@ class ReactiveMagics(Magics):
     def _history(self, rest: str) -> None:
         given, _ = _words("history", rest, 0, 1)
         said = client().admin("GET", _with_query("history", module=module_name(given[0]) if given else None))
-        entries = said["history"] if isinstance(said, dict) else said
-        show("\n".join(" · ".join(_history_facts(entry)) for entry in entries) or "nothing was deployed yet")
+        show("\n".join(" · ".join(_history_facts(entry)) for entry in said["deploys"]) or "nothing was deployed yet")
 
     def _source(self, rest: str) -> None:
         given, _ = _words("source", rest, 1, 2)
@@ -163,9 +161,8 @@ class ReactiveMagics(Magics):
         connected = client()
         said = connected.admin("POST", "rollback", {"module": module, "version": version, "force": True})
         connected.forget_functions()
-        current = said.get("version") if isinstance(said, dict) else None
-        if isinstance(current, int):
-            self.deployer.see(connected, module, current)
+        current = next((entry["version"] for entry in said["modules"] if entry["name"] == module), version)
+        self.deployer.see(connected, module, current)
         note = {"deployment": deployment_of(connected), "modules": {module: current}}
         show(f"{module} is as it was at version {version} again · now version {current}", {"nbreactive": note})
 
@@ -262,43 +259,28 @@ def _with_query(path: str, **values: Any) -> str:
     return f"{path}?{asked}" if asked else path
 
 
-def _table_facts(table: Any) -> list[str]:
-    if not isinstance(table, dict):
-        return [str(table)]
-    facts = [str(table.get("name", ""))]
-    if "count" in table:
-        facts.append(f"{table['count']:,} document{'' if table['count'] == 1 else 's'}")
+def _table_facts(table: dict[str, Any]) -> list[str]:
+    count = table["documents"]
+    facts = [table["name"], f"{count:,} document{'' if count == 1 else 's'}"]
     if table.get("module"):
         facts.append(f"schema in {table['module']}")
-    indexes = table.get("indexes")
-    if indexes:
-        names = [index.get("name", "") if isinstance(index, dict) else str(index) for index in indexes]
+    if table.get("indexes"):
+        names = [i["name"] + ("" if i["state"] == "ready" else f" ({i['state']})") for i in table["indexes"]]
         facts.append(f"indexes {', '.join(names)}")
     return facts
 
 
 def _history_facts(entry: dict[str, Any]) -> list[str]:
-    import datetime
-
-    moment = entry.get("time")
-    when = (
-        datetime.datetime.fromtimestamp(moment / 1000).strftime("%Y-%m-%d %H:%M:%S")
-        if isinstance(moment, int | float)
-        else ""
-    )
-    modules = entry.get("modules")
-    names = ", ".join(modules) if isinstance(modules, dict | list) else ""
-    return [
-        part
-        for part in (
-            f"version {entry.get('version')}",
-            when,
-            str(entry.get("author", "")),
-            names,
-            str(entry.get("message", "")),
-        )
-        if part
+    when = datetime.datetime.fromtimestamp(entry["time"] / 1000).astimezone()
+    changed = [name if module is not None else f"{name} removed" for name, module in entry["modules"].items()]
+    facts = [
+        f"version {entry['version']}",
+        f"{when:%Y-%m-%d %H:%M:%S}",
+        entry["author"],
+        ", ".join(changed),
+        entry["message"],
     ]
+    return [fact for fact in facts if fact]
 
 
 def greet() -> None:

@@ -68,14 +68,16 @@ def report(client: Client) -> str:
     return "\n".join(safe_text(line, 1000) for line in lines)
 
 
-def _backend(said: Any) -> list[str]:
-    if not isinstance(said, dict):
-        return []
-    shown = []
-    for key, value in said.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {number}" for name, number in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(str(item) for item in value)
-        shown.append(f"  {key}: {value}")
-    return ["backend:", *shown] if shown else []
+def _backend(said: dict[str, Any]) -> list[str]:
+    lines = [f"backend: version {said.get('version')}, mode {said.get('mode')}, up {said.get('uptime_s', 0):,.0f} s"]
+    lines.append(
+        f"  {said.get('connections', 0)} connections, {said.get('subscriptions', 0)} live queries of everybody"
+    )
+    if said.get("python"):
+        lines.append(f"  functions run in {said['python']}")
+    if said.get("functions_folder"):
+        lines.append(f"  functions folder {said['functions_folder']}")
+    problems = [*(said.get("folder_problems") or {}).values()]
+    if said.get("problem"):
+        problems.append(said["problem"].get("message", ""))
+    return lines + [f"  problem: {problem}" for problem in problems]

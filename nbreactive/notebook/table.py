@@ -8,7 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from nbreactive.client import frames
 from nbreactive.client.arguments import FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
@@ -17,7 +19,9 @@ from nbreactive.values.checks import check_value
 from nbreactive.values.sizes import size_of
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 ROWS = "_system/tables:rows"
 INSERT = "_system/tables:insert_many"
@@ -41,27 +45,19 @@ class TableQuery(LiveQuery):
         live.wait()
         return live
 
-    def arrow(self) -> pyarrow.Table:
+    def arrow(self) -> pa.Table:
         """Return the whole table, typed, as it stands in the backend's column store."""
-        import pyarrow as pa
-
         if self.error is not None:
             raise self.error
-        from urllib.parse import quote
+        return frames.from_ipc(self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}"))
 
-        stream = self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}")
-        with pa.ipc.open_stream(stream) as reader:
-            return reader.read_all()
-
-    def df(self) -> Any:
+    def df(self) -> pd.DataFrame:
         """Return the whole table as a pandas DataFrame."""
-        return self.arrow().to_pandas()
+        return frames.arrow_to_pandas(self.arrow())
 
-    def pl(self) -> Any:
+    def pl(self) -> pl.DataFrame:
         """Return the whole table as a polars DataFrame."""
-        import polars
-
-        return polars.from_arrow(self.arrow())
+        return frames.arrow_to_polars(self.arrow())
 
 
 def load(
@@ -125,9 +121,9 @@ def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
     if hasattr(data, "iloc"):  # pandas
         return len(data), _pandas_rows(data)
     if hasattr(data, "__arrow_c_stream__"):
-        import pyarrow as pa
+        import pyarrow
 
-        table = pa.table(data)
+        table = pyarrow.table(data)
         return table.num_rows, (row for batch in table.to_batches(CHUNK_ROWS) for row in batch.to_pylist())
     raise ArgumentError(
         f"A {type(data).__name__} has no rows to load: give a DataFrame, Arrow data or a list of dicts."
@@ -181,11 +177,11 @@ def _suggest(name: Any) -> str:
 def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, str | bool | int | bytes):
         return value
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' missing values; NaT calls itself a datetime
+        return None
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, datetime.datetime):
-        if value != value:  # pandas' NaT
-            return None
         if value.tzinfo is None:
             raise InvalidValue(
                 "a moment without a time zone: say which, e.g. df[column] = df[column].dt.tz_localize('UTC')", where
@@ -193,8 +189,6 @@ def _plain(value: Any, where: str) -> Any:
         return value
     if isinstance(value, datetime.date):
         return value.isoformat()
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
     if type(value).__name__ == "Decimal":
         return float(value)
     if hasattr(value, "tolist"):  # numpy scalars and arrays

@@ -1,0 +1,155 @@
+"""The client against the real backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbreactive.client.client import Client
+from nbreactive.client.target import Target
+from nbreactive.errors import (
+    AppError,
+    ArgumentError,
+    DeployRefused,
+    FunctionFailed,
+    FunctionNotFound,
+    NBReactiveError,
+    StaleModule,
+)
+from nbreactive.notebook.table import TableQuery, load
+from tests.client.backend_process import BackendProcess
+from tests.client.fake_server import until
+
+CHAT = """
+from nbreactive import query, mutation, AppError
+
+@query
+def list_messages(ctx, limit: int = 100):
+    return ctx.db.query("messages").order("desc").take(limit)
+
+@query
+def count(ctx):
+    return ctx.db.query("messages").count()
+
+@query
+def broken(ctx):
+    return [][1]
+
+@mutation
+def send(ctx, author: str, body: str):
+    if not body:
+        raise AppError({"code": "EMPTY"})
+    print("sending", body)
+    return ctx.db.insert("messages", {"author": author, "body": body})
+"""
+
+
+def deploy(client: Client, source: str, *, key: str = "a.ipynb", base: int | None = None, force: bool = False) -> Any:
+    origin = {"kind": "cell", "label": key, "key": key}
+    body = {"modules": [{"name": "chat", "source": source, "origin": origin}], "base": {"chat": base}, "force": force}
+    answer = client.admin("POST", "deploy", body)
+    client.forget_functions()
+    return answer
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    running = BackendProcess(tmp_path_factory.mktemp("backend") / "data")
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def client(backend: BackendProcess) -> Iterator[Client]:
+    with Client(Target(backend.url, headers={"Authorization": f"Convex {backend.key}"})) as made:
+        deploy(made, CHAT)
+        yield made
+
+
+def test_a_message_reaches_the_other_client(backend: BackendProcess, client: Client) -> None:
+    with Client(Target(backend.url)) as other:
+        live = other.live("chat:list_messages", {"limit": 5})
+        logs: list[Any] = []
+        client.on_logs = lambda path, lines: logs.extend(lines)
+        made = client.call("chat:send", {"author": "al", "body": "hi"})
+        until(lambda: live.value and live.value[0]["_id"] == made)
+        assert live.value[0]["body"] == "hi"
+        assert any("sending hi" in line for line in logs)
+        assert list(live.df()["author"]) == ["al"]
+        assert live.arrow().num_rows == 1
+
+
+def test_errors_are_what_they_were(client: Client) -> None:
+    with pytest.raises(AppError) as empty:
+        client.call("chat:send", {"author": "al", "body": ""})
+    assert empty.value.data == {"code": "EMPTY"}
+    with pytest.raises(ArgumentError, match="body"):
+        client.call("chat:send", {"author": "al", "body": 3})
+    with pytest.raises(FunctionFailed, match="IndexError") as failed:
+        client.call("chat:broken")
+    assert "Request ID" not in str(failed.value)
+    assert failed.value.request_id
+    assert "reactive/chat.py" in failed.value.trace
+    with pytest.raises(FunctionNotFound, match=r"api\.chat\.send"):
+        client.call("chat:sent")
+    with pytest.raises(FunctionNotFound):
+        client.live("chat:nothing")
+
+
+def test_deploys_are_refused_and_run_live_queries_again(client: Client) -> None:
+    live = client.live("chat:count")
+    first = live.value
+    with pytest.raises(StaleModule) as stale:
+        deploy(client, CHAT + "\n# mine\n", key="b.ipynb")
+    assert "+# mine" in stale.value.diff
+    with pytest.raises(DeployRefused) as refused:
+        deploy(
+            client,
+            CHAT + "\nimport no_such_package_at_all\n",
+            base=client.admin("GET", "source?module=chat")["version"],
+        )
+    assert refused.value.issues
+    assert live.value == first
+    version = client.admin("GET", "source?module=chat")["version"]
+    deploy(client, CHAT.replace(".count()", ".count() + 1000"), base=version)
+    until(lambda: live.value == first + 1000)
+    deploy(client, CHAT, force=True)
+    until(lambda: live.value == first)
+
+
+def test_tables_are_looked_at_and_filled(client: Client) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"n": range(2500), "name": [f"row {n}" for n in range(2500)], "x": [None, 0.5] * 1250})
+    said: list[str] = []
+    assert load(client, "numbers", frame, progress=said.append) == 2500
+    assert said[-1].strip() == "numbers: 2,500 documents loaded"
+    assert len(said) == 4
+    live = TableQuery.open(client, "numbers", 10, "desc")
+    assert len(live.value) == 10
+    assert live.title == "numbers"
+    whole = live.df()
+    assert len(whole) == 2500
+    assert sorted(whole["n"]) == list(range(2500))
+    load(client, "numbers", [{"n": -1}], progress=said.append)
+    until(lambda: live.value[0]["n"] == -1)
+    with pytest.raises(NBReactiveError, match="rename the column"):
+        load(client, "numbers", pd.DataFrame({"a b": [1]}), progress=said.append)
+
+
+def test_a_killed_backend_comes_back_to_the_same_clients(tmp_path: Path) -> None:
+    backend = BackendProcess(tmp_path / "data")
+    port = backend.url.rsplit(":", 1)[1]
+    with Client(Target(backend.url, headers={"Authorization": f"Convex {backend.key}"})) as client:
+        deploy(client, CHAT)
+        live = client.live("chat:count")
+        client.call("chat:send", {"author": "al", "body": "1"})
+        backend.kill()
+        until(lambda: live.status == "reconnecting")
+        again = BackendProcess(tmp_path / "data", "--port", port)
+        until(lambda: live.status == "live", 30)
+        client.call("chat:send", {"author": "al", "body": "2"})
+        assert live.value == 2
+        again.close()
