@@ -47,6 +47,8 @@ class Function:
         returns: Validator | None = None,
         name: str | None = None,
     ) -> None:
+        if isinstance(handler, Function):
+            raise handler.refuse("it is a server function already", "decorate it once")
         functools.update_wrapper(self, handler)
         self.kind: Kind = kind
         self.visibility: Visibility = visibility
@@ -65,7 +67,7 @@ class Function:
     @property
     def path(self) -> str:
         """The path of references: ``chat:send``."""
-        return function_path(self.__module__, self.name)
+        return function_path(self.__module__ or "", self.name)
 
     @property
     def params(self) -> list[str]:
