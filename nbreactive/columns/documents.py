@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from nbreactive.columns._frames import DocumentPart
+from nbreactive.columns._frames import DocumentPart, Reply
 from nbreactive.errors import ProtocolError
 
 if TYPE_CHECKING:

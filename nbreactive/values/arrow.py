@@ -113,7 +113,10 @@ def _structs(kind: Kind, values: Sequence[Any], unit: Unit) -> pa.Array:
     names = {name for name, _ in kind.fields}
     if any(value is not None and not value.keys() <= names for value in values):
         raise Misfit("a field that the struct does not have")
-    children = [array(field, [value and value.get(name) for value in values], unit) for name, field in kind.fields]
+    children = [
+        array(field, [None if value is None else value.get(name) for value in values], unit)
+        for name, field in kind.fields
+    ]
     fields = [pa.field(name, child.type) for (name, _), child in zip(kind.fields, children, strict=True)]
     return pa.StructArray.from_arrays(children, fields=fields, mask=_absent(values))
 

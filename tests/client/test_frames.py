@@ -103,6 +103,10 @@ def test_values_decide_where_the_validator_does_not_hold() -> None:
     assert table.to_pylist()[0]["text"] == 5
 
 
+def test_an_empty_object_is_not_null() -> None:
+    assert frames.to_arrow([{"o": {}}, {"o": {"x": None}}, {"o": None}]).num_rows == 3
+
+
 def test_streams_are_read_by_others() -> None:
     class Result:
         def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
