@@ -140,13 +140,13 @@ class Runs:
             return
         self.detach(subscription)
         subscription.live = live
-        if not live.subscribers:
+        live.subscribers[subscription] = None
+        if len(live.subscribers) == 1:
             # Nobody was told while nobody was subscribed.
             live.touched = not self.unchanged(live.reads, live.checked, self._state.applied)
             live.query.results.setdefault(live.identity_key, live)
             self._map.add(live.reads, live)
             self._arm(live)
-        live.subscribers[subscription] = None
 
     def detach(self, subscription: Subscription) -> None:
         """Undo :meth:`attach`."""
