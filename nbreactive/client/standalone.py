@@ -24,14 +24,16 @@ from nbreactive.errors import NBReactiveError, NotConnected
 IDLE = 600
 """Seconds without any connection after which a backend that was started here ends."""
 _START = 30.0
+_children: list[subprocess.Popen[Any]] = []
+"""Handles of what was started here: a Popen that is collected while its process runs warns, and reaps nothing."""
 
 
 async def start_or_reuse(data: Path | None = None, functions: Path | None = None, *, idle: float = IDLE) -> Target:
     """Return the backend of a data folder (default: ``.nbreactive`` here), started if none is running."""
     folder = (data or Path.cwd() / ".nbreactive").resolve()
-    running = await _running(folder)
-    if running is not None:
-        return running
+    found = await running(folder)
+    if found is not None:
+        return found
     return await _start(folder, functions or folder.parent / "reactive", idle)
 
 
@@ -43,9 +45,9 @@ async def _start(folder: Path, functions: Path, idle: float) -> Target:
     except LockTimeout:
         raise NotConnected(f"Another process has been starting a backend in {folder} for {_START:g} s.") from None
     try:
-        running = await _running(folder)  # somebody else was first
-        if running is not None:
-            return running
+        found = await running(folder)  # somebody else was first
+        if found is not None:
+            return found
         return await _launch(folder, functions, idle)
     finally:
         lock.release()
@@ -73,10 +75,10 @@ async def _launch(folder: Path, functions: Path, idle: float) -> Target:
         )
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline:
-        running = await _running(folder)
-        if running is not None:
-            _let_live(child)
-            return running
+        found = await running(folder)
+        if found is not None:
+            _children.append(child)
+            return found
         if child.poll() is not None:
             raise NotConnected(f"The backend could not start in {folder}:\n{_tail(log)}")
         await asyncio.sleep(0.05)
@@ -84,7 +86,7 @@ async def _launch(folder: Path, functions: Path, idle: float) -> Target:
     raise NotConnected(f"The backend in {folder} did not become ready within {_START:g} s:\n{_tail(log)}")
 
 
-async def _running(folder: Path) -> Target | None:
+async def running(folder: Path) -> Target | None:
     """Return the backend that the info file names, if it answers."""
     try:
         info = json.loads((folder / "backend.json").read_text())
@@ -123,9 +125,6 @@ def _detached() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-_children: list[subprocess.Popen[bytes]] = []
-
-
-def _let_live(child: subprocess.Popen[bytes]) -> None:
-    """Hold on to the handle: a Popen that is collected while its process runs warns, and reaps nothing."""
-    _children.append(child)
+def children() -> list[subprocess.Popen[Any]]:
+    """Return the backends that this process has started."""
+    return list(_children)

@@ -1,0 +1,159 @@
+"""Kernels and executed notebooks against the real backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from tests.client.backend_process import ROOT, BackendProcess
+from tests.notebook.kernel import Kernel
+
+CHAT = """%%reactive deploy chat
+from nbreactive import query, mutation
+
+@query
+def list_messages(ctx, limit: int = 100):
+    return ctx.db.query("messages").order("desc").take(limit)
+
+@mutation
+def send(ctx, author: str, body: str):
+    return ctx.db.insert("messages", {"author": author, "body": body})
+"""
+LIVE = "application/vnd.nbreactive.live.v1+json"
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
+    for name in ("JPY_PARENT_PID", "NBREACTIVE_URL", "NBREACTIVE_ADMIN_KEY"):
+        env.pop(name, None)
+    return env | more
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    running = BackendProcess(tmp_path_factory.mktemp("backend") / "data")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def kernels(backend: BackendProcess, tmp_path: Path) -> Iterator[Callable[[str], Kernel]]:
+    made: list[Kernel] = []
+
+    def start(notebook: str) -> Kernel:
+        path = str(tmp_path / notebook)
+        env = environment(tmp_path, NBREACTIVE_URL=backend.url, NBREACTIVE_ADMIN_KEY=backend.key, JPY_SESSION_NAME=path)
+        kernel = Kernel(env, str(tmp_path))
+        made.append(kernel)
+        ran = kernel.run("%load_ext nbreactive\nfrom nbreactive import api")
+        assert "deployment default on the backend at" in ran.text
+        assert ran.text.count("\n") == 1
+        return kernel
+
+    yield start
+    for kernel in made:
+        kernel.close()
+
+
+def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp_path: Path) -> None:
+    """Issue 2, bar 9: refused with a diff, nothing changes; --force and rollback work and re-run live queries."""
+    al, bo = kernels("al.ipynb"), kernels("bo.ipynb")
+    first = al.run(CHAT, "d")
+    assert "deployed chat" in first.plain
+    assert "query chat.list_messages(limit?)" in first.plain
+    assert "unchanged: chat" in al.run(CHAT, "d").plain
+    assert al.run("api.chat.send(author='al', body='hi')\nm = api.chat.list_messages.live()\nm", "m").error is None
+
+    changed = CHAT.replace("take(limit)", "take(1 + limit - 1)")
+    refused = bo.run(changed, "d")
+    assert refused.error is not None
+    assert refused.error["ename"] == "StaleModule"
+    assert "+    return ctx.db.query" in refused.error_text
+    assert "--force" in refused.error_text
+    assert "site-packages" not in refused.error_text
+    assert "take(limit)" in al.run("%reactive source chat").plain
+
+    assert "deployed chat" in bo.run(changed.replace("deploy chat", "deploy chat --force"), "d").plain
+    assert "take(1 + limit - 1)" in al.run("%reactive source chat").plain
+    history = al.run("%reactive history chat").plain
+    assert "version 2" in history
+    assert "as it is" not in history
+    assert "-    return ctx.db.query" in al.run("%reactive diff chat 1").plain
+    assert "as it was at version 1 again" in al.run("%reactive rollback chat 1").plain
+    assert "take(limit)" in al.run("%reactive source chat").plain
+    al.run("%reactive tables").plain.index("messages · 1 document")
+
+    # another kernel of the same notebook reads what its saved outputs have seen
+    outputs = [{"output_type": "display_data", "data": {}, "metadata": meta} for meta in first.metadata]
+    (tmp_path / "al.ipynb").write_text(json.dumps({"cells": [{"outputs": outputs}]}))
+    again = kernels("al.ipynb")
+    assert "StaleModule" in again.run(CHAT + "# mine\n", "d").error_text
+    again.run("%reactive source chat")
+    assert "deployed chat" in again.run(CHAT + "# mine\n", "d").plain
+
+
+def test_bar_9_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kernels: Callable[[str], Kernel]) -> None:
+    """Issue 2, bar 9."""
+    kernel = kernels("c.ipynb")
+    kernel.run("rate = 3")
+    ran = kernel.run(
+        "%%reactive deploy uses\nfrom nbreactive import query\n\n@query\ndef f(ctx):\n    return rate * 2\n", "u"
+    )
+    assert ran.error is not None
+    assert "reactive/uses.py:5" in ran.error_text
+    assert "rate" in ran.error_text
+    assert "Traceback" not in ran.error_text
+    assert "uses" not in kernel.run("%reactive functions").plain
+
+
+def notebook(path: Path) -> nbformat.NotebookNode:
+    sources = [
+        "%load_ext nbreactive\nfrom nbreactive import api\nimport nbreactive",
+        CHAT.replace("deploy chat", "deploy talk"),
+        "api.talk.send(author='al', body='<b>saved</b>')",
+        "m = api.talk.list_messages.live(limit=5)\nm",
+        "m.render(lambda rows: f'{len(rows)} rows')",
+    ]
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(made, path)
+    return made
+
+
+@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
+def test_bar_10_executed_notebooks_have_complete_outputs(tool: str, tmp_path: Path) -> None:
+    """Issue 2, bar 10: with a backend of their own folder, which is started for them."""
+    notebook(tmp_path / "in.ipynb")
+    env = environment(tmp_path)
+    if tool == "nbconvert":
+        options = ["nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb"]
+    else:
+        options = ["papermill", "in.ipynb", "out.ipynb", "--no-progress-bar"]
+    ran = subprocess.run(
+        [sys.executable, "-m", *options], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    try:
+        assert ran.returncode == 0, ran.stderr
+        cells: Any = nbformat.read(tmp_path / "out.ipynb", 4).cells
+        out = [cell.outputs for cell in cells if "papermill" not in cell.metadata.get("tags", []) and cell.source]
+        greeting = "".join(output.get("text", "") for output in out[0])
+        assert (
+            greeting
+            == f"deployment default on a backend of this folder · data .nbreactive{os.sep} · shared with whoever uses this folder\n"
+        )
+        live = out[3][0].data
+        assert live[LIVE]["table"]["rows"][0][:2] == ["al", "<b>saved</b>"]
+        assert "&lt;b&gt;saved&lt;/b&gt;" in live["text/html"]
+        assert out[4][0].data["text/plain"] == "'1 rows'"
+    finally:
+        info = json.loads((tmp_path / ".nbreactive" / "backend.json").read_text())
+        os.kill(info["pid"], 15)
