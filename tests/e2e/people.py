@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Error, Locator, Page, expect
 
 from tests.jupyter.servers import JupyterProcess
 
@@ -24,8 +24,13 @@ class Person:
         self.context = context
         self.page: Page = context.new_page()
         self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", self._note_error)
         self._server = server
+
+    def _note_error(self, error: Error) -> None:
+        # Ours only (the extension, or a widget's module); Jupyter's own pages are not free of errors.
+        if "nbreactive" in (error.stack or "") or "blob:" in (error.stack or ""):
+            self.errors.append(error.stack or error.message)
 
     def open(self, path: str, app: App = "lab") -> None:
         """Open a notebook and wait for its kernel."""
@@ -41,6 +46,10 @@ class Person:
     def kernel_status(self) -> str:
         """What the kernel is doing now."""
         return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status")
+
+    def trusts_outputs(self) -> bool:
+        """Whether Jupyter trusts the outputs of this notebook."""
+        return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[0].model.trusted")
 
     def run_all(self) -> None:
         """Run every cell, and wait for the last one."""

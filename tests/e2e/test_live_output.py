@@ -70,10 +70,13 @@ def test_live_with_a_kernel_and_a_snapshot_without(
         assert lab.request("DELETE", f"api/kernels/{kernel['id']}", token="alice-token").status == 204
     expect(alice.page.locator(".nbr-detached:visible")).to_contain_text("no longer live")
 
-    # Somebody else opens the saved notebook, which they have no reason to trust.
+    # Somebody else opens it after it was changed outside: Jupyter does not trust it, and shows what is safe only.
+    file = lab.root / app / "output.ipynb"
+    file.with_name("changed.ipynb").write_text(file.read_text().replace("saved", "changed"))
     bob = person("Bob")
-    bob.open(f"{app}/output.ipynb", app)
-    bob.sees("saved")
+    bob.open(f"{app}/changed.ipynb", app)
+    assert not bob.trusts_outputs()
+    bob.sees("changed")
     bob.sees_state("snapshot of ")
     bob.sees(HOSTILE)
     assert bob.page.evaluate("() => window.hacked") is None
