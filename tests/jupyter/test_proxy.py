@@ -32,6 +32,7 @@ class OnlyAliceWrites(Authorizer):
             if user.username == "carol":
                 return False
         return True
+c.ServerApp.allow_origin_pat = r"https://trusted\\.example\\.com"
 c.ServerApp.authorizer_class = OnlyAliceWrites
 c.NamedTokens.people = {"alice-token": "Alice", "bob-token": "Bob", "carol-token": "Carol"}
 """
@@ -215,6 +216,8 @@ def cookie_headers(server: JupyterProcess) -> tuple[str, str]:
         "null",
         "",
         "http://127.0.0.1",
+        "https://trusted.example.com.evil.com",
+        "https://trusted-example.com",
         None,
     ],
 )
@@ -224,9 +227,10 @@ def test_2_3_cookies_need_our_own_origin(server: JupyterProcess, origin: str | N
     assert connect(server, **headers) == [403]
 
 
-def test_a_page_of_this_server_connects_by_cookie(server: JupyterProcess) -> None:
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:{port}", "https://trusted.example.com"])
+def test_pages_of_this_server_and_trusted_ones_connect_by_cookie(server: JupyterProcess, origin: str) -> None:
     cookie, _ = cookie_headers(server)
-    first, *_ = connect(server, Cookie=cookie, Origin=f"http://127.0.0.1:{server.port}")
+    first, *_ = connect(server, Cookie=cookie, Origin=origin.format(port=server.port))
     assert identity(first["headers"])["subject"] == "alice"
     assert "Cookie" not in first["headers"]
 
