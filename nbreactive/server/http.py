@@ -21,6 +21,9 @@ SPOKEN_VERSION = "1.48.0"
 """The version of Convex's protocol that ``/version`` names; official clients compare it with theirs."""
 
 
+# ruff: noqa: N815
+
+
 class CallBody(msgspec.Struct):
     """What is called."""
 

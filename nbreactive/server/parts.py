@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nbreactive.columns.supervisor import Columns, DocumentStream
+from nbreactive.columns.supervisor import Columns
+from nbreactive.engine._rebuild import Document
 from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.feed import first_batch, position_of
 from nbreactive.engine.log import CommitLog
-from nbreactive.engine.recovery import rebuild
+from nbreactive.engine.recovery import Documents
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import Unavailable
@@ -72,17 +73,20 @@ class Parts:
             opened.callback(index.close)
             tail = await _last_ts(log)
             columns = Columns(config.data, read_log=lambda after: _entries_after(log, after))
-            await columns.start(tail=tail)
             opened.push_async_callback(columns.close)
-            if not index.trusted and tail:
-                await _rebuild(index, columns)
             pool = Pool(
                 config.data / "index", workers=config.workers, mode=config.mode, import_paths=config.import_paths
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
-            await pool.start()
-            engine = await Engine.open(log=log, index=index, executor=pool, clock=SystemClock())
+            await asyncio.gather(columns.start(tail=tail), pool.start())
+            engine = await Engine.open(
+                log=log,
+                index=index,
+                executor=pool,
+                clock=SystemClock(),
+                source=(lambda consume: _all_documents(columns, consume)) if tail else None,
+            )
             opened.push_async_callback(engine.close)
             deployer = Deployer(engine, pool)
             await deployer.start()
@@ -108,13 +112,19 @@ def _free_readers(index: RowIndex) -> None:
     index.reader_check()
 
 
-async def _rebuild(index: RowIndex, columns: Columns) -> None:
-    def fill(stream: DocumentStream) -> None:
-        rebuild(index, stream, stream.applied)
+class _NoDocuments:
+    applied = 0
 
-    # without a readable store, the engine replays the whole log instead
-    with contextlib.suppress(Unavailable):
-        await columns.documents(fill)
+    def __iter__(self) -> Iterator[Sequence[Document]]:
+        return iter(())
+
+
+async def _all_documents(columns: Columns, consume: Callable[[Documents], None]) -> None:
+    try:
+        await columns.documents(consume)
+    except Unavailable:
+        # The store cannot be read; from nothing, the engine replays the whole log.
+        consume(_NoDocuments())
 
 
 async def _last_ts(log: CommitLog) -> int:

@@ -59,14 +59,16 @@ class Sockets:
         """After :meth:`drain`: take connections again."""
         self._draining = False
 
+    def _busy(self) -> bool:
+        return any(handler.session.busy for handler in self._open)
+
     async def drain(self, seconds: float) -> None:
         """Let running mutations be answered, then end every connection with a hint to come back."""
         self._draining = True
         for handler in self._open:
             handler.session.refuse_new_work()
-        deadline = asyncio.get_running_loop().time() + seconds
-        while any(  # noqa: ASYNC110 - a rare and short wait
-            handler.session.busy for handler in self._open) and asyncio.get_running_loop().time() < deadline:
+        deadline = time.monotonic() + seconds
+        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - rare and short
             await asyncio.sleep(0.02)
         for handler in list(self._open):
             handler.session.end(CLOSE_RESTART, "ServiceRestart")

@@ -10,21 +10,20 @@ themselves, and a deploy that is refused anywhere on the way has changed nothing
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from nbreactive.engine.catalog import DEPLOYS, MODULES, TABLES, Catalog, TableInfo, table_document
+from nbreactive.engine.catalog import DEPLOYS, MODULES, Catalog
 from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused, Unavailable
-from nbreactive.functions.specs import Bundle, FunctionSpec, Issue, Manifest, ModuleSource
+from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource
 from nbreactive.services.copies import refuse_stale
-from nbreactive.services.schema_plan import TableChange, plan_schema, refuse_impossible, restored, staged
-from nbreactive.services.stored_documents import DocumentCheck
+from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
     DeployRecord,
     StoredModule,
@@ -33,8 +32,6 @@ from nbreactive.services.stored_modules import (
     read_history,
     read_modules,
 )
-from nbreactive.values.ids import new_internal
-from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
@@ -83,10 +80,6 @@ class Deployed(msgspec.Struct, frozen=True):
     """Live queries that were run again."""
 
 
-class _MovedError(Exception):
-    """The catalog has changed since the plan was made."""
-
-
 class Deployer:
     """Owns what is deployed.
 
@@ -103,7 +96,6 @@ class Deployer:
         self._host = host
         self._lock = asyncio.Lock()
         self._stored: dict[str, StoredModule] = {}
-        self._ids = 0
         self._version = 0
         self._active = 0
         self._functions: dict[str, FunctionSpec] = {}
@@ -242,93 +234,41 @@ class Deployer:
         self, manifest: Manifest, changed: Mapping[str, ModuleSource | None], author: str, message: str
     ) -> int:
         await self._host.activate(manifest.version)
-        checks: dict[int, DocumentCheck] = {}
-        built: set[int] = set()
-        added: set[int] = set()
+        schema = SchemaChange(self._engine, manifest)
         try:
             for _ in range(_ATTEMPTS):
-                await self._make_ready(manifest, checks, built, added)
-                try:
-                    return await self._commit(manifest, changed, author, message, checks, built)
-                except _MovedError:
-                    continue
+                await schema.prepare()
+                with contextlib.suppress(MovedError):
+                    return await self._commit(manifest, schema, changed, author, message)
             raise Unavailable("tables kept changing while this deploy was looking at them; try again")
         except BaseException:
-            await asyncio.shield(self._abandon(added))
+            await asyncio.shield(schema.abandon())
             raise
-
-    async def _make_ready(
-        self, manifest: Manifest, checks: dict[int, DocumentCheck], built: set[int], added: set[int]
-    ) -> None:
-        plan = self._plan(manifest, self._engine.catalog(), built)
-        occupied = {change.before.number for change in plan if change.before is not None} - self._empty(
-            self._engine.catalog()
-        )
-        issues = refuse_impossible(plan, occupied)
-        for change in plan:
-            if change.check and change.after.number not in checks:
-                check = checks[change.after.number] = DocumentCheck(self._engine, change.after)
-                await check.run()
-                issues += check.issues()
-        _refuse(issues)
-        to_build = [change for change in plan if change.build]
-        for change in to_build:
-            await self._engine.transact(
-                lambda reader, catalog, ts, name=change.after.name: self._stage(
-                    manifest, reader, catalog, ts, name, built, added
-                )
-            )
-        for change in to_build:
-            for index in change.build:
-                await self._engine.backfill(change.after.name, index.name)
-                built.add(index.id)
-
-    def _stage(
-        self, manifest: Manifest, reader: Reader, catalog: Catalog, ts: int, name: str, built: set[int], added: set[int]
-    ) -> list[Write]:
-        for change in self._plan(manifest, catalog, built):
-            if change.after.name == name and change.before is not None and change.build:
-                added |= {index.id for index in change.build}
-                return [self._table(reader, ts, staged(change), change.before)]
-        return []
 
     async def _commit(
         self,
         manifest: Manifest,
+        schema: SchemaChange,
         changed: Mapping[str, ModuleSource | None],
         author: str,
         message: str,
-        checks: dict[int, DocumentCheck],
-        built: set[int],
     ) -> int:
-        version = manifest.version
-        now = self._now()
+        version, now = manifest.version, _now()
         rerun = 0
         after: dict[str, StoredModule | None] = {
             name: StoredModule(name, module.source, module.origin, version, author, now) if module is not None else None
             for name, module in changed.items()
         }
+        record = deploy_document(DeployRecord(version, now, author, message, after))
 
         def flip(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
             nonlocal rerun
-            plan = self._plan(manifest, catalog, built)
-            issues: list[Issue] = []
-            for change in plan:
-                check = checks.get(change.after.number)
-                if change.build or (change.check and check is None):
-                    raise _MovedError
-                if check is not None:
-                    check.catch_up(catalog)
-                    issues += check.issues()
-            _refuse(issues)
+            writes = schema.writes(reader, catalog, ts)
             stored = read_modules(reader, ts)
-            writes = [self._table(reader, ts, change.after, change.before) for change in plan]
             for name, module in after.items():
-                id, previous = stored[name][:2] if name in stored else (self._new_id(), 0)
+                id, previous = stored[name][:2] if name in stored else (self._engine.new_internal(), 0)
                 writes.append(Write(MODULES, id, module_document(module) if module is not None else None, previous))
-            writes.append(
-                Write(DEPLOYS, self._new_id(), deploy_document(DeployRecord(version, now, author, message, after)), 0)
-            )
+            writes.append(Write(DEPLOYS, self._engine.new_internal(), record))
             rerun = len(self._engine.subscriptions)
             self._host.switch(version)
             return writes
@@ -339,55 +279,10 @@ class Deployer:
                 self._stored.pop(name, None)
             else:
                 self._stored[name] = module
-        self._version = version
-        previous = self._active
+        previous, self._version = self._active, version
         self._use(manifest)
-        if previous:
-            self._host.drop(previous)
+        self._host.drop(previous)
         return rerun
-
-    async def _abandon(self, added: set[int]) -> None:
-        if not added:
-            return
-
-        def undo(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
-            tables = [table for table in catalog.by_name.values() if any(index.id in added for index in table.indexes)]
-            return [self._table(reader, ts, restored(table, added), table) for table in tables]
-
-        await self._engine.transact(undo)
-
-    def _table(self, reader: Reader, ts: int, after: TableInfo, before: TableInfo | None) -> Write:
-        document = table_document(
-            after.name,
-            after.number,
-            self._now(),
-            indexes=after.indexes,
-            next_slot=after.next_slot,
-            validator=after.validator,
-            ephemeral=after.ephemeral,
-            module=after.module,
-        )
-        id = before.id if before is not None else self._new_id()
-        found = reader.document(TABLES, id, ts)
-        return Write(TABLES, id, pack(document), found[1] if found is not None else 0)
-
-    def _now(self) -> float:
-        return float(time.time_ns() // 1_000_000)
-
-    def _new_id(self) -> bytes:
-        self._ids = (self._ids + 1) & 0xFFFF
-        return new_internal(int(self._now()), self._ids, secrets.token_bytes(8))
-
-    def _plan(self, manifest: Manifest, catalog: Catalog, built: set[int]) -> list[TableChange]:
-        return plan_schema(manifest, catalog, built, self._empty(catalog))
-
-    def _empty(self, catalog: Catalog) -> set[int]:
-        reader, ts = self._engine.reader(), self._engine.applied
-        return {
-            table.number
-            for table in catalog.by_name.values()
-            if next(iter(reader.scan(table.indexes[0].id, b"", None, ts)), None) is None
-        }
 
     def _result(self, names: Iterable[str], unchanged: bool, rerun: int) -> Deployed:
         modules = [
@@ -401,9 +296,5 @@ class Deployer:
         return Deployed(self._version, unchanged, modules, rerun)
 
 
-def _refuse(issues: Sequence[Issue]) -> None:
-    if issues:
-        raise DeployRefused(
-            f"nothing was deployed: {issues[0].reason}" + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""),
-            [msgspec.to_builtins(issue) for issue in issues],
-        )
+def _now() -> float:
+    return float(time.time_ns() // 1_000_000)
