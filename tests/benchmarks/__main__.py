@@ -1,0 +1,74 @@
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,isolation,proxy,scale]``: every figure as a ratio to its floor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from .backend import BenchBackend
+from .figures import Figure, table
+from .floors import duckdb_commit
+from .isolation import isolation
+from .proxy import proxy
+from .reads import w3, w6
+from .scale import fill, scale
+from .writes import w1, w2
+
+WORKLOADS = ("W1", "W2", "W3", "W6", "isolation", "proxy", "scale")
+
+
+async def measure(only: set[str], *, quick: bool) -> list[Figure]:
+    """Run the workloads, each kind on a fresh data folder."""
+    figures: list[Figure] = []
+    commit, commits = duckdb_commit()
+    if only & {"W1", "W2", "W3", "W6", "isolation"}:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            backend.start()
+            try:
+                await fill(backend, 10_000)
+                base = await w1(backend, commit, quick=quick)
+                figures += base if "W1" in only else []
+                if "W2" in only:
+                    commit, commits = duckdb_commit()
+                    figures += await w2(backend, commits, quick=quick)
+                if "W3" in only:
+                    figures += await w3(backend, base[0].value)
+                if "W6" in only:
+                    figures += await w6(backend)
+                if "isolation" in only:
+                    figures += await isolation(backend, quick=quick)
+            finally:
+                backend.stop()
+    if "proxy" in only:
+        figures += await proxy(quick=quick)
+    if "scale" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            backend.start()
+            try:
+                figures += await scale(backend, 100_000 if quick else 1_000_000)
+            finally:
+                backend.stop()
+    return figures
+
+
+def main() -> int:
+    """Parse, measure, print; exit status 1 when a gate does not hold."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
+    parser.add_argument("--quick", action="store_true", help="shorter runs and 100,000 documents: a look, not the bars")
+    parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads, comma separated (%(default)s)")
+    options = parser.parse_args()
+    only = set(options.only.split(","))
+    if unknown := only - set(WORKLOADS):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    figures = asyncio.run(measure(only, quick=options.quick))
+    print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))
+    return 0 if all(figure.held for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
