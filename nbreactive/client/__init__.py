@@ -11,7 +11,6 @@ from nbreactive.client import discovery, threads
 from nbreactive.client.arguments import SKIP
 from nbreactive.client.client import Client, path_of
 from nbreactive.client.live import LiveQuery
-from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError
 
 __all__ = [
@@ -29,8 +28,16 @@ __all__ = [
     "use_query",
 ]
 
-_lock = threading.RLock()
-_current: Client | None = None
+
+class _Process:
+    """The client that references of this process go through."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.client: Client | None = None
+
+
+_process = _Process()
 
 
 def connect(url: str | None = None, *, token: str | None = None, admin_key: str | None = None) -> Client:
@@ -46,11 +53,10 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     admin_key
         Admin key of a backend, for deploying to it.
     """
-    global _current
     target = threads.loop_thread().submit(discovery.find(url, token, admin_key)).result()
     client = Client(target)
-    with _lock:
-        before, _current = _current, client
+    with _process.lock:
+        before, _process.client = _process.client, client
     if before is not None:
         before.close()
     install()
@@ -59,22 +65,20 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
 
 def current() -> Client:
     """Return the connected client; connects as :func:`connect` without arguments does when there is none."""
-    with _lock:
-        if _current is None or _current.closed:
-            return connect()
-        return _current
+    with _process.lock:
+        return connected() or connect()
 
 
 def connected() -> Client | None:
     """Return the connected client, or None."""
-    return _current if _current is not None and not _current.closed else None
+    client = _process.client
+    return client if client is not None and not client.closed else None
 
 
 def disconnect() -> None:
     """Close the current client; its live queries keep their last values."""
-    global _current
-    with _lock:
-        before, _current = _current, None
+    with _process.lock:
+        before, _process.client = _process.client, None
     if before is not None:
         before.close()
 
@@ -110,7 +114,7 @@ def use_query(ref: Any, *skip: Any, **args: Any) -> LiveQuery:
         given = {"": SKIP} if skip[0] is SKIP else skip[0]
     elif skip:
         raise ArgumentError(f"use_query({path_of(ref)}, ...) takes keywords, or one dict, or SKIP.")
-    return ref.live(dict(given)) if hasattr(type(ref), "live") else current().live(ref, given)
+    return ref.live(dict(given)) if callable(getattr(ref, "live", None)) else current().live(ref, given)
 
 
 class BoundMutation:
@@ -163,11 +167,5 @@ def load(name: str, data: Any, **options: Any) -> int:
     return load_into(current(), name, data, **options)
 
 
-def _after_fork() -> None:
-    global _current, _lock
-    _lock = threading.RLock()
-    _current = None
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_process.__init__)

@@ -28,13 +28,21 @@ SKIP = _Skip()
 class Arguments(Protocol):
     """Arguments that may change: widgets (see :mod:`nbreactive.notebook.bindings`)."""
 
-    def current(self) -> dict[str, Any] | None: ...
+    def current(self) -> dict[str, Any] | None:
+        """Return the arguments as they are now, or None when the query is to pause."""
+        ...
 
-    def watch(self, changed: Callable[[], None]) -> None: ...
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed()`` when they have changed."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of what they come from."""
+        ...
 
-    def fresh(self) -> Arguments: ...
+    def fresh(self) -> Arguments:
+        """Return the same arguments for another query."""
+        ...
 
 
 class FixedArguments:
@@ -67,7 +75,7 @@ def to_value(given: Any, name: str) -> Any:
     if isinstance(given, traitlets.HasTraits):
         if not given.has_trait("value"):
             raise ArgumentError(f"a {type(given).__name__} has no value to bind to", where)
-        given = given.value  # pyright: ignore[reportAttributeAccessIssue]
-    if given is SKIP:
-        return SKIP
-    return check_value(given, where, datetimes=True)
+        shown: Any = getattr(given, "value")  # noqa: B009 (a trait, which HasTraits does not declare)
+    else:
+        shown = given
+    return SKIP if shown is SKIP else check_value(shown, where, datetimes=True)

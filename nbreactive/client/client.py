@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import traitlets
 
@@ -153,7 +153,7 @@ class Client:
         self._closed.set()
         self._wait(self.connection.close())
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -262,7 +262,7 @@ class Client:
 
     async def _load_functions(self) -> list[dict[str, Any]]:
         answer = await self.target.fetch_json("GET", "/api/admin/functions")
-        functions: list[dict[str, Any]] = answer["functions"] if isinstance(answer, dict) else answer
+        functions: list[dict[str, Any]] = answer["functions"]
         self._kinds = _SYSTEM_KINDS | {function["path"]: function["kind"] for function in functions}
         return functions
 

@@ -76,15 +76,15 @@ class Connection:
         if self._socket is not None:
             self._socket.write_message(message).add_done_callback(_ignore_failure)
 
-    async def opened(self, timeout: float) -> None:
+    async def opened(self, within: float) -> None:
         """Wait for an open connection; raises why there is none."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + within
         while self.state != "open":
             if self.state == "closed":
                 raise NotConnected("This client was disconnected: call nbreactive.connect() for a new one.")
             left = deadline - time.monotonic()
             if left <= 0:
-                raise self.problem or NotConnected(f"No answer from {self.target.base} within {timeout:g} s.")
+                raise self.problem or NotConnected(f"No answer from {self.target.base} within {within:g} s.")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
 
@@ -106,7 +106,7 @@ class Connection:
                 await self._one_connection()
             except (NBReactiveError, OSError) as failure:
                 problem = failure if isinstance(failure, NBReactiveError) else NotConnected(str(failure))
-            except Exception as failure:  # never stop trying, whatever a server sends
+            except Exception as failure:  # noqa: BLE001 (never stop trying, whatever a server sends)
                 _log.exception("the connection to %s failed", self.target.base)
                 problem = NotConnected(f"The connection failed: {failure!r}")
             else:
@@ -129,7 +129,7 @@ class Connection:
         request = HTTPRequest(url, headers=self.target.request_headers(), connect_timeout=10.0, request_timeout=20.0)
         try:
             socket = await websocket_connect(request, compression_options={}, max_message_size=_MAX_MESSAGE)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 (tornado raises many kinds; each is the reason we give)
             self._close_reason = "FailedToConnect"
             raise handshake_error(failure, url) from None
         self._socket = socket
@@ -154,7 +154,7 @@ class Connection:
 
     async def _watch(self, socket: WebSocketClientConnection) -> None:
         """Close a socket that has gone silent (one timer per connection, rather than one per message)."""
-        while (left := self._heard + self._silence - time.monotonic()) > 0:
+        while (left := self._heard + self._silence - time.monotonic()) > 0:  # noqa: ASYNC110 (silence is no event)
             await asyncio.sleep(left)
         self._close_reason = "InactiveServer"
         socket.close(reason="InactiveServer")
@@ -192,15 +192,15 @@ class Connection:
 
 async def _say_goodbye(socket: WebSocketClientConnection) -> None:
     """Close a socket: politely if the other side answers soon, otherwise anyway."""
-    protocol = socket.protocol
+    stream = socket.protocol.stream if socket.protocol is not None else None
     socket.close(1000)
-    if protocol is None or protocol.stream.closed():
+    if stream is None or stream.closed():
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE):
             while await socket.read_message() is not None:
                 continue
-    protocol.stream.close()
+    stream.close()
 
 
 def _ignore_failure(write: asyncio.Future[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from nbreactive.client import standalone
@@ -117,10 +117,11 @@ def _own_server_info() -> dict[str, Any] | None:
     from jupyter_core.paths import jupyter_runtime_dir
 
     try:
-        info = json.loads((Path(jupyter_runtime_dir()) / f"jpserver-{parent}.json").read_text())
+        info: Any = json.loads((Path(jupyter_runtime_dir()) / f"jpserver-{parent}.json").read_text())
     except (OSError, ValueError):
         return None
-    return info if isinstance(info, dict) and info.get("url") and not info.get("sock") else None
+    found = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
+    return found if found.get("url") and not found.get("sock") else None
 
 
 async def _jupyter(root: str, token: str | None, *, label: str, folder: str = "") -> Target:
@@ -130,8 +131,8 @@ async def _jupyter(root: str, token: str | None, *, label: str, folder: str = ""
     target = Target(
         f"{root}/nbreactive", "jupyter", headers, label, str(Path(folder) / ".nbreactive") if folder else ""
     )
-    target.health = await target.fetch_json("GET", "/api/health", timeout=PROBE)
-    if not isinstance(target.health, dict) or not target.health.get("ok"):
+    target.health = await target.fetch_json("GET", "/api/health", within=PROBE)
+    if not target.health.get("ok"):
         raise NotConnected(f"{root} has no nbreactive that is well: {target.health!r:.200}")
     return target
 
@@ -141,7 +142,7 @@ async def _backend(base: str, admin_key: str | None) -> Target:
     if admin_key:
         headers["Authorization"] = f"Convex {admin_key}"
     target = Target(base, "backend", headers, f"the backend at {base}")
-    target.health = await target.fetch_json("GET", "/api/admin/status", timeout=PROBE)
+    target.health = await target.fetch_json("GET", "/api/admin/status", within=PROBE)
     return target
 
 

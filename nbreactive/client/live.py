@@ -5,6 +5,10 @@ mutation returns; observers hear of it on the ``nbreactive`` thread, of the newe
 dropped like any other: it is subscribed as long as a name, a view or an observer holds it.
 """
 
+# pandas, polars and pyarrow have no stubs, or partial ones
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -14,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import traitlets
 from traitlets.utils.bunch import Bunch
@@ -136,7 +140,7 @@ class LiveQuery(traitlets.HasTraits):
         else:
             self._client.attach(self._token, (self.path, text), weakref.ref(self))
 
-    def _arguments_changed(self) -> None:
+    def ask_again(self) -> None:
         """Ask again with the new arguments (nbreactive thread)."""
         if self._closed:
             return
@@ -182,7 +186,10 @@ class LiveQuery(traitlets.HasTraits):
     # ---- observers ----
 
     def observe(
-        self, handler: Callable[[Any], Any], names: str | list[str] | Any = traitlets.All, type: str | Any = "change"
+        self,
+        handler: Callable[[Any], Any],
+        names: str | list[str] | Any = traitlets.All,
+        type: str | Any = "change",  # noqa: A002, ARG002 (the signature of traitlets)
     ) -> None:
         """Call ``handler(change)`` after changes, on the ``nbreactive`` thread, with the newest value only."""
         wanted = (
@@ -211,7 +218,10 @@ class LiveQuery(traitlets.HasTraits):
             LiveQuery.on_observe(take_off)
 
     def unobserve(
-        self, handler: Callable[[Any], Any], names: str | list[str] | Any = traitlets.All, type: str | Any = "change"
+        self,
+        handler: Callable[[Any], Any],
+        names: str | list[str] | Any = traitlets.All,  # noqa: ARG002 (the signature of traitlets)
+        type: str | Any = "change",  # noqa: A002, ARG002
     ) -> None:
         """Take an observer off; one that is not there is no error."""
         for at, (known, _) in enumerate(self._handlers):
@@ -221,7 +231,7 @@ class LiveQuery(traitlets.HasTraits):
         if not self._handlers:
             _observed.discard(self)
 
-    def unobserve_all(self, name: str | Any = traitlets.All) -> None:
+    def unobserve_all(self, name: str | Any = traitlets.All) -> None:  # noqa: ARG002 (the signature of traitlets)
         """Take all observers off."""
         self._handlers.clear()
         _observed.discard(self)
@@ -253,7 +263,7 @@ class LiveQuery(traitlets.HasTraits):
     def _run(self, work: Callable[..., Any], *args: Any) -> None:
         try:
             work(*args)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 (whatever an observer raises, the others hear too)
             _log.exception("an observer of %s failed", self.path)
             self.message = f"an observer failed: {type(failure).__name__}: {failure}"
 
@@ -281,7 +291,7 @@ class LiveQuery(traitlets.HasTraits):
 
     # ---- display ----
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from nbreactive.notebook.display import live_bundle
 
         return live_bundle(self)
@@ -313,7 +323,7 @@ class LiveQuery(traitlets.HasTraits):
         self._first.set()
         _observed.discard(self)
 
-    def __enter__(self) -> LiveQuery:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -348,6 +358,6 @@ def _weakly(live: LiveQuery) -> Callable[[], None]:
     def changed() -> None:
         found = this()
         if found is not None:
-            found._arguments_changed()  # pyright: ignore[reportPrivateUsage]
+            found.ask_again()
 
     return changed

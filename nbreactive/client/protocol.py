@@ -33,6 +33,8 @@ class _Failure(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class QueryUpdated(msgspec.Struct, rename="camel", tag="QueryUpdated"):
+    """A query has a new result."""
+
     query_id: int
     value: msgspec.Raw
     log_lines: list[str] = []
@@ -43,6 +45,8 @@ class QueryUpdated(msgspec.Struct, rename="camel", tag="QueryUpdated"):
 
 
 class QueryFailed(_Failure, rename="camel", tag="QueryFailed", kw_only=True):
+    """A run of a query failed."""
+
     query_id: int
     log_lines: list[str] = []
     journal: str | None = None
@@ -50,6 +54,8 @@ class QueryFailed(_Failure, rename="camel", tag="QueryFailed", kw_only=True):
 
 
 class QueryRemoved(msgspec.Struct, rename="camel", tag="QueryRemoved"):
+    """A query has left the set."""
+
     query_id: int
 
 
@@ -62,12 +68,16 @@ class Version(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Transition(msgspec.Struct, rename="camel", tag="Transition"):
+    """Everything that changed between two versions."""
+
     start_version: Version
     end_version: Version
     modifications: list[QueryUpdated | QueryFailed | QueryRemoved]
 
 
 class TransitionChunk(msgspec.Struct, rename="camel", tag="TransitionChunk"):
+    """A piece of a large transition."""
+
     chunk: str
     part_number: int
     total_parts: int
@@ -75,6 +85,8 @@ class TransitionChunk(msgspec.Struct, rename="camel", tag="TransitionChunk"):
 
 
 class MutationResponse(msgspec.Struct, rename="camel", tag="MutationResponse"):
+    """How a mutation ended."""
+
     request_id: int
     success: bool
     result: msgspec.Raw = msgspec.Raw(b"null")
@@ -85,24 +97,29 @@ class MutationResponse(msgspec.Struct, rename="camel", tag="MutationResponse"):
     trace: str = ""
 
     def error(self) -> NBReactiveError:
+        """Return the error that this failed call stands for."""
         message = msgspec.json.decode(self.result)
         return wire_error(str(message), self.error_code, bytes(self.error_data), "", self.trace)
 
 
 class ActionResponse(MutationResponse, rename="camel", tag="ActionResponse"):
-    pass
+    """How an action ended."""
 
 
 class AuthError(msgspec.Struct, rename="camel", tag="AuthError"):
+    """The credentials were not accepted."""
+
     error: str
 
 
 class FatalError(msgspec.Struct, rename="camel", tag="FatalError"):
+    """The session cannot go on."""
+
     error: str
 
 
 class Ping(msgspec.Struct, tag="Ping"):
-    pass
+    """Nothing to say, still here."""
 
 
 Incoming = Transition | TransitionChunk | MutationResponse | ActionResponse | AuthError | FatalError | Ping

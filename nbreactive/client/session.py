@@ -101,7 +101,7 @@ class Session:
     def disconnected(self) -> Effects:
         """End a connection; actions under way are lost, for nobody knows how far they came."""
         self._open = False
-        self._version = protocol.Version()
+        self._version: protocol.Version = protocol.Version()
         self._query_set = 0
         self._modifications: list[str] = []
         self._outbox: list[str] = []

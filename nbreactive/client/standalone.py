@@ -38,7 +38,7 @@ async def start_or_reuse(data: Path | None = None, functions: Path | None = None
 
 
 async def _start(folder: Path, functions: Path, idle: float) -> Target:
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     lock = FileLock(folder / "starting.lock")
     try:
         await asyncio.to_thread(lock.acquire, timeout=_START)
@@ -60,7 +60,7 @@ async def _launch(folder: Path, functions: Path, idle: float) -> Target:
         "--host", "127.0.0.1", "--port", "0", "--idle-exit", str(idle),
     ]  # fmt: skip
     with log.open("ab") as output:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: ASYNC220 (it outlives this loop; starting it takes milliseconds)
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -98,7 +98,7 @@ async def running(folder: Path) -> Target | None:
     if key:
         target.headers["Authorization"] = f"Convex {key}"
     try:
-        target.health = await target.fetch_json("GET", "/api/admin/status", timeout=5.0)
+        target.health = await target.fetch_json("GET", "/api/admin/status", within=5.0)
     except NBReactiveError:
         return None  # left behind by a backend that was killed
     return target

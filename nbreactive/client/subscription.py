@@ -24,7 +24,9 @@ Key = tuple[str, str]
 class Listener(Protocol):
     """What a live query lets a subscription do; called on the client thread, must not wait."""
 
-    def receive(self, outcome: Outcome | None, link: str, problem: NBReactiveError | None) -> None: ...
+    def receive(self, outcome: Outcome | None, link: str, problem: NBReactiveError | None) -> None:
+        """Take the newest outcome and the state of the connection."""
+        ...
 
 
 class Subscription:

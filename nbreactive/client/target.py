@@ -56,7 +56,7 @@ class Target:
                 self.cookies[name] = morsel.coded_value
 
     async def fetch(
-        self, method: str, path: str, body: Any = None, *, timeout: float = 60.0, base: str | None = None
+        self, method: str, path: str, body: Any = None, *, within: float = 60.0, base: str | None = None
     ) -> bytes:
         """Send one HTTP request; errors of the backend come back as the exceptions they are."""
         headers = self.request_headers()
@@ -72,8 +72,8 @@ class Target:
             method,
             headers,
             content,
-            request_timeout=timeout,
-            connect_timeout=min(timeout, 10.0),
+            request_timeout=within,
+            connect_timeout=min(within, 10.0),
             follow_redirects=False,
         )
         http = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_BODY)
@@ -102,15 +102,15 @@ class Target:
 def http_error(status: int, body: bytes, url: str) -> NBReactiveError:
     """Return the error which an HTTP answer stands for."""
     try:
-        said = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+        said = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, msgspec.ValidationError):
         said = {}
-    if isinstance(said, dict) and isinstance(said.get("code"), str) and isinstance(said.get("message"), str):
-        details = {key: value for key, value in said.items() if key not in ("code", "message")}
-        error = from_wire(said["code"], said["message"], **details)
+    text = str(said.pop("message", ""))
+    code = said.pop("code", None)
+    if isinstance(code, str) and text:
+        error = from_wire(code, text, **said)
         if type(error) is not NBReactiveError or status not in (401, 403):
             return error
-    text = said.get("message", "") if isinstance(said, dict) else ""
     if status in (401, 403):
         return Refused(f"{url} refused this request ({status}{': ' if text else ''}{text}). Is the token right?")
     return NotConnected(f"{url} answered {status} {text}".rstrip())

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger("nbreactive")
-_lock = threading.Lock()
 
 
 class LoopThread:
@@ -49,6 +48,7 @@ class LoopThread:
 
     @property
     def is_current(self) -> bool:
+        """Whether this code runs on it."""
         return threading.current_thread() is self._thread
 
 
@@ -66,6 +66,7 @@ class CallbackThread:
 
     @property
     def is_current(self) -> bool:
+        """Whether this code runs on it."""
         return threading.current_thread() is self._thread
 
     def post(self, key: Hashable, work: Callable[[], object]) -> None:
@@ -105,43 +106,43 @@ class CallbackThread:
             work = self._next()
             try:
                 work()
-            except Exception:
+            except Exception:  # noqa: BLE001 (whatever a user's code raises, the others go on)
                 _log.exception("a callback failed")
             del work  # keep nothing alive while waiting
 
 
-_loop_thread: LoopThread | None = None
-_callback_thread: CallbackThread | None = None
+class _Process:
+    """The threads of this process, as far as they are needed yet."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loop: LoopThread | None = None
+        self.callbacks: CallbackThread | None = None
+
+
+_process = _Process()
 
 
 def loop_thread() -> LoopThread:
     """Return the process's ``nbreactive-client`` thread, started if need be."""
-    global _loop_thread
-    with _lock:
-        if _loop_thread is None:
-            _loop_thread = LoopThread()
-        return _loop_thread
+    with _process.lock:
+        if _process.loop is None:
+            _process.loop = LoopThread()
+        return _process.loop
 
 
 def callbacks() -> CallbackThread:
     """Return the process's ``nbreactive`` thread, started if need be."""
-    global _callback_thread
-    with _lock:
-        if _callback_thread is None:
-            _callback_thread = CallbackThread()
-        return _callback_thread
+    with _process.lock:
+        if _process.callbacks is None:
+            _process.callbacks = CallbackThread()
+        return _process.callbacks
 
 
 def on_own_thread() -> bool:
     """Tell whether this code runs on one of the two threads, where waiting for the server is not allowed."""
-    return any(thread is not None and thread.is_current for thread in (_loop_thread, _callback_thread))
-
-
-def _after_fork() -> None:
-    global _loop_thread, _callback_thread, _lock
-    _lock = threading.Lock()
-    _loop_thread = _callback_thread = None
+    return any(thread is not None and thread.is_current for thread in (_process.loop, _process.callbacks))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_process.__init__)

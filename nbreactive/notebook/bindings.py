@@ -55,7 +55,7 @@ class WidgetArguments:
     def _widgets(self) -> list[traitlets.HasTraits]:
         return [value for value in self._given.values() if isinstance(value, traitlets.HasTraits)]
 
-    def _moved(self, change: Any) -> None:
+    def _moved(self, _change: Any) -> None:
         threads.callbacks().post_later(DEBOUNCE, self._key, self._changed)
 
 

@@ -1,13 +1,13 @@
-"""Values as cells of a table: short, safe text; numbers stay numbers.
+r"""Values as cells of a table: short, safe text; numbers stay numbers.
 
 Whatever somebody stored is shown as text and as nothing else: markup is escaped where HTML is made, and characters
 that would change how their surroundings look (control characters, terminal escapes, right-to-left overrides) are
-written out as ``\\u202e``.
+written out as ``\u202e``.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import math
 import re
@@ -23,12 +23,12 @@ _HIDDEN = re.compile(
 
 
 def safe_text(text: str, longest: int = LONGEST) -> str:
-    """Return text that shows as what it is.
+    r"""Return text that shows as what it is.
 
     Examples
     --------
-    >>> safe_text("a\\x1b[31mred")
-    'a\\\\u001b[31mred'
+    >>> safe_text("a\x1b[31mred")
+    'a\\u001b[31mred'
     """
     if len(text) > longest:
         text = text[:longest] + "…"
@@ -58,7 +58,7 @@ def _moment(value: Any) -> Any:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return cell(value)
     try:
-        return datetime.datetime.fromtimestamp(value / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{dt.datetime.fromtimestamp(value / 1000, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
     except (OverflowError, OSError, ValueError):
         return cell(value)
 

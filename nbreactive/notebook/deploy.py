@@ -47,7 +47,7 @@ class Deployer:
         return self._deploy(client, modules, force, message)
 
     def see(self, client: Client, module: str, version: int) -> None:
-        """This notebook has looked at a version."""
+        """Remember that this notebook has looked at a version."""
         self.seen[deployment_of(client), module] = version
 
     def _base(self, client: Client, module: str) -> int | None:

@@ -64,7 +64,7 @@ class Cells:
         for ending in self._endings.pop(cell_id, {}).values():
             try:
                 ending()
-            except Exception:
+            except Exception:  # noqa: BLE001 (the others have to end too)
                 _log.exception("something of a cell could not be ended")
 
     def end_all(self) -> None:
@@ -113,10 +113,7 @@ class Hooks:
 def drop_outputs(shell: Any, prompts: list[int]) -> None:
     """Let IPython's output cache forget live objects which cells, now run again or deleted, had displayed."""
     history = shell.user_ns.get("_oh", {})
-    dropped: list[int] = []
-    for prompt in prompts:
-        if _is_live(history.get(prompt)):
-            dropped.append(id(history.pop(prompt)))
+    dropped = [id(history.pop(prompt)) for prompt in prompts if _is_live(history.get(prompt))]
     for names in (shell.user_ns, shell.user_ns_hidden, vars(shell.displayhook)):
         for name in [name for name, value in names.items() if _CACHED.fullmatch(name) and id(value) in dropped]:
             if name.strip("_"):

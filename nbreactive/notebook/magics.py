@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import difflib
 import shlex
 from collections.abc import Callable
@@ -214,7 +214,7 @@ def module_name(name: str) -> str:
 def print_logs(path: str, lines: tuple[str, ...]) -> None:
     """Print what a function printed, in the cell that called it."""
     for line in lines:
-        print(f"{path} {line}")
+        print(f"{path} {line}")  # noqa: T201 (the output of a cell)
 
 
 def _words(
@@ -271,7 +271,7 @@ def _table_facts(table: dict[str, Any]) -> list[str]:
 
 
 def _history_facts(entry: dict[str, Any]) -> list[str]:
-    when = datetime.datetime.fromtimestamp(entry["time"] / 1000).astimezone()
+    when = dt.datetime.fromtimestamp(entry["time"] / 1000, dt.UTC).astimezone()
     changed = [name if module is not None else f"{name} removed" for name, module in entry["modules"].items()]
     facts = [
         f"version {entry['version']}",
@@ -293,4 +293,4 @@ def greet() -> None:
             if isinstance(failure, NotConnected)
             else f"not connected: {type(failure).__name__}: {failure}"
         )
-    print(line)
+    print(line)  # noqa: T201 (the output of a cell)

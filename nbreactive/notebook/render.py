@@ -121,7 +121,7 @@ class RenderView:
             shown = rendering.draw()
             self._widget = shown if hasattr(shown, "model_id") else None
             bundle = _format(shown)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 (whatever a user's function raises is shown)
             _log.info("a drawing failed", exc_info=True)
             return _error_bundle(failure)
         return bundle if failed is None else _with_note(bundle, failed)
@@ -132,7 +132,7 @@ def _format(shown: Any) -> Bundle:
 
     if shown is None:
         return _text_bundle("The function returned None: let it return what is to be shown (a figure, a table, HTML).")
-    shell = get_ipython()
+    shell: Any = get_ipython()
     if shell is None:
         return {"text/plain": repr(shown)}, {}
     data, metadata = shell.display_formatter.format(shown)

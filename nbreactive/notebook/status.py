@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbreactive.client.client import Client
+from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.render import open_renderings
 from nbreactive.notebook.table_widget import open_views
@@ -57,7 +58,7 @@ def report(client: Client) -> str:
     ]
     try:
         said = client.admin("GET", "status")
-    except Exception as failure:
+    except NBReactiveError as failure:
         lines.append(f"backend: {type(failure).__name__}: {failure}")
     else:
         lines += _backend(said)

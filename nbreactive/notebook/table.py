@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import re
 import sys
@@ -121,9 +121,9 @@ def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
     if hasattr(data, "iloc"):  # pandas
         return len(data), _pandas_rows(data)
     if hasattr(data, "__arrow_c_stream__"):
-        import pyarrow
+        import pyarrow as pa
 
-        table = pyarrow.table(data)
+        table = pa.table(data)
         return table.num_rows, (row for batch in table.to_batches(CHUNK_ROWS) for row in batch.to_pylist())
     raise ArgumentError(
         f"A {type(data).__name__} has no rows to load: give a DataFrame, Arrow data or a list of dicts."
@@ -181,13 +181,13 @@ def _plain(value: Any, where: str) -> Any:
         return None
     if isinstance(value, float):
         return None if math.isnan(value) else value
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise InvalidValue(
                 "a moment without a time zone: say which, e.g. df[column] = df[column].dt.tz_localize('UTC')", where
             )
         return value
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return value.isoformat()
     if type(value).__name__ == "Decimal":
         return float(value)

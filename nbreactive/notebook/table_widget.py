@@ -29,7 +29,7 @@ UNSEEN = 30.0
 _open: set[TableView] = set()
 
 
-class FrontEndMissing(NBReactiveError):
+class FrontEndMissingError(NBReactiveError):
     """The front end was not built."""
 
     code = "FrontEndMissing"
@@ -40,7 +40,7 @@ def _widget_class(static: Path) -> type[Any]:
     """Make the widget's class; it needs the built front end, so it is made at the first display."""
     script, style = static / "live_table.js", static / "live_table.css"
     if not script.is_file():
-        raise FrontEndMissing(
+        raise FrontEndMissingError(
             f"The live table's front end is missing: {script} does not exist. In a checkout run `./dev build`; "
             "an installed package should contain it: reinstall nbreactive."
         )
@@ -132,7 +132,7 @@ class TableView:
             live.unwatch(self._changed)
             _open.discard(self)
 
-    def _heard(self, widget: Any, content: Any, buffers: Any) -> None:
+    def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """The front end says on how many places the view is; runs on any thread, so it only takes a note."""
         if not isinstance(content, dict) or content.get("type") != "views":
             return

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import traitlets
+
 from nbreactive.client import SKIP, threads
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
@@ -138,7 +139,7 @@ def test_equal_queries_share_one_subscription(server: FakeServer, client: Client
     server.add("al", "x")
     until(lambda: len(one.value) == len(two.value) == 1)
     assert other.value == []
-    del two
+    two = None
     gc.collect()
     server.add("al", "y")
     until(lambda: len(one.value) == 2)
@@ -153,7 +154,7 @@ def test_equal_queries_share_one_subscription(server: FakeServer, client: Client
 def test_what_nothing_holds_is_unsubscribed(server: FakeServer, client: Client) -> None:
     live = client.live("chat:list_messages")
     live.observe(print, "value")
-    del live
+    live = None
     gc.collect()
     assert len(client.live_queries) == 1  # an observer holds it
     client.live_queries[0].unobserve_all()
@@ -235,7 +236,7 @@ def test_widgets_as_arguments(server: FakeServer, client: Client) -> None:
     holder.value = "bo"
     until(lambda: live.value == [] and live.status == "live" and live.error is None)
     live.unobserve_all()
-    del live
+    live = None
     gc.collect()
     until(lambda: server.query_count == 0)
     assert not holder._trait_notifiers.get("value", {}).get("change")

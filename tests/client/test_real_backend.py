@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nbreactive.client.client import Client
 from nbreactive.client.target import Target
 from nbreactive.errors import (

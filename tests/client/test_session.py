@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nbreactive.client import protocol
 from nbreactive.client.protocol import Outcome, encode_ts
 from nbreactive.client.session import Session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,7 @@ class Kernel:
         try:
             while True:
                 self._take(self.client.get_iopub_msg(timeout=seconds), ran)
-        except Exception:  # queue.Empty
+        except queue.Empty:
             return ran
 
     def until(self, condition: Any, seconds: float = 15.0) -> None:

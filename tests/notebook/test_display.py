@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nbreactive.errors import AppError, DeployRefused, StaleModule
 from nbreactive.notebook import display
 from nbreactive.notebook.cells import LONGEST, cell, safe_text, table_of

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.client.fake_server import FakeServer, until
 from tests.notebook.kernel import Kernel
 

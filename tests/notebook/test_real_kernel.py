@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
+
 from tests.client.backend_process import ROOT, BackendProcess
 from tests.notebook.kernel import Kernel
 
