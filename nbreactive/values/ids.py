@@ -7,17 +7,18 @@ bytes start with the time, so documents of a table are stored in the order of th
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
-from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any
 
 from nbreactive.errors import InvalidId
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
-_TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
-_well_formed = re.compile(f"[{_ALPHABET}]{{31,37}}", re.ASCII).fullmatch
+_TO_ALPHABET = _ALPHABET.encode().ljust(256)
+# int() reads base 32 with the digits 0-9 and a-v; all else becomes "!", which it refuses.
+_TO_DIGITS = bytes(
+    b"0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(chr(code))] if chr(code) in _ALPHABET else ord("!")
+    for code in range(256)
+)
 _MAX_TABLE_NUMBER = 2**32 - 1
 
 
@@ -59,13 +60,8 @@ def encode_id(table_number: int, internal: bytes) -> Id:
         raise InvalidId(f"an id is made of a table number and 16 bytes, not {table_number!r} and {len(internal)} bytes")
     body = _varint(table_number) + internal
     raw = body + _checksum(body)
-    # From the front, 40 bits give 8 characters; two at a time from a table.
-    pairs = _PAIRS
-    text: list[str] = []
-    for start in range(0, len(raw), 5):
-        bits = int.from_bytes(raw[start : start + 5].ljust(5, b"\x00"), "big")
-        text += (pairs[bits >> 30], pairs[bits >> 20 & 1023], pairs[bits >> 10 & 1023], pairs[bits & 1023])
-    return Id("".join(text)[: (len(raw) * 8 + 4) // 5])
+    text = b"".join([_base32(raw[start : start + 20].ljust(20, b"\x00")) for start in range(0, len(raw), 20)])
+    return Id(text[: (len(raw) * 8 + 4) // 5].decode())
 
 
 @lru_cache(maxsize=16384)
@@ -77,17 +73,20 @@ def decode_id(text: str) -> tuple[int, bytes]:
     >>> decode_id(encode_id(10001, bytes(16)))[0]
     10001
     """
-    if not _well_formed(text):
-        raise InvalidId(f"{text[:60]!r} is not an id; ids come from insert() and from the _id field of documents")
+    try:
+        bits = int(text.encode("ascii").translate(_TO_DIGITS), 32) if 31 <= len(text) <= 37 else -1
+    except ValueError:
+        bits = -1
+    if bits < 0:
+        raise InvalidId(f"{text[:40]!a} is not an id; ids come from insert() and from the _id field of documents")
     size = len(text) * 5 // 8
     spare = len(text) * 5 - size * 8
-    bits = int(text.translate(_TO_DIGITS), 32)
     raw = (bits >> spare).to_bytes(size, "big")
     body = raw[:-2]
     number, used = _read_varint(body)
     if spare > 4 or bits & ((1 << spare) - 1) or len(body) != used + 16 or _checksum(body) != raw[-2:]:
         raise InvalidId(
-            f"{text!r} is not an id (its checksum is wrong); copy it whole, from the _id field of a document"
+            f"{text!a} is not an id (its checksum is wrong); copy it whole, from the _id field of a document"
         )
     return number, body[used:]
 
@@ -123,6 +122,27 @@ def _read_varint(data: bytes) -> tuple[int, int]:
 
 
 def _checksum(body: bytes) -> bytes:
-    # Fletcher: the sum of the bytes, and the sum of the running sums.
-    sums = list(accumulate(body))
-    return bytes((sums[-1] % 255, sum(sums) % 255))
+    # Fletcher: the sum of the bytes, and the sum of the running sums, in which a byte with k bytes after it counts
+    # k + 1 times. 256**k is 1 + 255 * k modulo 255**2, so the remainder of the whole number holds those k sums.
+    total = sum(body)
+    weighted = (int.from_bytes(body, "big") % 65025 - total) // 255
+    return bytes((total % 255, (weighted + total) % 255))
+
+
+def _lanes(bits: int, width: int) -> int:
+    """Return a mask of the low ``bits`` of every lane of ``width`` bits in 256."""
+    return sum(((1 << bits) - 1) << start for start in range(0, 256, width))
+
+
+_SPREAD = tuple(
+    (_lanes(half, 2 * lane), _lanes(2 * half, 2 * lane) ^ _lanes(half, 2 * lane), lane - half)
+    for half, lane in ((80, 128), (40, 64), (20, 32), (10, 16), (5, 8))
+)
+"""How 160 bits become 32 bytes of 5 bits: five times, the upper half of every lane moves to a lane of its own."""
+
+
+def _base32(raw: bytes) -> bytes:
+    bits = int.from_bytes(raw, "big")
+    for low, high, shift in _SPREAD:
+        bits = bits & low | (bits & high) << shift
+    return bits.to_bytes(32, "big").translate(_TO_ALPHABET)

@@ -96,13 +96,14 @@ def _encode_int64(value: int) -> bytes:
 
 
 def _escape(raw: bytes) -> bytes:
-    if b"\x00" in raw or b"\x01" in raw:
-        return raw.replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01")
-    return raw
+    return raw.replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01")
 
 
 def _encode_text(value: str) -> bytes:
-    return b"\x10%b\x00" % _escape(value.encode())
+    raw = value.encode()
+    if b"\x00" in raw or b"\x01" in raw:
+        raw = _escape(raw)
+    return b"\x10" + raw + b"\x00"
 
 
 def _encode_bytes(value: bytes) -> bytes:

@@ -111,6 +111,25 @@ def test_what_is_wrong_is_refused_with_its_path(text, message):
     assert len(str(caught.value)) < 500
 
 
+@given(values)
+def test_both_ways_of_decoding_agree(value):
+    # Spelled as other encoders do: with spaces, escapes and keys in any order; a key "$" would make the text special.
+    text = json.dumps(to_jsonable(value), indent=1)
+    assert same(decode_json(text), decode_json(f'[{text}, {{"$bytes":""}}]')[0])
+
+
+def test_colons_in_strings_hide_no_key_that_is_there_twice():
+    assert decode_json('{"a:b": ":", "c": [{"d": "::"}]}') == {"a:b": ":", "c": [{"d": "::"}]}
+    for text in (
+        '{"a": 1, "a": ":"}',
+        '{"a": [{"b": 1, "b": 2}], "c": 3}',
+        '{"a:": 1, "a:": 2}',
+        '[{"a": {}, "a": 1}]',
+    ):
+        with pytest.raises(InvalidValue, match="is there twice"):
+            decode_json(text)
+
+
 def test_large_json_integers_are_the_doubles_that_javascript_meant():
     assert same(decode_json("9007199254740992"), 2**53)
     assert same(decode_json("9007199254740994"), 2.0**53 + 2)

@@ -298,12 +298,13 @@ def test_kin_become_plain(validator, value, plain):
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_datetimes_round_trip_to_the_microsecond(moment):
-    year = v.datetime().check(moment)
-    if 1678 < moment.year < 2262:
-        assert v.datetime().load(year) == moment
+def test_datetimes_round_trip(moment):
+    back = v.datetime().load(v.datetime().check(moment))
+    # Within 2**43 ms of 1970 a double has steps below a microsecond; beyond, it keeps milliseconds.
+    if 1692 < moment.year < 2248:
+        assert back == moment
     else:
-        assert abs((v.datetime().load(year) - moment).total_seconds()) < 1e-3
+        assert abs((back - moment).total_seconds()) < 1e-3
 
 
 def test_loading_touches_only_what_has_something_to_load():
