@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -455,7 +455,7 @@ def test_killed_engine_comes_back_without_what_was_not_durable(tmp_path: Path) -
         last = bench.engine.durable
         log.faults.delay = 10_000
         lost = asyncio.ensure_future(bench.mutate("bump"))
-        while bench.engine.applied == last:
+        while bench.engine.applied == last:  # noqa: ASYNC110
             await asyncio.sleep(0)
         ahead = bench.engine.applied
         await bench.kill()
@@ -613,10 +613,8 @@ def test_backfill_beside_writes_misses_and_doubles_nothing(tmp_path: Path, monke
         while not filling.done():
             n += 1
             bench.log.faults.refuse = 0.2 if n % 5 == 0 else 0.0
-            try:
+            with suppress(ReadOnly):
                 await bench.mutate("churn", n)
-            except ReadOnly:
-                pass
         bench.log.faults.refuse = 0.0
         await filling
         await bench.mutate("churn", 1000)
@@ -639,7 +637,7 @@ def test_interrupted_backfill_goes_on_after_a_restart(tmp_path: Path, monkeypatc
             await bench.mutate("add", {"n": n})
         await _make_table(bench, "notes", state="backfilling")
         filling = asyncio.ensure_future(bench.engine.backfill("notes", "by_n"))
-        while not bench.engine._state.filled:
+        while not bench.engine._state.filled:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await bench.mutate("bump")
         await bench.kill()

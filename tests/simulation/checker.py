@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise, zip_longest
 
 Name = Hashable
 
@@ -49,7 +50,7 @@ def find_cycle(transactions: Iterable[Committed], versions: Mapping[Hashable, Se
     for key, writers in versions.items():
         chain: list[Name | None] = [None, *writers]
         after[key] = dict(zip(chain, writers, strict=False))
-        for earlier, later in zip(writers, writers[1:], strict=False):
+        for earlier, later in pairwise(writers):
             edges[earlier].append(later)
     for transaction in transactions:
         for key, writer in transaction.reads.items():
@@ -71,7 +72,7 @@ class _Moment:
 def _add_real_time(transactions: Sequence[Committed], edges: dict[Name, list[Name]]) -> None:
     # Through a chain of moments, so that there are as many edges as transactions, not their square.
     ends = sorted({transaction.end for transaction in transactions if transaction.end != float("inf")})
-    for moment, following in zip(ends, [*ends[1:], None], strict=True):
+    for moment, following in zip_longest(ends, ends[1:]):
         edges[_Moment(moment)] = [] if following is None else [_Moment(following)]
     for transaction in transactions:
         if transaction.end != float("inf"):

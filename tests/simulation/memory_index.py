@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Self
 
 from nbreactive.engine.row_index import Applied
 from tests.engine.row_model import RowModel
@@ -66,8 +66,8 @@ class MemoryReader:
     def close(self) -> None:
         pass
 
-    def __enter__(self) -> MemoryReader:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
