@@ -171,6 +171,7 @@ def test_bar_10_reruns_moves_and_deleted_outputs_leave_one_subscription(server: 
     kernel.run("del q\ngc.collect()")
     until(lambda: server.query_count == 1, 20)
     after = int(kernel.run(f"gc.collect()\n{rss}").text)
+    print(f"kernel memory: {(after - before) / 2**20:+.2f} MB")
     assert abs(after - before) <= 5 * 2**20
     kernel.drain(0.05)
     assert len(kernel.live_tables()) == 1

@@ -1,0 +1,75 @@
+"""Rows of all kinds of frames as documents."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from nbreactive.errors import ArgumentError, InvalidValue
+from nbreactive.notebook.table import CHUNK_BYTES, chunks, document_of, rows_of
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pd.DataFrame({"n": [1, 2], "s": ["a", None]}),
+        pl.DataFrame({"n": [1, 2], "s": ["a", None]}),
+        pa.table({"n": [1, 2], "s": ["a", None]}),
+        [{"n": 1, "s": "a"}, {"n": 2, "s": None}],
+        {"n": [1, 2], "s": ["a", None]},
+        {"n": np.array([1, 2]), "s": np.array(["a", None])},
+    ],
+)
+def test_frames_of_all_kinds_give_the_same_documents(data: Any) -> None:
+    total, rows = rows_of(data)
+    assert total == 2
+    assert [document_of(row, at) for at, row in enumerate(rows)] == [{"n": 1, "s": "a"}, {"n": 2, "s": None}]
+
+
+def test_values_of_frames() -> None:
+    moment = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    row = {
+        "nat": pd.NaT, "na": pd.NA, "nan": float("nan"), "t": pd.Timestamp(moment), "m": moment, "d": dt.date(2026, 1, 2),
+        "x": Decimal("1.5"), "f": np.float32(0.5), "i": np.int64(3), "l": np.array([1, 2]), "nested": {"a": [np.nan]},
+        "_id": "dropped", "_creationTime": 1.0,
+    }  # fmt: skip
+    assert document_of(row, 0) == {
+        "nat": None, "na": None, "nan": None, "t": 1793491200000, "m": 1793491200000, "d": "2026-01-02",
+        "x": 1.5, "f": 0.5, "i": 3, "l": [1, 2], "nested": {"a": [None]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"a b": 1}, r"row 7: 'a b' cannot be the name of a field .*df\.rename\(columns=\{'a b': 'a_b'\}\)"),
+        ({"t": pd.Timestamp("2026-01-01")}, r"row 7\.t: a moment without a time zone: .*tz_localize"),
+        ({"o": object()}, r"row 7\.o: "),
+        ({"n": {"x": [2**60]}}, r"row 7\.n\.x\[0\]: "),
+    ],
+)
+def test_what_cannot_be_stored_names_the_row_and_the_fix(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidValue, match=said):
+        document_of(row, 7)
+
+
+def test_what_has_no_rows_says_so() -> None:
+    for data in (5, "text", {"a": [1], "b": [1, 2]}):
+        with pytest.raises(ArgumentError):
+            rows_of(data)
+    with pytest.raises(ArgumentError, match="row 3 is a int"):
+        document_of(5, 3)
+
+
+def test_chunks_are_bounded_in_rows_and_bytes() -> None:
+    assert [len(chunk) for chunk in chunks(iter([{"n": n} for n in range(25)]), 10)] == [10, 10, 5]
+    large = [{"s": "x" * (CHUNK_BYTES // 2)}] * 3
+    assert [len(chunk) for chunk in chunks(iter(large), 10)] == [1, 1, 1]
+    assert list(chunks(iter([]), 10)) == []
