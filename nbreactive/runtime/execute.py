@@ -6,6 +6,7 @@ raised. A mutation whose transaction was aborted fails, even if its function cau
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from nbreactive.values.packing import unpack
 
 _REACH: Final[Mapping[Visibility, int]] = {"public": 0, "internal": 1, "system": 2}
 _real_clock = time.perf_counter
+_BUILTINS: Final = vars(builtins)
 
 
 class Runner:
@@ -56,6 +58,9 @@ class Runner:
         self._production = production
         self.opened_files = False
         """Whether the last call has opened files."""
+        self.changed_builtins = False
+        """Whether any call has replaced builtins (they were put back)."""
+        self._builtins = dict(_BUILTINS)
 
     def run(self, call: Call) -> Outcome:
         """Run a call at its snapshot."""
@@ -78,8 +83,7 @@ class Runner:
                     value = encode_json(result)
                 finally:
                     self.opened_files = instant.opened
-            if txn.aborted is not None:
-                raise txn.aborted
+            txn.finish()
             if len(value) > 2 * RESULT_SIZE:
                 fix = "return less: take(n), fewer fields"
                 raise LimitExceeded(over("bytes in a result", len(value), 2 * RESULT_SIZE, fix), "returns")
@@ -129,7 +133,15 @@ class Runner:
         """Run a function and return its result as a plain value."""
         make = MutationContext if function.kind == "mutation" else QueryContext
         ctx = make(execution, path, function.visibility, depth)
-        result = function.handler(ctx, **bind(function, args, table_of=ctx.db.table_of))
+        bound = bind(function, args, table_of=ctx.db.table_of)
+        try:
+            result = function.handler(ctx, **bound)
+        finally:
+            # Before anything else of ours runs, which relies on them.
+            if _BUILTINS != self._builtins:
+                _BUILTINS.clear()
+                _BUILTINS.update(self._builtins)
+                self.changed_builtins = True
         if result is UNSET:
             result = None
         if isinstance(result, Query):

@@ -235,6 +235,7 @@ class Group:
             self._control = None
         process, self._zygote = self._zygote, None
         if process is not None:
+            process.kill()  # It may hang in an import; its workers end with it.
             self._reap(process)
 
     def _was_loaded(self, loaded: Loaded) -> None:

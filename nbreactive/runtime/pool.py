@@ -327,8 +327,9 @@ class Pool:
 
     async def _replace(self, lost: Group) -> None:
         """The zygote of a group is gone, and its workers with it: load the same code again."""
+        busy = [*lost.busy]
         await lost.close()
-        for worker in [*lost.busy]:
+        for worker in busy:
             self._gone(worker)
         delay = 0.05
         while not self._closing and self._groups.get(lost.version) is lost:

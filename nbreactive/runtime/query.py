@@ -238,9 +238,6 @@ class Query:
     def __bool__(self) -> bool:
         raise InvalidValue("a query has no truth value; ask .first() is not None, or .count() > 0")
 
-    def __len__(self) -> int:
-        raise InvalidValue("a query has no length; use .count()")
-
     def __getitem__(self, item: object) -> Document:
         raise InvalidValue("a query cannot be indexed; use .first(), .take(n) or .collect()")
 

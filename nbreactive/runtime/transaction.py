@@ -11,6 +11,7 @@ every later use and at the end, so a function that catches it cannot commit.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from itertools import islice
@@ -281,9 +282,15 @@ class Transaction:
     def _exceeded(self, what: str, found: int, allowed: int, fix: str) -> NoReturn:
         self.abort(LimitExceeded(over(what, found, allowed, fix)))
 
+    def finish(self) -> None:
+        """The function has returned: raise what it may have caught, and what only shows now."""
+        self._flush_scans()
+        self._check()
+
     def reads(self) -> Reads:
         """The read set; what loops that were left early have not consumed is not in it."""
-        self._flush_scans()
+        with contextlib.suppress(LimitExceeded):
+            self._flush_scans()
         return self._reads.build()
 
     def writes(self) -> list[Write]:

@@ -27,7 +27,6 @@ builtins replaced                           none                  replaced after
 
 from __future__ import annotations
 
-import builtins
 import signal
 import socket
 import sys
@@ -97,7 +96,6 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
     reader = index.reader()
     runner = Runner(program, reader, TableCache(), production=setup.mode == "prod")
     limit_resources(setup.memory_bytes)
-    known_builtins = dict(vars(builtins))
     descriptors = open_descriptors()
     reader.close()
     sock.sendall(frame(READY))
@@ -114,7 +112,7 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
         failure = outcome.failure
         if failure is not None and failure.code == "FunctionOutOfMemory":
             recycle = "out of memory"
-        elif vars(builtins) != known_builtins:
+        elif runner.changed_builtins:
             recycle = "a call changed the builtins"
         elif runner.opened_files and open_descriptors() > descriptors + _MAY_STAY_OPEN:
             recycle = "calls left files open"

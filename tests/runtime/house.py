@@ -30,7 +30,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "index"
-        self.index = RowIndex.open(self.path)
+        self.index = RowIndex.open(self.path, map_size=1 << 28)
         self.index.trust()
         self.reader = self.index.reader()
         self.ts = 1
