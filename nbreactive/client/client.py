@@ -114,8 +114,8 @@ class Client:
         return self._wait(self.target.fetch_json(method, f"/api/admin/{path}", body))
 
     def admin_bytes(self, path: str) -> bytes:
-        """Like :meth:`admin` with GET, for answers that are not JSON."""
-        self.check_thread(f"a request for {path}")
+        """Like :meth:`admin` with GET, for answers that are not JSON; drawings may ask too (``table.df()``)."""
+        self._check_process()
         return self._wait(self.target.fetch("GET", f"/api/admin/{path}"))
 
     def functions(self) -> list[dict[str, Any]]:

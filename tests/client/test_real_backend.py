@@ -154,3 +154,13 @@ def test_a_killed_backend_comes_back_to_the_same_clients(tmp_path: Path) -> None
         client.call("chat:send", {"author": "al", "body": "2"})
         assert live.value == 2
         again.close()
+
+
+def test_a_drawing_may_use_the_whole_table(client: Client) -> None:
+    from nbreactive.client import threads
+
+    load(client, "drawn", [{"n": n} for n in range(30)], progress=lambda line: None)
+    live = TableQuery.open(client, "drawn", 10, "desc")
+    found: list[int] = []
+    threads.callbacks().post("drawing", lambda: found.append(len(live.df())))
+    until(lambda: found == [30])
