@@ -16,6 +16,7 @@ from tornado.netutil import bind_sockets
 
 from nbreactive._version import __version__
 from nbreactive.engine.catalog import count_key
+from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.errors import DataFolderError
 from nbreactive.server.admin import describe_tables, no_table
 from nbreactive.server.app import make_application, make_server
@@ -50,6 +51,8 @@ class BackendConfig:
     mode: Mode = "dev"
     verbose: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
+    files: FileSystem = field(default_factory=Disk)
+    """What the log is written to."""
 
 
 class Backend:
@@ -218,4 +221,4 @@ class Backend:
 
 
 def _parts_config(config: BackendConfig) -> PartsConfig:
-    return PartsConfig(config.data, config.workers, config.mode)
+    return PartsConfig(config.data, config.workers, config.mode, files=config.files)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.feed import first_batch, position_of
+from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.recovery import Documents
 from nbreactive.engine.row_index import RowIndex
@@ -40,6 +41,7 @@ class PartsConfig:
     workers: int = 2
     mode: Literal["dev", "prod"] = "dev"
     import_paths: tuple[str, ...] = ()
+    files: FileSystem = field(default_factory=Disk)
 
 
 class Parts:
@@ -67,7 +69,7 @@ class Parts:
     async def open(cls, config: PartsConfig) -> Parts:
         """Open everything; what was opened before a failure is closed again."""
         async with contextlib.AsyncExitStack() as opened:
-            log = await SegmentLog.open(config.data / "log")
+            log = await SegmentLog.open(config.data / "log", files=config.files)
             opened.push_async_callback(log.close)
             index = RowIndex.open(config.data / "index")
             opened.callback(index.close)

@@ -96,6 +96,12 @@ class LoadClient(WSListener):
         self.send({"type": "Mutation", "requestId": number, "udfPath": path, "args": [args]})
         return future
 
+    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - the interface's
+        """Let nobody wait for an answer that will not come."""
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the backend closed the socket"))
+
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame apart."""
         if frame.msg_type == WSMsgType.PING:

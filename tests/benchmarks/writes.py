@@ -41,7 +41,7 @@ async def one_by_one(url: str, many: int, headers: dict[str, str] | None = None)
 
 async def at_a_rate(url: str, per_second: float, seconds: float) -> list[float]:
     """Seconds from the planned time of each mutation to the subscriber's update that holds it (open loop)."""
-    writer = await LoadClient.connect(url)
+    writers = [await LoadClient.connect(url) for _ in range(8)]
     reader = await LoadClient.connect(url)
     first = asyncio.create_task(reader.updates(1))
     await asyncio.sleep(0)
@@ -60,12 +60,13 @@ async def at_a_rate(url: str, per_second: float, seconds: float) -> list[float]:
     while (elapsed := time.perf_counter() - begun) < seconds:
         while sent < elapsed * per_second:
             pending.append(begun + sent / per_second)
-            writer.mutate("bench:send", author="rate", body="tick")
+            writers[sent % len(writers)].mutate("bench:send", author="rate", body="tick")
             sent += 1
         await asyncio.sleep(0.0005)
-    await asyncio.wait_for(writer.mutate("bench:send", author="rate", body="last"), 30)
-    writer.close()
-    reader.close()
+    await asyncio.gather(*(writer.mutate("bench:send", author="rate", body="last") for writer in writers))
+    assert not sum(client.failures for client in (*writers, reader))
+    for client in (*writers, reader):
+        client.close()
     return taken
 
 
