@@ -150,6 +150,7 @@ def test_a_failing_drawing_says_where(server: FakeServer, kernel: Kernel) -> Non
     kernel.until(lambda: kernel.updates and kernel.updates[-1].get("text/plain") == "1.0")
 
 
+@pytest.mark.slow
 def test_bar_10_reruns_moves_and_deleted_outputs_leave_one_subscription(server: FakeServer, kernel: Kernel) -> None:
     """Issue 2, bar 10."""
     rss = "import psutil\nprint(psutil.Process().memory_info().rss)"

@@ -130,6 +130,7 @@ def notebook(path: Path) -> nbformat.NotebookNode:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
 def test_bar_10_executed_notebooks_have_complete_outputs(tool: str, tmp_path: Path) -> None:
     """Issue 2, bar 10: with a backend of their own folder, which is started for them."""
