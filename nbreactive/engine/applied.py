@@ -123,15 +123,15 @@ class Turn:
     def __bool__(self) -> bool:
         return bool(self._batch)
 
-    def add(self, writes: Sequence[Write], request: Request | None, reach: Visibility) -> int:
-        """Check and add one transaction; return its timestamp."""
+    def add(self, writes: Sequence[Write], request: Request | None, reach: Visibility, *, log: bool = False) -> int:
+        """Check and add one transaction; return its timestamp, which stands in the log for sure with ``log``."""
         state = self._state
         after = catalog_after(writes, state.catalog, reach)
         check_writes(writes, after, reach)
         prepared = prepare(writes, self._current, after, state.filled)
         ts = state.next_ts()
         entry = Entry(ts, state.epoch, prepared.logged, request)
-        logged = bool(prepared.logged) or state.log_everything
+        logged = bool(prepared.logged) or state.log_everything or log
         self._pending.append(Pending(entry, encode_entry(entry) if logged else None))
         self._assign(ts, prepared, request)
         return ts

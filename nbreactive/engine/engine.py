@@ -68,6 +68,7 @@ class Engine:
         self,
         state: AppliedState,
         position: int,
+        durable: int,
         *,
         log: CommitLog,
         executor: Executor,
@@ -89,8 +90,8 @@ class Engine:
         self._work: set[asyncio.Task[None]] = set()
         self.executions = {"queries": 0, "mutations": 0}
         """Runs of functions since the start."""
-        self.gate = Gate(state.applied)
-        self._feed = Feed(log, state.applied)
+        self.gate = Gate(durable)
+        self._feed = Feed(log, durable)
         self._runs = Runs(state, self.gate, clock, self._run_query, limits.cache_bytes)
         self.subscriptions = Subscriptions(state, self.gate, self._runs)
         self._flusher = Flusher(
@@ -154,15 +155,24 @@ class Engine:
         limits = limits or EngineLimits()
         if not index.trusted and source is not None:
             await rebuild(index, source)
-        state, position = await recover(log, index, clock, shared=shared, changes_bytes=limits.changes_bytes)
+        state, position, durable = await recover(log, index, clock, shared=shared, changes_bytes=limits.changes_bytes)
         random = random or randomness.Random()
         engine = cls(
-            state, position, log=log, executor=executor, clock=clock, random=random, limits=limits, shared=shared
+            state,
+            position,
+            durable,
+            log=log,
+            executor=executor,
+            clock=clock,
+            random=random,
+            limits=limits,
+            shared=shared,
         )
         engine._start()
         return engine
 
     def _start(self) -> None:
+        self._flusher.wake()
         if self._shared:
             self._flusher.follow()
         task = asyncio.get_running_loop().create_task(self._housekeeping.run())

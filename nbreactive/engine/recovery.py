@@ -47,8 +47,8 @@ Source = Callable[[Callable[[Documents], None]], Awaitable[None]]
 
 async def recover(
     log: CommitLog, index: RowIndex, clock: Clock, *, shared: bool, changes_bytes: int
-) -> tuple[AppliedState, int]:
-    """Return the state at the end of the log, and the log's position there.
+) -> tuple[AppliedState, int, int]:
+    """Return the state at the end of the log, the log's position there, and the timestamp that is durable.
 
     Parameters
     ----------
@@ -79,9 +79,10 @@ async def recover(
     index.apply([], log_position=position)
     if not index.trusted:
         index.trust()
+    durable = state.applied
     if not shared:
         _start_anew(state)
-    return state, position
+    return state, position, durable
 
 
 async def rebuild(index: RowIndex, source: Source) -> None:
@@ -135,10 +136,11 @@ def _start_anew(state: AppliedState) -> None:
                 assert found is not None
                 writes.append(Write(table.number, id, None, found[1]))
     if writes or state.highest > state.applied:
+        # In the log, although it holds nothing: the row index may be lost and the clock set back before the next start,
+        # and even then no timestamp may be given out twice.
         turn = Turn(state)
-        turn.add(writes, None, "system")
+        turn.add(writes, None, "system", log=True)
         turn.finish(_nobody)
-        state.pending.clear()
 
 
 def _nobody(ts: int, keys: Keys) -> None:
