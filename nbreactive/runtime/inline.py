@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from nbreactive.engine.transactions import Call, Outcome
+from nbreactive.functions import references
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime import determinism
 from nbreactive.runtime.execute import Runner
@@ -61,4 +62,9 @@ class InlineExecutor:
     def run_now(self, call: Call) -> Outcome:
         """Run a call, without an event loop."""
         self._reader.renew()
-        return self._runner.run(call)
+        caller = references.set_caller(None)
+        references.refuse_calls()
+        try:
+            return self._runner.run(call)
+        finally:
+            references.set_caller(caller)

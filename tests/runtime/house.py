@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,13 @@ from nbreactive.engine.prepare import catalog_after, check_writes, prepare
 from nbreactive.engine.row_index import Applied, RowIndex
 from nbreactive.engine.transactions import Call, Outcome, Write
 from nbreactive.functions.specs import Bundle, Manifest, ModuleSource, Origin
+from nbreactive.runtime.pool import Pool
 from nbreactive.values.json import decode_json
 from nbreactive.values.packing import pack
 
-HEADER = "from nbreactive import query, mutation, internal_query, internal_mutation, api, internal, v, Id, UNSET, AppError\n"
+HEADER = (
+    "from nbreactive import query, mutation, internal_query, internal_mutation, api, internal, v, Id, UNSET, AppError\n"
+)
 NOW = 1_790_000_000_000
 
 
@@ -78,3 +84,27 @@ class House:
         if outcome.writes:
             self.apply(list(outcome.writes))
         return decode_json(outcome.value)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, source: str | None = None, **options: Any) -> AsyncIterator[tuple[House, Pool]]:
+    """A house and a pool, with ``source`` deployed as module ``m``; both are closed whatever happens."""
+    house = House(folder)
+    pool = Pool(house.path, **options)
+    try:
+        if source is not None:
+            await pool.prepare(bundle(1, m=source))
+            await pool.activate(1)
+            pool.switch(1)
+        yield house, pool
+    finally:
+        await pool.close()
+        house.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        await asyncio.sleep(0.005)

@@ -142,7 +142,11 @@ return [db.get(id)["tags"], db.get(other)["tags"]]
 
 
 def test_tables_come_into_being(db: Db) -> None:
-    assert db.ask('return [db.query("free").collect(), db.query("free").count(), db.query("free").first()]') == [[], 0, None]
+    assert db.ask('return [db.query("free").collect(), db.query("free").count(), db.query("free").first()]') == [
+        [],
+        0,
+        None,
+    ]
     outcome = db.run('return [db.insert("free", {"a": 1}), db.insert("other", {"b": 2}), db.query("free").count()]')
     value = db.house.finish(outcome)
     assert value[2] == 1
@@ -173,7 +177,9 @@ def test_the_schema_is_enforced(db: Db) -> None:
     db.do('db.insert("links", {"post": post, "big": 5})', post=post)
 
 
-@pytest.mark.parametrize("value", ['{"_id": "forged"}', '{"_creationTime": 5}', '{"_x": 1}', '{"$x": 1}', '{"": 1}', '{"ä": 1}', '{1: 1}'])
+@pytest.mark.parametrize(
+    "value", ['{"_id": "forged"}', '{"_creationTime": 5}', '{"_x": 1}', '{"$x": 1}', '{"": 1}', '{"ä": 1}', "{1: 1}"]
+)
 def test_forged_and_odd_fields_are_refused(db: Db, value: str) -> None:
     """Cases 13 and 15."""
     outcome = db.run(f'db.insert("free", {value})')
@@ -247,7 +253,9 @@ def test_reads_are_what_was_consumed(db: Db) -> None:
     some = db.run('return [p for p, _ in zip(db.query("posts"), range(2))]', "query")
     assert touched(some, 1, by_time)
     assert not touched(some, 4, by_time)
-    ranged = db.run('return db.query("posts").with_index("by_who", lambda q: q.eq("who", "x").gt("likes", 47)).collect()', "query")
+    ranged = db.run(
+        'return db.query("posts").with_index("by_who", lambda q: q.eq("who", "x").gt("likes", 47)).collect()', "query"
+    )
     assert [touched(ranged, i, info) for i in (47, 48, 49)] == [False, True, True]
     count = db.run('return db.query("posts").with_index("by_who", lambda q: q.eq("who", "x")).count()', "query")
     assert list(count.reads) == [index_id(2, 2), index_id(1, 2), COUNTS]

@@ -11,19 +11,17 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.runtime.house import House, bundle
-from tests.runtime.test_isolation import until
+from tests.runtime.house import bundle, running, until
 
 from nbreactive.errors import DeployRefused
-from nbreactive.runtime.pool import Pool
 
 SLOW = """
-import time
+import os, time
 @query
 def version(ctx): return {version}
 @query
-def slow(ctx, seconds):
-    time.sleep(seconds)
+def wait_for(ctx, path):
+    while not os.path.exists(path): time.sleep(0.005)
     return {version}
 @mutation
 def nothing(ctx): pass
@@ -32,136 +30,125 @@ def nothing(ctx): pass
 
 def test_the_systems_own_functions_are_there_before_any_deploy(tmp_path: Path) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path)
-        outcome = await pool.run(house.call("_system/tables:list", reach="system"))
-        assert outcome.failure is not None
-        assert outcome.failure.code == "Unavailable"
-        await pool.start()
-        args = {"table": "orders", "documents": [{"n": 1}, {"n": 2}]}
-        assert house.finish(await pool.run(house.call("_system/tables:insert_many", args, reach="system"))) == 2
-        rows = house.finish(await pool.run(house.call("_system/tables:rows", {"table": "orders"}, reach="system")))
-        assert [row["n"] for row in rows] == [2, 1]
-        rows = house.finish(
-            await pool.run(house.call("_system/tables:rows", {"table": "orders", "limit": 1, "order": "asc"}, reach="system"))
-        )
-        assert [row["n"] for row in rows] == [1]
-        listed = house.finish(await pool.run(house.call("_system/tables:list", reach="system")))
-        assert [(table["name"], table["count"]) for table in listed] == [("orders", 2)]
-        assert house.finish(await pool.run(house.call("_system/tables:count", {"table": "orders"}, reach="system"))) == 2
-        for reach in ("public", "internal"):
-            failure = (await pool.run(house.call("_system/tables:list", reach=reach))).failure
-            assert failure is not None
-            assert failure.code == "FunctionNotFound"
-        await pool.close()
-        house.close()
+        async with running(tmp_path) as (house, pool):
+            outcome = await pool.run(house.call("_system/tables:list", reach="system"))
+            assert outcome.failure is not None
+            assert outcome.failure.code == "Unavailable"
+            await pool.start()
+            args = {"table": "orders", "documents": [{"n": 1}, {"n": 2}]}
+            assert house.finish(await pool.run(house.call("_system/tables:insert_many", args, reach="system"))) == 2
+            rows = house.finish(await pool.run(house.call("_system/tables:rows", {"table": "orders"}, reach="system")))
+            assert [row["n"] for row in rows] == [2, 1]
+            rows = house.finish(
+                await pool.run(
+                    house.call("_system/tables:rows", {"table": "orders", "limit": 1, "order": "asc"}, reach="system")
+                )
+            )
+            assert [row["n"] for row in rows] == [1]
+            listed = house.finish(await pool.run(house.call("_system/tables:list", reach="system")))
+            assert [(table["name"], table["count"]) for table in listed] == [("orders", 2)]
+            assert (
+                house.finish(await pool.run(house.call("_system/tables:count", {"table": "orders"}, reach="system")))
+                == 2
+            )
+            for reach in ("public", "internal"):
+                failure = (await pool.run(house.call("_system/tables:list", reach=reach))).failure
+                assert failure is not None
+                assert failure.code == "FunctionNotFound"
 
     asyncio.run(main())
 
 
 def test_old_versions_drain(tmp_path: Path) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path)
-        await pool.start()
-        await pool.prepare(bundle(1, m=SLOW.format(version=1)))
-        await pool.activate(1)
-        assert (await pool.run(house.call("m:version"))).failure is not None  # not in use yet
-        pool.switch(1)
-        assert pool.manifest is not None
-        assert [spec.path for spec in pool.manifest.functions] == ["m:nothing", "m:slow", "m:version"]
-        running = asyncio.ensure_future(pool.run(house.call("m:slow", {"seconds": 0.5})))
-        await asyncio.sleep(0)
-        await pool.prepare(bundle(2, m=SLOW.format(version=2)))
-        await pool.activate(2)
-        pool.switch(2)
-        assert house.finish(await pool.run(house.call("m:version"))) == 2
-        pool.switch(1)  # the deploy failed after all
-        assert house.finish(await pool.run(house.call("m:version"))) == 1
-        pool.switch(2)
-        pool.drop(1)
-        assert pool.status()["draining"] == 1
-        assert house.finish(await running) == 1
-        await until(lambda: pool.status()["draining"] == 0)
-        await pool.prepare(bundle(3, m=SLOW.format(version=3)))
-        pool.drop(3)
-        assert house.finish(await pool.run(house.call("m:version"))) == 2
-        await pool.close()
-        house.close()
+        async with running(tmp_path, user_time=60.0) as (house, pool):
+            await pool.start()
+            await pool.prepare(bundle(1, m=SLOW.format(version=1)))
+            await pool.activate(1)
+            assert (await pool.run(house.call("m:version"))).failure is not None  # not in use yet
+            pool.switch(1)
+            assert pool.manifest is not None
+            assert [spec.path for spec in pool.manifest.functions] == ["m:nothing", "m:version", "m:wait_for"]
+            slow = asyncio.ensure_future(pool.run(house.call("m:wait_for", {"path": str(tmp_path / "go")})))
+            await asyncio.sleep(0)
+            await pool.prepare(bundle(2, m=SLOW.format(version=2)))
+            await pool.activate(2)
+            pool.switch(2)
+            assert house.finish(await pool.run(house.call("m:version"))) == 2
+            pool.switch(1)  # the deploy failed after all
+            assert house.finish(await pool.run(house.call("m:version"))) == 1
+            pool.switch(2)
+            pool.drop(1)
+            assert pool.status()["draining"] == 1
+            (tmp_path / "go").touch()
+            assert house.finish(await slow) == 1
+            await until(lambda: pool.status()["draining"] == 0)
+            await pool.prepare(bundle(3, m=SLOW.format(version=3)))
+            pool.drop(3)
+            assert house.finish(await pool.run(house.call("m:version"))) == 2
 
     asyncio.run(main())
 
 
-def test_urgent_calls_come_first_and_cancelled_ones_never(tmp_path: Path) -> None:
+def test_urgent_calls_come_first_and_cancelled_ones_never(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Strictly one after the other, however slow the machine is.
+    monkeypatch.setattr("nbreactive.runtime.pool._STUCK_SECONDS", 60.0)
+
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path, workers=1)
-        await pool.prepare(bundle(1, m=SLOW.format(version=1)))
-        await pool.activate(1)
-        pool.switch(1)
-        order: list[str] = []
+        async with running(tmp_path, SLOW.format(version=1), workers=1) as (house, pool):
+            order: list[str] = []
 
-        async def call(name: str, *, urgent: bool = False) -> None:
-            await pool.run(house.call("m:version"), urgent=urgent)
-            order.append(name)
+            async def call(name: str, *, urgent: bool = False) -> None:
+                await pool.run(house.call("m:version"), urgent=urgent)
+                order.append(name)
 
-        blocked = asyncio.ensure_future(pool.run(house.call("m:version")))
-        await asyncio.sleep(0)
-        waiting = [asyncio.ensure_future(call(name)) for name in ("a", "b", "c")]
-        await asyncio.sleep(0)
-        urgent = asyncio.ensure_future(call("urgent", urgent=True))
-        await asyncio.sleep(0)
-        waiting[1].cancel()
-        await asyncio.gather(blocked, urgent, *waiting, return_exceptions=True)
-        assert order == ["urgent", "a", "c"]
-        await pool.close()
-        house.close()
+            blocked = asyncio.ensure_future(pool.run(house.call("m:version")))
+            await asyncio.sleep(0)
+            waiting = [asyncio.ensure_future(call(name)) for name in ("a", "b", "c")]
+            await asyncio.sleep(0)
+            urgent = asyncio.ensure_future(call("urgent", urgent=True))
+            await asyncio.sleep(0)
+            waiting[1].cancel()
+            await asyncio.gather(blocked, urgent, *waiting, return_exceptions=True)
+            assert order == ["urgent", "a", "c"]
 
     asyncio.run(main())
 
 
 def test_a_lost_zygote_is_replaced(tmp_path: Path) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path, method="fork")
-        deaths: list[int] = []
-        pool.on_death = lambda: deaths.append(1)
-        await pool.prepare(bundle(1, m=SLOW.format(version=1)))
-        await pool.activate(1)
-        pool.switch(1)
-        running = asyncio.ensure_future(pool.run(house.call("m:slow", {"seconds": 0.9})))
-        await asyncio.sleep(0)
-        (zygote,) = psutil.Process().children()
-        before = set(pool.status()["pids"])
-        zygote.send_signal(signal.SIGKILL)
-        outcome = await running
-        assert outcome.failure is not None
-        assert outcome.failure.code == "FunctionCrashed"
-        await until(lambda: pool.status()["idle"] == 3 and not before & set(pool.status()["pids"]))
-        assert house.finish(await pool.run(house.call("m:version"))) == 1
-        assert deaths
-        os.kill(pool.status()["pids"][0], signal.SIGKILL)  # an idle worker
-        await until(lambda: pool.status()["idle"] == 3)
-        await pool.close()
-        house.close()
+        async with running(tmp_path, SLOW.format(version=1), method="fork", user_time=60.0) as (house, pool):
+            deaths: list[int] = []
+            pool.on_death = lambda: deaths.append(1)
+            slow = asyncio.ensure_future(pool.run(house.call("m:wait_for", {"path": str(tmp_path / "go")})))
+            await asyncio.sleep(0)
+            zygote = next(p for p in psutil.Process().children() if "nbreactive.runtime.zygote" in p.cmdline())
+            before = set(pool.status()["pids"])
+            zygote.send_signal(signal.SIGKILL)
+            outcome = await slow
+            assert outcome.failure is not None
+            assert outcome.failure.code == "FunctionCrashed"
+            await until(lambda: pool.status()["idle"] == 3 and not before & set(pool.status()["pids"]))
+            assert house.finish(await pool.run(house.call("m:version"))) == 1
+            assert deaths
+            os.kill(pool.status()["pids"][0], signal.SIGKILL)  # an idle worker
+            await until(lambda: pool.status()["idle"] == 3)
 
     asyncio.run(main())
 
 
 def test_closing_fails_what_still_runs(tmp_path: Path) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path, workers=1)
-        await pool.prepare(bundle(1, m=SLOW.format(version=1)))
-        await pool.activate(1)
-        pool.switch(1)
-        calls = [asyncio.ensure_future(pool.run(house.call("m:slow", {"seconds": 0.9}))) for _ in range(3)]
-        await asyncio.sleep(0)
-        await pool.close()
-        for outcome in await asyncio.gather(*calls):
-            assert outcome.failure is not None
-            assert outcome.failure.code == "Unavailable"
-        house.close()
+        async with running(tmp_path, SLOW.format(version=1), workers=1, user_time=60.0) as (house, pool):
+            calls = [
+                asyncio.ensure_future(pool.run(house.call("m:wait_for", {"path": str(tmp_path / "go")})))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+            await pool.close()
+            for outcome in await asyncio.gather(*calls):
+                assert outcome.failure is not None
+                assert outcome.failure.code == "Unavailable"
 
     asyncio.run(main())
 
@@ -177,13 +164,10 @@ def test_closing_fails_what_still_runs(tmp_path: Path) -> None:
 )
 def test_modules_that_misbehave_while_imported(tmp_path: Path, source: str, text: str) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path, import_seconds=1.0)
-        with pytest.raises(DeployRefused, match=text):
-            await pool.prepare(bundle(1, m=source))
-        await pool.start()
-        await pool.close()
-        house.close()
+        async with running(tmp_path, import_seconds=1.0) as (house, pool):
+            with pytest.raises(DeployRefused, match=text):
+                await pool.prepare(bundle(1, m=source))
+            await pool.start()
 
     began = time.monotonic()
     asyncio.run(main())
@@ -192,14 +176,11 @@ def test_modules_that_misbehave_while_imported(tmp_path: Path, source: str, text
 
 def test_large_arguments_and_results(tmp_path: Path) -> None:
     async def main() -> None:
-        house = House(tmp_path)
-        pool = Pool(house.path)
-        await pool.prepare(bundle(1, m="@query\ndef echo(ctx, x: Any): return x".replace("Any", "list[str]")))
-        await pool.activate(1)
-        pool.switch(1)
-        value: Any = ["x" * 100_000] * 100
-        assert house.finish(await pool.run(house.call("m:echo", {"x": value}))) == value
-        await pool.close()
-        house.close()
+        async with running(tmp_path) as (house, pool):
+            await pool.prepare(bundle(1, m="@query\ndef echo(ctx, x: Any): return x".replace("Any", "list[str]")))
+            await pool.activate(1)
+            pool.switch(1)
+            value: Any = ["x" * 100_000] * 100
+            assert house.finish(await pool.run(house.call("m:echo", {"x": value}))) == value
 
     asyncio.run(main())

@@ -78,7 +78,10 @@ def test_ranges(q: Queries) -> None:
     assert q.bs('posts.with_index("by_deep", lambda q: q.gte("x.y", 5)).collect()') == [2]
     assert q.bs('posts.with_index("by_a").collect()') == [9, 0, [1], 1, 2, 3, None, 1]
     assert q.bs('posts.with_index("by_a", lambda q: q.gt("a", "z").lt("a", "b")).collect()') == []
-    assert q.bs('posts.with_index("by_creation_time", lambda q: q.gt("_creationTime", 0)).order("desc").take(2)') == [[1], 9]
+    assert q.bs('posts.with_index("by_creation_time", lambda q: q.gt("_creationTime", 0)).order("desc").take(2)') == [
+        [1],
+        9,
+    ]
     assert q.bs('posts.with_index("by_id").limit(3).collect()') == [1, 2, 3]
 
 
@@ -102,7 +105,9 @@ def test_filters(q: Queries) -> None:
     assert q.bs('posts.filter(lambda q: q.and_(q.eq(q.field("a"), "x"), q.gt(q.field("b"), 1))).collect()') == [2, 3]
     assert q.bs('posts.filter(lambda q: ~(q.field("a") == "x") & (q.field("b") == UNSET)).collect()') == [None]
     assert q.bs('posts.filter(lambda q: (q.field("b") == 9) | (q.field("x.y") == 5)).collect()') == [2, 9]
-    assert q.bs('posts.filter(lambda q: q.field("a") == "x").filter(lambda q: q.field("b") < 3).order("desc").collect()') == [2, 1]
+    assert q.bs(
+        'posts.filter(lambda q: q.field("a") == "x").filter(lambda q: q.field("b") < 3).order("desc").collect()'
+    ) == [2, 1]
     assert q.bs('posts.filter(lambda q: q.field("a") == "x").take(2)') == [1, 2]
     assert q.bs('posts.filter(lambda q: q.field("_id") == db.query("posts").first()["_id"]).collect()') == [1]
 
@@ -176,7 +181,9 @@ def test_arithmetic() -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     stored=st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 4)), max_size=12),
-    steps=st.lists(st.tuples(st.sampled_from(["insert", "delete", "patch"]), st.sampled_from("xyz"), st.integers(0, 9)), max_size=8),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["insert", "delete", "patch"]), st.sampled_from("xyz"), st.integers(0, 9)), max_size=8
+    ),
     low=st.integers(0, 4),
     desc=st.booleans(),
 )
