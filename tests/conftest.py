@@ -8,8 +8,12 @@ from pathlib import Path
 
 # pytest's plugin of hypothesis imports it at the very end of a run otherwise, so deep in the stack that Python 3.11
 # cannot parse its modules any more.
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
+
+# Machines that do much at once are slow now and then: that is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _HOMES = (
     "JUPYTER_CONFIG_DIR",

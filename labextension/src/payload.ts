@@ -20,7 +20,7 @@ export function readPayload(data: unknown): LiveState | null {
   }
   return {
     ...EMPTY,
-    table: readTable(data.table),
+    table: readTable(data.table, MAX_ROWS, MAX_COLUMNS),
     status: 'snapshot',
     title: text(data.title) || text(data.path),
     badge: text(data.badge),
@@ -28,14 +28,14 @@ export function readPayload(data: unknown): LiveState | null {
   };
 }
 
-/** A table from unchecked data (a payload, or the trait of a widget); never more than the caps. */
-export function readTable(data: unknown): TableData {
+/** A table from unchecked data (a payload, or the trait of a widget, whose kernel has its own setting of how many). */
+export function readTable(data: unknown, maxRows = Infinity, maxColumns = Infinity): TableData {
   if (!isRecord(data)) {
     return EMPTY.table;
   }
-  const columns = list(data.columns).slice(0, MAX_COLUMNS).map(String);
+  const columns = list(data.columns).slice(0, maxColumns).map(String);
   const rows = list(data.rows)
-    .slice(0, MAX_ROWS)
+    .slice(0, maxRows)
     .map(row => list(row).slice(0, columns.length));
   const total = typeof data.total === 'number' && Number.isFinite(data.total) ? data.total : rows.length;
   return { columns, rows, total: Math.max(total, rows.length) };
