@@ -187,7 +187,11 @@ class Committer:
                 return turn.add(writes, None, "system") if writes else state.applied
             self.validate(work)
             request = work.request
-            if request is not None and state.index.request(request.identity_key, request.session, request.id):
+            if (
+                state.log_everything
+                and request is not None
+                and state.index.request(request.identity_key, request.session, request.id)
+            ):
                 raise Lose  # another engine was asked, too, and its answer is in the log
             return turn.add(work.writes, request, work.reach)
         except StaleVersion as stale:

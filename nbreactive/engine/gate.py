@@ -47,7 +47,7 @@ class Gate:
         self.durable = durable
         self.epoch = 0
         self._rewinds: list[tuple[int, str]] = []
-        self._waiting: dict[Snapshot, asyncio.Future[None]] = {}
+        self._waiting: dict[Snapshot, list[asyncio.Future[None]]] = {}
 
     def snapshot(self, ts: int) -> Snapshot:
         """Name the state at ``ts`` as it is now."""
@@ -70,16 +70,17 @@ class Gate:
             raise self._error(snapshot)
         if snapshot.ts <= self.durable:
             return
-        future = self._waiting.get(snapshot)
-        if future is None:
-            future = self._waiting[snapshot] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(future)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(snapshot, []).append(future)
+        await future
 
     def advance(self, durable: int) -> None:
         """Everything up to ``durable`` has become durable: let it out."""
         self.durable = durable
         for snapshot in [s for s in self._waiting if s.ts <= durable]:
-            self._waiting.pop(snapshot).set_result(None)
+            for future in self._waiting.pop(snapshot):
+                if not future.done():  # whoever waited may be gone
+                    future.set_result(None)
 
     def rewound(self, reason: str = "") -> None:
         """Everything after :attr:`durable` is lost: end the epoch.
@@ -92,9 +93,9 @@ class Gate:
         self._rewinds.append((self.durable, reason))
         self.epoch += 1
         for snapshot in [s for s in self._waiting if self.lost(s)]:
-            future = self._waiting.pop(snapshot)
-            future.set_exception(self._error(snapshot))
-            future.exception()  # whoever waited may be gone
+            for future in self._waiting.pop(snapshot):
+                if not future.done():
+                    future.set_exception(self._error(snapshot))
 
     def _error(self, snapshot: Snapshot) -> Lost:
         reason = self._rewinds[snapshot.epoch][1]

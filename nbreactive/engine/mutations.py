@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from nbreactive.engine.applied import AppliedState
@@ -159,26 +158,38 @@ class Mutations:
         losses: int,
         hot: HotKey | None,
     ) -> _Attempt:
-        """Run, unless ``before`` has, and commit."""
+        """Run, unless ``before`` has, and commit; alone in a lane or the exclusive slot if it must."""
         call = (request.path, request.args)
-        slot: object | None = None
-        async with AsyncExitStack() as stack:
-            if losses >= self._max_losses:
-                slot = await stack.enter_async_context(self._committer.exclusive())
-            elif (lane := hot or self._lanes.expected(call)) is not None:
-                await stack.enter_async_context(self._lanes.enter(lane, call))
-            if before is not None:
-                seen, outcome = before.seen, before.outcome
-            else:
-                if self._catch_up is not None:
-                    await self._catch_up()
-                seen = self._gate.snapshot(self._state.applied)
-                outcome = await self._execute(request, seen, losses > 0)
-            if outcome.failure is not None or not outcome.writes:
-                return _Attempt(seen, seen, outcome, wrote=False)
-            record = Request(*key, outcome.value) if key is not None else None
-            commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot)
-            return _Attempt(seen, await self._committer.commit(commit), outcome, wrote=True)
+        if losses >= self._max_losses:
+            async with self._committer.exclusive() as slot:
+                return await self._run_and_commit(request, key, before, urgent=True, slot=slot)
+        lane = hot or self._lanes.expected(call)
+        if lane is not None:
+            async with self._lanes.enter(lane, call):
+                return await self._run_and_commit(request, key, before, urgent=losses > 0)
+        return await self._run_and_commit(request, key, before, urgent=losses > 0)
+
+    async def _run_and_commit(
+        self,
+        request: MutationRequest,
+        key: _RequestKey | None,
+        before: _Attempt | None,
+        *,
+        urgent: bool,
+        slot: object | None = None,
+    ) -> _Attempt:
+        if before is not None:
+            seen, outcome = before.seen, before.outcome
+        else:
+            if self._catch_up is not None:
+                await self._catch_up()
+            seen = self._gate.snapshot(self._state.applied)
+            outcome = await self._execute(request, seen, urgent)
+        if outcome.failure is not None or not outcome.writes:
+            return _Attempt(seen, seen, outcome, wrote=False)
+        record = Request(*key, outcome.value) if key is not None else None
+        commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot)
+        return _Attempt(seen, await self._committer.commit(commit), outcome, wrote=True)
 
 
 def _result(request: MutationRequest, done: _Attempt) -> Result:

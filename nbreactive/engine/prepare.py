@@ -11,7 +11,7 @@ and no counter is written twice or forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from nbreactive.engine.catalog import (
     BY_ID,
@@ -176,7 +176,7 @@ def index_entries(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[
 
 def _document(packed: bytes) -> Mapping[str, Any]:
     doc: Any = unpack(packed)
-    fields: dict[str, Any] = doc if isinstance(doc, dict) else {}
+    fields = cast("dict[str, Any]", doc) if isinstance(doc, dict) else {}
     if not isinstance(fields.get(CREATION_TIME), float):
         raise InvalidValue("a worker sent something that is not a document; nothing was written")
     return fields
