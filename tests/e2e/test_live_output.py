@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.people import App, Person, write_notebook
+from tests.e2e.people import PATIENCE, App, Person, write_notebook
 from tests.jupyter.servers import JupyterProcess
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
@@ -68,7 +68,8 @@ def test_live_with_a_kernel_and_a_snapshot_without(
     # The kernel goes while the table is shown: it says so.
     for kernel in lab.request("GET", "api/kernels", token="alice-token").json():
         assert lab.request("DELETE", f"api/kernels/{kernel['id']}", token="alice-token").status == 204
-    expect(alice.page.locator(".nbr-detached:visible")).to_contain_text("no longer live")
+    # Jupyter itself learns of it when it next asks the server, some seconds later.
+    expect(alice.page.locator(".nbr-detached:visible")).to_contain_text("no longer live", timeout=PATIENCE)
 
     # Somebody else opens it after it was changed outside: Jupyter does not trust it, and shows what is safe only.
     file = lab.root / app / "output.ipynb"
