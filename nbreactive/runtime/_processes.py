@@ -52,7 +52,7 @@ def start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     options: dict[str, Any] = {"env": clean_environment(), "stdout": subprocess.DEVNULL}
     with theirs:
         if os.name == "posix":
-            process = subprocess.Popen(
+            process: subprocess.Popen[Any] = subprocess.Popen(
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -121,7 +121,7 @@ def _lower(which: int, wanted: int) -> None:
 
 
 def _data_bytes() -> int:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
         for line in status:
             if line.startswith("VmData:"):
                 return int(line.split()[1]) * 1024
@@ -131,7 +131,7 @@ def _data_bytes() -> int:
 def open_descriptors() -> int:
     """How many descriptors this process has; -1 where that cannot be asked."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - called after calls; pathlib is slower
     except OSError:
         return -1
 

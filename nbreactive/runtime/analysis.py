@@ -87,7 +87,7 @@ class _Analysis:
                     node, f"no module {name!r} is deployed (there are: {known})", "deploy that module first"
                 )
             return
-        top = name.split(".")[0]
+        top = name.partition(".")[0]
         if _missing(top):
             yield self._issue(
                 node,

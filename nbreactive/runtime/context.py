@@ -29,9 +29,11 @@ _SHORTEST_PERIOD = 1000
 
 
 class Invoke(Protocol):
-    """Runs a function inside of an execution; see :func:`nbreactive.runtime.execute.invoke`."""
+    """Runs a function inside of an execution."""
 
-    def __call__(self, execution: Execution, target: Any, args: dict[str, Any], kind: Kind, depth: int) -> Any: ...
+    def __call__(self, execution: Execution, target: Any, args: dict[str, Any], kind: Kind, depth: int, /) -> Any:
+        """Run ``target``, a reference or a function."""
+        ...
 
 
 class Execution:
@@ -144,7 +146,7 @@ class QueryContext:
         """Run another query in this transaction: ``ctx.run_query(api.posts.get, post_id=p)``."""
         return self._run("query", reference, args, kwargs)
 
-    def _repeat(self, every: float) -> None:
+    def _repeat(self, every: Any) -> None:
         if isinstance(every, bool) or not isinstance(every, (int, float)) or not every >= _SHORTEST_PERIOD:
             raise InvalidValue(f"ctx.now(every=...) takes milliseconds, at least {_SHORTEST_PERIOD}, not {every!r}")
         execution = self._execution
@@ -187,5 +189,5 @@ class MutationContext(QueryContext):
         """Run another mutation in this transaction; if it raises and that is caught, only its writes are undone."""
         return self._run("mutation", reference, args, kwargs)
 
-    def _repeat(self, every: float) -> None:
+    def _repeat(self, every: Any) -> None:  # noqa: ARG002
         raise NotAllowed("ctx.now(every=...) repeats a subscribed query; a mutation runs once: leave every out")

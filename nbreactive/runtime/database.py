@@ -7,7 +7,7 @@ tables without a schema come into being with their first document.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
@@ -113,8 +113,6 @@ class DatabaseWriter(DatabaseReader):
     def patch(self, *table_id_and_fields: Any) -> None:
         """Change some fields of a document: ``patch(id, {"likes": 3, "draft": UNSET})``; UNSET removes one."""
         table, internal, found, fields = self._target("patch", table_id_and_fields)
-        if not isinstance(fields, dict):
-            raise InvalidValue(f"patch takes a dict of fields, not {fields!r:.60}")
         stored: Document = unpack(found.packed)
         given = self._without_system_fields(table, internal, stored, fields, "patch")
         merged = {name: value for name, value in stored.items() if name != CREATION_TIME}
@@ -124,8 +122,6 @@ class DatabaseWriter(DatabaseReader):
     def replace(self, *table_id_and_document: Any) -> None:
         """Replace a document; it keeps its id and its ``_creationTime``."""
         table, internal, found, document = self._target("replace", table_id_and_document)
-        if not isinstance(document, dict):
-            raise InvalidValue(f"replace takes a dict, not {document!r:.60}")
         stored: Document = unpack(found.packed)
         given = self._without_system_fields(table, internal, stored, document, "replace")
         self._put(table, internal, given, stored, found)
@@ -148,8 +144,11 @@ class DatabaseWriter(DatabaseReader):
         return table, internal, found, value
 
     def _without_system_fields(
-        self, table: Table, id: bytes, stored: Document, given: dict[Any, Any], what: str
+        self, table: Table, id: bytes, stored: Document, given: object, what: str
     ) -> dict[Any, Any]:
+        if not isinstance(given, dict):
+            raise InvalidValue(f"{what} takes a dict of fields, not {given!r:.60}")
+        given = cast("dict[Any, Any]", given)
         # A document that was read, changed and handed back carries its system fields: fine as long as they are its own.
         if _ID not in given and CREATION_TIME not in given:
             return given

@@ -33,7 +33,7 @@ from __future__ import annotations
 import _thread
 import builtins
 import ctypes
-import datetime
+import datetime as dt
 import gc
 import hashlib
 import importlib
@@ -47,7 +47,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from nbreactive.errors import NotAllowed
-
 
 real_monotonic: Final = time.monotonic
 """For the worker's own use."""
@@ -102,10 +101,11 @@ class _Current(threading.local):
 
 
 _current: Final = _Current()
+_SEEDED: Final = "_nbreactive_seeded"
 _installed = False
 
 
-class frozen:
+class frozen:  # noqa: N801 - used like a function
     """Context manager: what runs inside sees ``instant`` (None: the real world again)."""
 
     __slots__ = ("_before", "_instant")
@@ -123,7 +123,7 @@ class frozen:
 
 def install() -> None:
     """Put the wrappers in place; once per process, for good."""
-    global _installed
+    global _installed  # noqa: PLW0603
     if _installed:
         return
     _installed = True
@@ -146,39 +146,44 @@ def _install_clocks() -> None:
     for name in ("strftime", "asctime"):
         _wrap_default(name, name == "strftime", lambda instant: time.localtime(instant.seconds))
 
-    real_now: Any = vars(datetime.datetime)["now"]
-    real_utcnow: Any = vars(datetime.datetime)["utcnow"]
+    real_now: Any = vars(dt.datetime)["now"]
+    real_utcnow: Any = vars(dt.datetime)["utcnow"]
 
-    def now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+    def now(cls: type[dt.datetime], tz: dt.tzinfo | None = None) -> dt.datetime:
         instant = _current.instant
         if instant is None:
             return real_now.__get__(None, cls)(tz)
         return cls.fromtimestamp(instant.seconds, tz)
 
-    def utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
+    def utcnow(cls: type[dt.datetime]) -> dt.datetime:
         instant = _current.instant
         if instant is None:
             return real_utcnow.__get__(None, cls)()
-        return cls.fromtimestamp(instant.seconds, datetime.UTC).replace(tzinfo=None)
+        return cls.fromtimestamp(instant.seconds, dt.UTC).replace(tzinfo=None)
 
-    def today(cls: type[datetime.date]) -> datetime.date:
+    def today(cls: type[dt.date]) -> dt.date:
         instant = _current.instant
         return cls.fromtimestamp(instant.seconds if instant is not None else time.time())
 
-    _replace_method(datetime.datetime, "now", now)
-    _replace_method(datetime.datetime, "utcnow", utcnow)
-    _replace_method(datetime.datetime, "today", today)
-    _replace_method(datetime.date, "today", today)
+    _replace_method(dt.datetime, "now", now)
+    _replace_method(dt.datetime, "utcnow", utcnow)
+    _replace_method(dt.datetime, "today", today)
+    _replace_method(dt.date, "today", today)
 
 
 def _replace_method(cls: type, name: str, function: Callable[..., Any]) -> None:
     # A subclass in place of ``datetime.datetime`` would break ``type(x) is datetime`` in every library, and would miss
     # ``from datetime import datetime`` in modules imported before. So the class keeps its identity and its dictionary
     # is changed, which for a class written in C can only be reached through the garbage collector.
-    namespace: Any = next(found for found in gc.get_referents(cls.__dict__) if type(found) is dict)
+    referents: list[Any] = gc.get_referents(cls.__dict__)
+    namespace: Any = next(filter(_is_dict, referents))
     function.__doc__ = getattr(namespace.get(name), "__doc__", None)
     namespace[name] = classmethod(function)
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))
+
+
+def _is_dict(value: object) -> bool:
+    return type(value) is dict
 
 
 def _wrap_clock(name: str, read: Callable[[Instant], float]) -> None:
@@ -242,7 +247,7 @@ def _install_random() -> None:
         return real_urandom(size)
 
     os.urandom = urandom
-    random._urandom = urandom  # type: ignore[attr-defined]
+    setattr(random, "_urandom", urandom)  # noqa: B010 - the name is private, and what SystemRandom uses
 
     for name in ("uuid1", "uuid4", "uuid6", "uuid7", "uuid8"):
         real = getattr(uuid, name, None)
@@ -286,14 +291,16 @@ def _seeded_uuid(real: Any, version: int) -> Any:
 def install_numpy() -> None:
     """Seed numpy's global generator per call, if numpy was imported; called after imports."""
     module: Any = sys.modules.get("numpy.random")
-    if module is None or getattr(module, "_nbreactive", False) or not hasattr(module, "seed"):
+    if module is None or hasattr(module, _SEEDED) or not hasattr(module, "seed"):
         return
     hidden = getattr(module.random, "__self__", None)
     real_seed = module.seed
-    for name, real in list(vars(module).items()):
+    names: list[str] = dir(module)
+    for name in names:
+        real: Any = getattr(module, name)
         if hidden is not None and getattr(real, "__self__", None) is hidden and name not in ("seed", "get_state"):
             setattr(module, name, _numpy_first(real, real_seed))
-    module._nbreactive = True
+    setattr(module, _SEEDED, True)
 
 
 def _numpy_first(real: Any, seed: Callable[[Any], Any]) -> Any:
@@ -406,8 +413,9 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event == "open":
         instant.opened = True
         path, mode, flags = args
-        writes = isinstance(flags, int) and flags & _WRITE_FLAGS or isinstance(mode, str) and set(mode) & set("wax+")
-        if writes and path != os.devnull:
+        by_flags = isinstance(flags, int) and bool(flags & _WRITE_FLAGS)
+        by_mode = isinstance(mode, str) and not set(mode).isdisjoint("wax+")
+        if (by_flags or by_mode) and path != os.devnull:
             raise _refusal(f"write the file {path!r}")
         return
     what = _REFUSED.get(event)

@@ -67,7 +67,7 @@ def text_of(error: BaseException) -> str:
     """The error's own text; whatever its ``__str__`` does."""
     try:
         text = str(error)
-    except BaseException as second:
+    except BaseException as second:  # noqa: BLE001 - it is user code
         return f"<its text cannot be shown: {type(second).__name__}>"
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}... ({len(text)} characters)"
 
@@ -107,6 +107,6 @@ def _named(error: BaseException) -> str:
         return error.code
     kind: Any = type(error)
     module = getattr(kind, "__module__", "")
-    if module == "builtins" or module.startswith("nbreactive.") or module.startswith("reactive"):
+    if module == "builtins" or module.startswith(("nbreactive.", "reactive")):
         return str(kind.__name__)
     return f"{module}.{kind.__qualname__}"

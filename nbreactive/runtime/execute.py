@@ -33,7 +33,7 @@ from nbreactive.values.packing import unpack
 
 _REACH: Final[Mapping[Visibility, int]] = {"public": 0, "internal": 1, "system": 2}
 _real_clock = time.perf_counter
-_BUILTINS: Final = vars(builtins)
+_BUILTINS: Final[dict[str, Any]] = builtins.__dict__
 
 
 class Runner:
@@ -91,7 +91,7 @@ class Runner:
                 columns = self._columns(function, txn)
             if kind == "mutation":
                 writes = txn.writes()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the call, not the worker
             failure = failure_of(error, call.request_id, production=self._production)
             value = b"null"
         return Outcome(
@@ -138,7 +138,7 @@ class Runner:
             result = function.handler(ctx, **bound)
         finally:
             # Before anything else of ours runs, which relies on them.
-            if _BUILTINS != self._builtins:
+            if self._builtins != _BUILTINS:
                 _BUILTINS.clear()
                 _BUILTINS.update(self._builtins)
                 self.changed_builtins = True

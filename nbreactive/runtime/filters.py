@@ -27,12 +27,12 @@ _SIMPLE: Final = (str, bool, bytes, type(None))
 class Expression:
     """A value that depends on the document; compare it, or combine it with ``& | ~`` and arithmetic."""
 
-    __slots__ = ("_compiled", "_size")
+    __slots__ = ("compiled", "size")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, compiled: Compiled, size: int) -> None:
-        self._compiled = compiled
-        self._size = size
+        self.compiled = compiled
+        self.size = size
 
     def __bool__(self) -> NoReturn:
         raise InvalidValue(
@@ -201,10 +201,10 @@ def compile_filter(build: Callable[[FilterBuilder], Any]) -> Callable[[Mapping[s
         raise InvalidValue(f'filter takes a function of q, not {build!r}; .filter(lambda q: q.field("likes") > 3)')
     built = build(FilterBuilder())
     if isinstance(built, bool):
-        return lambda doc: built
+        return lambda _doc: built
     if not isinstance(built, Expression):
         raise InvalidValue(f'a filter returns an expression of q, not {built!r}; lambda q: q.field("likes") > 3')
-    compiled = built._compiled  # pyright: ignore[reportPrivateUsage]
+    compiled = built.compiled
     return lambda doc: _true(compiled(doc))
 
 
@@ -212,11 +212,11 @@ def _expression(value: Any) -> Expression:
     if isinstance(value, Expression):
         return value
     literal = UNSET if value is UNSET else check_value(value, "filter")
-    return Expression(lambda doc: literal, 1)
+    return Expression(lambda _doc: literal, 1)
 
 
 def _combine(compiled: Compiled, *parts: Expression) -> Expression:
-    size = 1 + sum(part._size for part in parts)  # pyright: ignore[reportPrivateUsage]
+    size = 1 + sum(part.size for part in parts)
     if size > 2 * FILTER_OPERATORS:
         fix = "use an index for part of it, or test in Python while iterating"
         raise LimitExceeded(over("operators and operands in a filter", size, 2 * FILTER_OPERATORS, fix))
@@ -225,18 +225,18 @@ def _combine(compiled: Compiled, *parts: Expression) -> Expression:
 
 def _binary(apply: Callable[[Any, Any], Any], left: Any, right: Any) -> Expression:
     a, b = _expression(left), _expression(right)
-    first, second = a._compiled, b._compiled  # pyright: ignore[reportPrivateUsage]
+    first, second = a.compiled, b.compiled
     return _combine(lambda doc: apply(first(doc), second(doc)), a, b)
 
 
 def _unary(apply: Callable[[Any], Any], value: Expression) -> Expression:
-    compiled = value._compiled  # pyright: ignore[reportPrivateUsage]
+    compiled = value.compiled
     return _combine(lambda doc: apply(compiled(doc)), value)
 
 
 def _logic(parts: tuple[Any, ...], *, all_of: bool) -> Expression:
     expressions = [_expression(part) for part in parts]
-    compiled = [part._compiled for part in expressions]  # pyright: ignore[reportPrivateUsage]
+    compiled = [part.compiled for part in expressions]
     if all_of:
         return _combine(lambda doc: all(_true(part(doc)) for part in compiled), *expressions)
     return _combine(lambda doc: any(_true(part(doc)) for part in compiled), *expressions)
@@ -245,7 +245,7 @@ def _logic(parts: tuple[Any, ...], *, all_of: bool) -> Expression:
 def _true(value: Any) -> bool:
     if value is True or value is False:
         return value
-    return value is not None and value is not UNSET and value != 0 and value != ""
+    return value is not None and value is not UNSET and value not in (0, "")
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -280,7 +280,7 @@ def _divide(a: Any, b: Any) -> Any:
         return quotient if (a < 0) == (b < 0) else -quotient
     if b:
         return a / b
-    return math.nan if not a or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
+    return math.nan if not a or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
 
 
 def _modulo(a: Any, b: Any) -> Any:

@@ -55,7 +55,7 @@ class InlineExecutor:
         self._reader = reader
         self._runner = Runner(program, reader, TableCache(), production=mode == "prod")
 
-    async def run(self, call: Call, *, urgent: bool = False) -> Outcome:
+    async def run(self, call: Call, *, urgent: bool = False) -> Outcome:  # noqa: ARG002
         """Run a call now."""
         return self.run_now(call)
 

@@ -16,7 +16,7 @@ import linecache
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
             self._packages.update(".".join(parts[:end]) for end in range(1, len(parts)))
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
     ) -> importlib.machinery.ModuleSpec | None:
         """Find ``reactive`` and what is below it."""
         if fullname != PACKAGE and not fullname.startswith(f"{PACKAGE}."):
@@ -80,7 +80,7 @@ class SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's top level."""
         module.__file__ = file_of(module_name(module.__name__))
-        exec(self.get_code(module.__name__), module.__dict__)
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - this is the loader
 
 
 class Program:
@@ -124,19 +124,19 @@ class Program:
 
 
 @contextlib.contextmanager
-def _watching_threads(started: list[str]) -> Iterator[None]:
+def _watching_threads(started: list[str]) -> Generator[None]:
     """Note which imports start threads: a process with threads must not be forked."""
     real = builtins.__import__
     depth = 0
     reported = _threads()
 
-    def importing(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
+    def importing(name: str, names: Any = None, own: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
         nonlocal depth, reported
         if depth or level or name == PACKAGE or name.startswith(f"{PACKAGE}."):
-            return real(name, globals, locals, fromlist, level)
+            return real(name, names, own, fromlist, level)
         depth += 1
         try:
-            return real(name, globals, locals, fromlist, level)
+            return real(name, names, own, fromlist, level)
         finally:
             depth -= 1
             now = _threads()
@@ -156,6 +156,6 @@ def _watching_threads(started: list[str]) -> Iterator[None]:
 def _threads() -> int:
     try:
         # Native threads of libraries show here only.
-        return len(os.listdir("/proc/self/task"))
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208
     except OSError:
         return threading.active_count()

@@ -62,7 +62,7 @@ class _Listing:
     def add(self, name: str) -> None:
         try:
             module = self._program.load(name)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is user code
             self.issues += _issues_of(error, file_of(name))
             return
         self._add_functions(name, module)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Final, Literal
 
 from nbreactive.engine.transactions import LogLine
@@ -91,6 +91,7 @@ class Logger:
         self._log = log
 
     def __call__(self, *values: Any) -> None:
+        """Log at level LOG."""
         self._log.add("LOG", _text(values))
 
     def debug(self, *values: Any) -> None:
@@ -134,7 +135,7 @@ class Capture(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def captured(log: CallLog) -> Iterator[None]:
+def captured(log: CallLog) -> Generator[None]:
     """Send ``print``, and exceptions that Python can only report (a raising ``__del__``), to ``log`` meanwhile."""
     out, err, unraisable = sys.stdout, sys.stderr, sys.unraisablehook
 
@@ -154,5 +155,5 @@ def captured(log: CallLog) -> Iterator[None]:
 def _safe(value: Any) -> str:
     try:
         return str(value)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - it is user code
         return f"<{type(value).__name__}>"

@@ -134,6 +134,8 @@ class Pool:
             for other in list(self._groups):
                 if self._groups[other] is not group and self._groups[other] is not before:
                     self.drop(other)
+            if self._groups.get(before.version) is not before:  # The same version was prepared again.
+                self._retired.add(before)
             self._trim(before)
         self._dispatch()
 
@@ -302,7 +304,8 @@ class Pool:
 
     def _fill(self, group: Group) -> None:
         """Start as many workers as are missing: those that work, those that are stuck, and a spare."""
-        if self._closing or group.closed or self._groups.get(group.version) is not group:
+        known = group is self._current or self._groups.get(group.version) is group
+        if self._closing or group.closed or not known:
             return
         for _ in range(self._wanted(group) - group.live):
             group.start_worker()
@@ -332,7 +335,7 @@ class Pool:
         for worker in busy:
             self._gone(worker)
         delay = 0.05
-        while not self._closing and self._groups.get(lost.version) is lost:
+        while not self._closing and (lost is self._current or self._groups.get(lost.version) is lost):
             group = self._new_group(lost.setup.bundle)
             try:
                 await group.load()
@@ -354,7 +357,9 @@ class Pool:
         self._closing = True
         if self._watching is not None:
             self._watching.cancel()
-        groups = {*self._groups.values(), *self._retired}
+        groups = {*self._groups.values(), *self._retired} | (
+            {self._current} if self._current is not None else set[Group]()
+        )
         jobs = [*self._queue, *(worker.job for group in groups for worker in group.busy if worker.job is not None)]
         self._queue.clear()
         for job in jobs:

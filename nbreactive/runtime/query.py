@@ -109,7 +109,9 @@ class IndexRange:
 class Opener(Protocol):
     """Turns a stored document into what the function sees."""
 
-    def __call__(self, table: Table, id: bytes, packed: bytes) -> Document: ...
+    def __call__(self, table: Table, id: bytes, packed: bytes, /) -> Document:
+        """Unpack it and add ``_id``."""
+        ...
 
 
 class Query:
@@ -161,12 +163,10 @@ class Query:
             )
         if index.state != "ready":
             raise InvalidValue(f"index {name!r} of table {self._name!r} is still being built; try again in a moment")
-        query._index = index
-        if build is not None:
-            query._range = build(IndexRange(index))
-            if not isinstance(query._range, IndexRange):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidValue(f'with_index({name!r}): the function returns its q: lambda q: q.eq("author", a)')
-        return query
+        range_: object = build(IndexRange(index)) if build is not None else None
+        if build is not None and not isinstance(range_, IndexRange):
+            raise InvalidValue(f'with_index({name!r}): the function returns its q: lambda q: q.eq("author", a)')
+        return query.configured(_index=index, _range=range_)
 
     def order(self, direction: Literal["asc", "desc"]) -> Query:
         """Set the direction; once."""
@@ -174,22 +174,17 @@ class Query:
             raise InvalidValue(f'order takes "asc" or "desc", not {direction!r}')
         if self._descending is not None:
             raise InvalidValue(f"query({self._name!r}) has an order already; use order once")
-        query = self._step()
-        query._descending = direction == "desc"
-        return query
+        return self._step().configured(_descending=direction == "desc")
 
     def filter(self, build: Callable[[FilterBuilder], Any]) -> Query:
         """Keep the documents for which an expression holds: ``lambda q: q.field("likes") > 3``."""
         predicate = compile_filter(build)
-        query = self._step()
-        query._filters = (*self._filters, predicate)
-        return query
+        return self._step().configured(_filters=(*self._filters, predicate))
 
     def limit(self, count: int) -> Query:
         """At most ``count`` documents."""
-        query = self._step()
-        query._limit = min(_count(count, "limit"), self._limit if self._limit is not None else count)
-        return query
+        count = _count(count, "limit")
+        return self._step().configured(_limit=min(count, self._limit) if self._limit is not None else count)
 
     # ---- reading -----------------------------------------------------------------------------------------
 
@@ -254,7 +249,7 @@ class Query:
         left = limit if limit is not None else -1
         for id, packed in rows:
             document = open_document(table, id, packed)
-            if filters and not all([keep(document) for keep in filters]):
+            if filters and not all(keep(document) for keep in filters):
                 continue
             yield document
             left -= 1
@@ -263,14 +258,25 @@ class Query:
 
     def _bounds(self, table: Table) -> tuple[IndexInfo, bytes, bytes]:
         index = self._index if self._index is not None else table.info.indexes[1]
-        return (index, *(self._range.interval() if self._range is not None else (b"", END)))
+        low, high = self._range.interval() if self._range is not None else (b"", END)
+        return index, low, high
 
     def _step(self) -> Query:
         self._once()
         query = Query(self._txn, self._name, self._table, self._open)
-        query._index, query._range, query._descending = self._index, self._range, self._descending
-        query._filters, query._limit = self._filters, self._limit
-        return query
+        return query.configured(
+            _index=self._index,
+            _range=self._range,
+            _descending=self._descending,
+            _filters=self._filters,
+            _limit=self._limit,
+        )
+
+    def configured(self, **settings: Any) -> Query:
+        """Set what the steps have found out; for this class's own use."""
+        for name, value in settings.items():
+            setattr(self, name, value)
+        return self
 
     def _use(self) -> Table | None:
         self._once()

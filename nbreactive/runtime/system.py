@@ -56,7 +56,7 @@ def _insert_many(ctx: MutationContext, table: str, documents: list[dict[str, Any
 
 def _patch(ctx: MutationContext, id: str, fields: dict[str, Any], remove: Any = UNSET) -> None:
     """Change fields of a document, and remove those named in ``remove``."""
-    ctx.db.patch(id, {**fields, **{name: UNSET for name in remove or []}})
+    ctx.db.patch(id, {**fields, **dict.fromkeys(remove or (), UNSET)})
 
 
 def _delete(ctx: MutationContext, id: str) -> None:

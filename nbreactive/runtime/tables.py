@@ -30,15 +30,23 @@ _BUILT_IN: Final = Catalog()
 class SnapshotReader(Protocol):
     """What running a call needs of :class:`nbreactive.engine.row_index.Reader`."""
 
-    def renew(self) -> None: ...
+    def renew(self) -> None:
+        """See what has been committed since."""
+        ...
 
-    def document(self, table: int, id: bytes, ts: int) -> tuple[bytes, int] | None: ...
+    def document(self, table: int, id: bytes, ts: int) -> tuple[bytes, int] | None:
+        """Packed document and the timestamp of its version."""
+        ...
 
     def scan(
         self, index_id: int, low: bytes, high: bytes, ts: int, reverse: bool = False
-    ) -> Iterable[tuple[bytes, bytes]]: ...
+    ) -> Iterable[tuple[bytes, bytes]]:
+        """Keys and ids of a range, in order."""
+        ...
 
-    def count(self, key: bytes, ts: int) -> int: ...
+    def count(self, key: bytes, ts: int) -> int:
+        """Value of a counter."""
+        ...
 
 
 class Table:

@@ -41,7 +41,7 @@ class Zygote:
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _noticed)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # Collections in the workers leave the shared pages alone.
@@ -97,6 +97,10 @@ class Zygote:
                 return
             self._children.discard(pid)
             self._control.sendall(frame(EXITED, encode(Exited(pid, os.waitstatus_to_exitcode(status)))))
+
+
+def _noticed(_signal: int, _frame: object) -> None:
+    """Do nothing: the signal has woken the loop through the pipe."""
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.house import House, bundle
 
 from nbreactive.engine.catalog import COUNTS, count_key, index_id
 from nbreactive.engine.transactions import Outcome
 from nbreactive.runtime.inline import InlineExecutor
 from nbreactive.values.json import decode_json
+from tests.runtime.house import House, bundle
 
 SCHEMA = """
 from nbreactive import define_schema, define_table

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.house import bundle
 
 from nbreactive.functions.specs import Issue, Manifest
 from nbreactive.runtime.loader import Program, SourceFinder
 from nbreactive.runtime.manifest import load_program
+from tests.runtime.house import bundle
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.house import NOW, House, bundle
 
 from nbreactive.engine.transactions import Outcome
 from nbreactive.runtime.inline import InlineExecutor
+from tests.runtime.house import NOW, House, bundle
 
 CHAT = """
 import datetime, os, random, secrets, socket, subprocess, tempfile, threading, time, uuid

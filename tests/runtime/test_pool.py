@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.runtime.house import bundle, running, until
 
 from nbreactive.errors import DeployRefused
+from tests.runtime.house import bundle, running, until
 
 SLOW = """
 import os, time
@@ -86,6 +86,19 @@ def test_old_versions_drain(tmp_path: Path) -> None:
             await pool.prepare(bundle(3, m=SLOW.format(version=3)))
             pool.drop(3)
             assert house.finish(await pool.run(house.call("m:version"))) == 2
+
+    asyncio.run(main())
+
+
+def test_the_same_version_can_be_prepared_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, SLOW.format(version=1)) as (house, pool):
+            await pool.prepare(bundle(1, m=SLOW.format(version=11)))
+            await pool.activate(1)
+            assert house.finish(await pool.run(house.call("m:version"))) == 1
+            pool.switch(1)
+            assert house.finish(await pool.run(house.call("m:version"))) == 11
+            await until(lambda: pool.status()["draining"] == 0)
 
     asyncio.run(main())
 
@@ -164,7 +177,7 @@ def test_closing_fails_what_still_runs(tmp_path: Path) -> None:
 )
 def test_modules_that_misbehave_while_imported(tmp_path: Path, source: str, text: str) -> None:
     async def main() -> None:
-        async with running(tmp_path, import_seconds=1.0) as (house, pool):
+        async with running(tmp_path, import_seconds=1.0) as (_, pool):
             with pytest.raises(DeployRefused, match=text):
                 await pool.prepare(bundle(1, m=source))
             await pool.start()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.house import House, bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from nbreactive.runtime.filters import FilterBuilder, compile_filter
 from nbreactive.runtime.inline import InlineExecutor
 from nbreactive.values.keys import encode_key
 from nbreactive.values.kinds import UNSET, Int64
+from tests.runtime.house import House, bundle
 
 SOURCE = """
 from nbreactive import define_schema, define_table
