@@ -9,6 +9,7 @@ workers end with it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -108,7 +109,8 @@ def main() -> None:
     control = inherited_socket()
     loaded = worker.load(control)
     if loaded is not None:
-        Zygote(control, *loaded).run()
+        with contextlib.suppress(ConnectionError):  # The backend is gone: that is the end, whatever was to be said.
+            Zygote(control, *loaded).run()
 
 
 if __name__ == "__main__":
