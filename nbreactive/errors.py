@@ -223,5 +223,6 @@ def from_wire(code: str, message: str, **details: Any) -> NBReactiveError:
         return cls(details.get("data"), message)
     error = cls.__new__(cls)
     Exception.__init__(error, message)
-    error.__dict__.update({"request_id": "", "trace": "", "issues": [], "diff": "", "current": {}, "where": ""} | details)
+    absent: dict[str, Any] = {"request_id": "", "trace": "", "issues": [], "diff": "", "current": {}, "where": ""}
+    error.__dict__.update(absent | details)
     return error

@@ -96,7 +96,7 @@ class LoadClient(WSListener):
         self.send({"type": "Mutation", "requestId": number, "udfPath": path, "args": [args]})
         return future
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - the interface's
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Let nobody wait for an answer that will not come."""
         for future in self.waiting.values():
             if not future.done():

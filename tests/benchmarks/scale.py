@@ -30,23 +30,29 @@ async def fill(backend: BenchBackend, documents: int) -> None:
 
 async def _steady(backend: BenchBackend, seconds: float) -> list[float]:
     """Latencies of acknowledged mutations at 200 per second (open loop)."""
-    client = await LoadClient.connect(backend.url)
+    clients = [await LoadClient.connect(backend.url) for _ in range(8)]
     taken: list[float] = []
     begun = time.perf_counter()
     sent = 0
     waiting: set[asyncio.Task[None]] = set()
 
-    async def one(planned: float) -> None:
+    async def one(client: LoadClient, planned: float) -> None:
         taken.append(await client.mutate("bench:send", author="steady", body="tick") - planned)
 
     while (elapsed := time.perf_counter() - begun) < seconds:
         while sent < elapsed * 200:
-            waiting.add(asyncio.create_task(one(begun + sent / 200)))
+            waiting.add(asyncio.create_task(one(clients[sent % 8], begun + sent / 200)))
             sent += 1
         await asyncio.sleep(0.0005)
     await asyncio.gather(*waiting)
-    client.close()
+    for client in clients:
+        client.close()
     return taken
+
+
+def _ready(backend: BenchBackend, index: str) -> bool:
+    tables = backend.request("/api/admin/tables")["tables"]
+    return any(found["name"] == index and found["state"] == "ready" for table in tables for found in table["indexes"])
 
 
 async def scale(backend: BenchBackend, documents: int) -> list[Figure]:
