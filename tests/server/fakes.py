@@ -345,6 +345,22 @@ class _Sink:
         pass
 
 
+async def handshake_status(url: str, path: str = "/api/sync", **headers: str) -> int:
+    """What a WebSocket upgrade is answered with."""
+    address = url.removeprefix("http://")
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        wanted = {"Host": address, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        wanted |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", **headers}
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in wanted.items()), "", ""]
+        writer.write("\r\n".join(lines).encode())
+        return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
 async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
     deadline = asyncio.get_running_loop().time() + seconds
     while not (found := condition()):
@@ -360,6 +376,7 @@ __all__ = [
     "Served",
     "Wire",
     "eventually",
+    "handshake_status",
     "serving",
     "standard_engine",
     "wire",

@@ -4,10 +4,9 @@ import asyncio
 import time
 from typing import Any
 
-from tests.server.fakes import ADMIN_KEY, eventually, serving
-
 from nbreactive.server import messages as wire
 from nbreactive.server.limits import ServerLimits
+from tests.server.fakes import ADMIN_KEY, eventually, serving
 
 
 def test_live_query_mutation_and_the_transition_that_follows() -> None:
