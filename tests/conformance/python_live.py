@@ -67,7 +67,7 @@ def main() -> None:
                 say({"id": number, "value": show(getattr(client, what)(path, args))})
             except ConvexError as error:
                 say({"id": number, "error": {"isConvexError": True, "data": show(error.data)}})
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - said, whatever it is
                 say({"id": number, "error": {"isConvexError": False, "message": str(error)}})
 
     loop.run_until_complete(run())

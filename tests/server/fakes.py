@@ -117,6 +117,7 @@ class FakeEngine:
     def __post_init__(self) -> None:
         self.subscriptions = FakeSubscriptions(self)
         self.done: dict[tuple[Any, bytes, int], Result] = {}
+        self.lanes: dict[bytes | None, asyncio.Lock] = {}
         self.clock = SimpleNamespace(now_ns=time.time_ns)
         self.error: Exception | None = None
         self.hold: asyncio.Event | None = None
@@ -144,7 +145,7 @@ class FakeEngine:
             )
         except NBReactiveError as error:
             return Result(self.durable, failure=Failure(error.code, error.message), logs=tuple(lines))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what user code raises
             return Result(
                 self.durable,
                 failure=Failure("FunctionFailed", f"{type(error).__name__}: {error}", trace="  at user.py"),
@@ -157,6 +158,10 @@ class FakeEngine:
         return self.execute(request.path, request.args, request.identity, "query", request.reach)
 
     async def mutate(self, request: Any) -> Result:
+        async with self.lanes.setdefault(request.session, asyncio.Lock()):
+            return await self._mutate(request)
+
+    async def _mutate(self, request: Any) -> Result:
         await asyncio.sleep(0)
         if self.hold is not None:
             await self.hold.wait()
@@ -239,6 +244,11 @@ class Wire:
                 data = await self.connection.read_message()
                 if data is None:
                     self.ended = True
+                    self.connection.close()
+                    while (  # noqa: ASYNC110
+                        self.connection.protocol is not None and not self.connection.protocol.stream.closed()
+                    ):
+                        await asyncio.sleep(0.005)
                     return None
                 message = msgspec.json.decode(data)
                 if message["type"] != "Ping":

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.httpclient import HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from tests.conformance.serving import Serve, serve
 from tests.server.fakes import Wire, handshake_status
 
-SECRET = "the secret of the extension"  # noqa: S105
+SECRET = "the secret of the extension"
 MODULE = """
 from nbreactive import AppError, Id, define_schema, define_table, internal_mutation, internal_query, mutation, query, v
 
@@ -263,21 +262,11 @@ def test_arguments_that_do_not_fit_case_11(backend: Serve, args: Any, named: str
 
 
 def test_arguments_at_the_edges_case_11(backend: Serve) -> None:
-    huge = b'{"path":"m:typed","args":{"n":' + b"1" * 10_000 + b"}}"
-
-    async def main() -> Any:
-        from tornado.httpclient import AsyncHTTPClient
-
-        answer = await AsyncHTTPClient().fetch(
-            HTTPRequest(backend.url + "/api/query", "POST", body=huge), raise_error=False
-        )
-        return json.loads(answer.body)
-
-    answer = asyncio.run(main())
-    assert answer.get("status") == "error" or answer.get("code") == "ProtocolError"
+    answer = asyncio.run(_post(backend, b'{"path":"m:typed","args":{"n":' + b"1" * 10_000 + b"}}"))
+    assert answer.get("status") == "error" or answer["code"] == "ProtocolError"
     assert call(backend, "m:typed", {"n": 1.0, "x": 3})["value"][0] == 1
-    zero = call(backend, "m:typed", {"n": 1, "x": {"$float": "AAAAAAAAAIA="}})["value"][1]
-    assert zero == {"$float": "AAAAAAAAAIA="} or math.copysign(1, zero) == -1
+    zero = {"$float": "AAAAAAAAAIA="}
+    assert call(backend, "m:typed", {"n": 1, "x": zero})["value"][1] == zero
 
 
 @pytest.mark.parametrize(
@@ -293,8 +282,9 @@ def test_arguments_that_are_too_much_case_12(backend: Serve, value: str) -> None
         wire = await connect(backend)
         wire.hello()
         wire.connection.write_message(
-            '{"type":"Mutation","requestId":0,"udfPath":"m:insert","args":[{"table":"free","document":{"v":%s}}]}'
-            % value
+            '{"type":"Mutation","requestId":0,"udfPath":"m:insert","args":[{"table":"free","document":{"v":'
+            + value
+            + "}}]}"
         )
         message = await wire.receive()
         assert message is not None
@@ -319,28 +309,17 @@ def test_field_names_that_documents_may_not_have_case_13(backend: Serve, name: s
 
 
 def test_names_that_mean_something_elsewhere_are_plain_data_case_13(backend: Serve) -> None:
-    document = (
-        {"__proto__": 1, "constructor": 2}
-        if call(backend, "m:echo", {"x": {"__proto__": 1}})["status"] == "success"
-        else {"constructor": 2}
+    document = {"__proto__": 1, "constructor": 2, "toString": {"__class__": 3}}
+    assert call(backend, "m:echo", {"x": document})["value"] == document
+    twice = asyncio.run(_post(backend, b'{"path":"m:echo","args":{"x":{"a":1,"a":2}},"format":"convex_encoded_json"}'))
+    assert twice["status"] == "error" and "args.x" in twice["errorMessage"]
+
+
+async def _post(backend: Serve, body: bytes) -> Any:
+    answer = await AsyncHTTPClient().fetch(
+        HTTPRequest(backend.url + "/api/query", "POST", body=body), raise_error=False
     )
-    echoed = call(backend, "m:echo", {"x": document})
-    assert echoed["value"] == document
-    twice = b'{"path":"m:echo","args":{"x":{"a":1,"a":2}},"format":"convex_encoded_json"}'
-
-    async def main() -> Any:
-        from tornado.httpclient import AsyncHTTPClient
-
-        return json.loads(
-            (
-                await AsyncHTTPClient().fetch(
-                    HTTPRequest(backend.url + "/api/query", "POST", body=twice), raise_error=False
-                )
-            ).body
-        )
-
-    answer = asyncio.run(main())
-    assert answer.get("status") == "error" or answer["value"] in ({"a": 2}, {"a": 1})
+    return json.loads(answer.body)
 
 
 def test_ids_of_other_tables_and_of_nothing_case_14(backend: Serve) -> None:

@@ -160,8 +160,9 @@ def test_a_refused_deploy_changes_nothing(tmp_path: Path) -> None:
                     await deployment.deploy("m", broken)
                 assert refused.value.issues[0]["line"] == line, refused.value.issues
             good, bad = ModuleSource("n", version(2), OTHER), ModuleSource("o", "import no_such_package\n", OTHER)
-            with pytest.raises(DeployRefused, match="no_such_package|o.py|o"):
+            with pytest.raises(DeployRefused) as refused:
                 await deployment.parts.deployer.deploy(DeployRequest(modules=[good, bad]), "ada")
+            assert "no_such_package" in refused.value.issues[0]["reason"]
             assert await deployment.query("m:f") == 1
             assert [m.name for m in deployment.parts.deployer.modules] == [
                 "m"
@@ -189,7 +190,7 @@ def test_stored_documents_are_checked_and_new_indexes_filled(tmp_path: Path) -> 
             assert table is not None and table.validator is not None
             assert [(i.name, i.fields, i.state) for i in table.indexes[2:]] == [("by_likes", ("likes",), "ready")]
             assert await deployment.query("m:liked", least=30) == 10
-            with pytest.raises(AssertionError, match="SchemaError|likes"):
+            with pytest.raises(AssertionError, match="likes"):
                 await deployment.mutate("m:add", likes="many")
             await deployment.mutate("m:add", likes=99)
             assert await deployment.query("m:liked", least=30) == 11
