@@ -38,6 +38,10 @@ _BUFFER = 16 << 20
 _BATCH = 4 << 20
 _BATCH_COMMITS = 4096
 _COLLECT = 0.1
+_SHARE = 0.1
+"""Of one core, for keeping the store up to date while nobody waits for it: a batch costs much more than its commits."""
+_LONGEST = 3.0
+"""Seconds that the store may be behind for the sake of that share."""
 _PER_WRITE = 64
 _SILENT_DEATHS = 3
 
@@ -157,6 +161,8 @@ class Columns:
             size = _size(entry)
             if self._pending_bytes + size > _BUFFER:
                 self._forget()
+            if self._pending_bytes > _BUFFER // 2:
+                self._hurry.set()
             if not self._behind:
                 self._pending.append((size, frames.Commit(entry.ts, list(entry.writes))))
                 self._pending_bytes += size
@@ -286,23 +292,31 @@ class Columns:
 
     async def _work(self) -> None:
         """Apply until closed."""
+        loop = asyncio.get_running_loop()
         while True:
             if not self._up.is_set():
                 raise ChildDied(self.error)
             if self._behind:
                 await self._catch_up()
             elif self._pending:
+                begun = loop.time()
                 await self._apply(self._take())
+                await self._rest(min((loop.time() - begun) / _SHARE, _LONGEST))
             elif self._closing:
                 return
             else:
                 self._fed.clear()
                 await self._fed.wait()
-                if not self._waiters and not self._closing:
-                    self._hurry.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self._collect):
-                            await self._hurry.wait()
+                await self._rest(self._collect)
+
+    async def _rest(self, seconds: float) -> None:
+        """Let commits gather, unless somebody waits for them or there are many already."""
+        if self._waiters or self._closing or self._pending_bytes > _BUFFER // 2:
+            return
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _catch_up(self) -> None:
         # Entries that are fed from here on are pending; those that the log shows, too, are skipped by their ts
