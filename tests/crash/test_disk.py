@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tornado.websocket
 
 from tests.served import KEY, Served
 
-NOTES = '''
+NOTES = """
 from nbreactive import AppError, define_schema, define_table, mutation, query, v
 
 schema = define_schema({"notes": define_table({"number": v.integer()}).index("by_number", ["number"])})
@@ -41,7 +39,7 @@ def printed(ctx):
 @query
 def thrown(ctx):
     raise AppError({"numbers": numbers(ctx)})
-'''
+"""
 
 
 class Failing(Served):
@@ -52,19 +50,9 @@ class Failing(Served):
         self.control = folder / "control"
         self.seed = seed
 
-    def start(self) -> Failing:
+    def command(self) -> list[str]:
         command = [sys.executable, "-m", "tests.crash.failing_backend", str(self.functions), str(self.data)]
-        command += [str(self.port), KEY, str(self.control), str(self.seed)]
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert self.process.stdout is not None
-        if not self.process.stdout.readline().startswith("ready"):
-            raise RuntimeError(self.log.read_text()[-4000:])
-        return self
-
-    def ask(self, kind: str, path: str, **args: Any) -> dict[str, Any]:
-        """The raw answer of a call."""
-        return self.post(f"/api/{kind}", {"path": path, "args": args, "format": "json"})
+        return [*command, str(self.port), KEY, str(self.control), str(self.seed)]
 
 
 class Onlooker:

@@ -132,7 +132,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.parametrize("how", EXPECTED)
 def test_cases_23_to_25_misbehaving_function_writes_nothing(backend: Served, how: str) -> None:
     before = backend.call("query", "bad:how_many")
-    answer = backend.post("/api/mutation", {"path": "bad:misbehave", "args": {"how": how}, "format": "json"})
+    answer = backend.ask("mutation", "bad:misbehave", how=how)
     assert answer["status"] == "error", answer
     assert EXPECTED[how].lower() in answer["errorMessage"].lower()
     assert backend.call("query", "bad:how_many") == before, "half of a failed mutation is visible"

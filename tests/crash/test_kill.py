@@ -48,7 +48,7 @@ def how_many(ctx):
 
 
 def _timestamp(backend: Served) -> int:
-    return int.from_bytes(base64.b64decode(backend.post("/api/query_ts", {})["ts"]), "little")
+    return int.from_bytes(base64.b64decode(backend.fetch("/api/query_ts", {})["ts"]), "little")
 
 
 @pytest.mark.slow

@@ -153,5 +153,5 @@ def test_histories_are_strictly_serializable_and_pushes_are_exact(backend: Serve
     for query, ts, value in watcher.pushed:
         path, args = json.loads(query)
         body = {"path": path, "args": args, "ts": ts, "format": "convex_encoded_json"}
-        fresh = backend.post("/api/query_at_ts", body)
+        fresh = backend.fetch("/api/query_at_ts", body)
         assert fresh["value"] == value, f"{path} at {ts}"
