@@ -1,4 +1,4 @@
-"""A real ``nbreactive serve`` for tests: a process on a free (then fixed) port, killed and started at will."""
+"""A real ``nbreactive serve`` for tests: a process on a port of its own, killed and started at will."""
 
 from __future__ import annotations
 
@@ -8,81 +8,116 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
-KEY = "test-key"
+KEY = "the-key-of-the-tests"
+ROOT = Path(__file__).parent.parent
+SECONDS = 60
 
 
 def free_port() -> int:
     """A port nobody listens on."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+        return int(taken.getsockname()[1])
 
 
 class Served:
-    """One backend on ``folder``: functions in ``folder/reactive``, data in ``folder/data``."""
+    """One backend on ``folder``: functions in ``folder/reactive``, data in ``folder/data``, log beside them.
 
-    def __init__(self, folder: Path, modules: dict[str, str], *options: str, data: Path | None = None) -> None:
+    It keeps port and data when it is killed and started again.
+    """
+
+    def __init__(
+        self, folder: Path, modules: dict[str, str] | None = None, *options: str, env: dict[str, str] | None = None
+    ) -> None:
         self.folder = folder
-        self.data = data or folder / "data"
+        self.data = folder / "data"
         self.functions = folder / "reactive"
         self.functions.mkdir(parents=True, exist_ok=True)
-        for name, source in modules.items():
+        for name, source in (modules or {}).items():
             path = self.functions / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(source)
+            path.write_text(source, "utf-8")
         self.options = options
+        self.env = env or {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "backend.log"
+        self.log_file = folder / "backend.log"
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> Served:
-        """Start the process and wait until it accepts calls."""
+    @property
+    def log(self) -> str:
+        """What it has written into its log."""
+        return self.log_file.read_text("utf-8")
+
+    def command(self) -> list[str]:
+        """How it is started."""
         command = [sys.executable, "-m", "nbreactive", "serve", str(self.functions), "--data", str(self.data)]
-        command += ["--port", str(self.port), "--admin-key", KEY, *self.options]
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        return [*command, "--port", str(self.port), "--admin-key", KEY, *self.options]
+
+    def start(self) -> Self:
+        """Start the process and wait until it accepts calls."""
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **self.env}
+        with self.log_file.open("a") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=env
+            )
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("ready "):
-                return self
-        raise RuntimeError(f"the backend did not start:\n{self.log.read_text()[-4000:]}")
+        line = self.process.stdout.readline()
+        if line.strip() != f"ready {self.url}":
+            self.stop()
+            raise AssertionError(f"the backend did not start: {line!r}\n{self.log[-4000:]}")
+        return self
 
     def kill(self) -> None:
-        """End it as a power cut would end a process: SIGKILL, at whatever moment."""
-        self.stop(signal.SIGKILL)
+        """End it as the machine's owner might: no goodbye, at whatever moment."""
+        self._end(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
 
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        """End it and wait."""
+    def stop(self) -> int | None:
+        """End it and return its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int | None:
         if self.process is None:
-            return
-        if self.process.poll() is None:
-            os.kill(self.process.pid, how)
-            self.process.wait(60)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self.process = None
+            return None
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(SECONDS)
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
 
-    def post(self, path: str, body: Any = None, *, admin: bool = True) -> Any:
-        """One HTTP request, decoded."""
+    def fetch(self, path: str, body: Any = None, *, admin: bool = False) -> Any:
+        """One HTTP request (POST if there is a body), answered with whatever JSON, errors included."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Convex {KEY}"} if admin else {})
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers), timeout=60) as answer:
-            return json.loads(answer.read())
+        data = json.dumps(body).encode() if body is not None else None
+        try:
+            request = urllib.request.Request(self.url + path, data, headers)
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.loads(error.read())
+
+    def ask(self, kind: str, path: str, **args: Any) -> Any:
+        """Call a function over HTTP and return the answer as it came."""
+        return self.fetch(f"/api/{kind}", {"path": path, "args": args, "format": "json"})
 
     def call(self, kind: str, path: str, **args: Any) -> Any:
-        """Call a function over HTTP; raises RuntimeError with the error's text."""
-        answer = self.post(f"/api/{kind}", {"path": path, "args": args, "format": "json"})
-        if answer["status"] != "success":
-            raise RuntimeError(answer["errorMessage"])
+        """Call a function over HTTP and return its result; raises RuntimeError with the error's text."""
+        answer = self.ask(kind, path, **args)
+        if answer.get("status") != "success":
+            raise RuntimeError(answer.get("errorMessage", str(answer)))
         return answer["value"]
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

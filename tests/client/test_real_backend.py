@@ -20,8 +20,8 @@ from nbreactive.errors import (
     StaleModule,
 )
 from nbreactive.notebook.table import TableQuery, load
-from tests.client.backend_process import BackendProcess
 from tests.client.fake_server import until
+from tests.served import KEY, Served
 
 CHAT = """
 from nbreactive import query, mutation, AppError
@@ -56,20 +56,19 @@ def deploy(client: Client, source: str, *, key: str = "a.ipynb", base: int | Non
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    running = BackendProcess(tmp_path_factory.mktemp("backend") / "data")
-    yield running
-    running.close()
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("backend")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def client(backend: BackendProcess) -> Iterator[Client]:
-    with Client(Target(backend.url, headers={"Authorization": f"Convex {backend.key}"})) as made:
+def client(backend: Served) -> Iterator[Client]:
+    with Client(Target(backend.url, headers={"Authorization": f"Convex {KEY}"})) as made:
         deploy(made, CHAT)
         yield made
 
 
-def test_a_message_reaches_the_other_client(backend: BackendProcess, client: Client) -> None:
+def test_a_message_reaches_the_other_client(backend: Served, client: Client) -> None:
     with Client(Target(backend.url)) as other:
         live = other.live("chat:list_messages", {"limit": 5})
         logs: list[Any] = []
@@ -141,19 +140,16 @@ def test_tables_are_looked_at_and_filled(client: Client) -> None:
 
 
 def test_a_killed_backend_comes_back_to_the_same_clients(tmp_path: Path) -> None:
-    backend = BackendProcess(tmp_path / "data")
-    port = backend.url.rsplit(":", 1)[1]
-    with Client(Target(backend.url, headers={"Authorization": f"Convex {backend.key}"})) as client:
+    with Served(tmp_path) as backend, Client(Target(backend.url, headers={"Authorization": f"Convex {KEY}"})) as client:
         deploy(client, CHAT)
         live = client.live("chat:count")
         client.call("chat:send", {"author": "al", "body": "1"})
         backend.kill()
         until(lambda: live.status == "reconnecting")
-        again = BackendProcess(tmp_path / "data", "--port", port)
+        backend.start()
         until(lambda: live.status == "live", 30)
         client.call("chat:send", {"author": "al", "body": "2"})
         assert live.value == 2
-        again.close()
 
 
 def test_a_drawing_may_use_the_whole_table(client: Client) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.functions import MODULE
-from tests.conformance.serving import Serve, program, serve
+from tests.conformance.programs import program
+from tests.served import Served
 
 NPM = Path(__file__).parent / "npm"
 pytestmark = [
@@ -34,18 +35,18 @@ def _official_client() -> None:
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Serve]:
-    with serve(tmp_path, {"conform": MODULE}) as running:
+def backend(tmp_path: Path) -> Iterator[Served]:
+    with Served(tmp_path, {"conform": MODULE}) as running:
         yield running
 
 
-def test_live_queries_mutations_errors_and_values(backend: Serve) -> None:
+def test_live_queries_mutations_errors_and_values(backend: Served) -> None:
     with program(["node", "live.mjs", backend.url], NPM) as client:
         total = client.send("subscribe", "conform:total")
         assert client.next(total)["value"] == 0
         assert client.ask("mutation", "conform:add", {"text": "one"}) == {"id": 2, "value": "one"}
         assert client.next(total)["value"] == 1
-        backend.call("/api/mutation", {"path": "conform:add", "args": {"text": "from elsewhere"}})
+        backend.fetch("/api/mutation", {"path": "conform:add", "args": {"text": "from elsewhere"}})
         assert client.next(total)["value"] == 2
         assert [d["text"] for d in client.ask("query", "conform:list")["value"]] == ["one", "from elsewhere"]
 
@@ -75,7 +76,7 @@ def test_live_queries_mutations_errors_and_values(backend: Serve) -> None:
         assert not any("Could not parse" in line for line in client.noise)
 
 
-def test_many_mutations_in_flight_keep_their_order(backend: Serve) -> None:
+def test_many_mutations_in_flight_keep_their_order(backend: Served) -> None:
     with program(["node", "live.mjs", backend.url], NPM) as client:
         numbers = [client.send("mutation", "conform:add", {"text": str(n)}) for n in range(200)]
         for number in numbers:
@@ -83,7 +84,7 @@ def test_many_mutations_in_flight_keep_their_order(backend: Serve) -> None:
         assert [d["text"] for d in client.ask("query", "conform:list")["value"]] == [str(n) for n in range(200)]
 
 
-def test_large_results_arrive_in_chunks(backend: Serve) -> None:
+def test_large_results_arrive_in_chunks(backend: Served) -> None:
     with program(["node", "live.mjs", backend.url], NPM) as client:
         large = client.send("subscribe", "conform:large", {"size": 12_000_000})
         assert len(client.next(large)["value"]) == 12_000_001
@@ -91,7 +92,7 @@ def test_large_results_arrive_in_chunks(backend: Serve) -> None:
         assert client.next(large)["value"].endswith("x1")
 
 
-def test_reconnects_after_the_backend_was_killed(backend: Serve) -> None:
+def test_reconnects_after_the_backend_was_killed(backend: Served) -> None:
     with program(["node", "live.mjs", backend.url], NPM) as client:
         total = client.send("subscribe", "conform:total")
         assert client.next(total)["value"] == 0
@@ -108,7 +109,7 @@ def test_reconnects_after_the_backend_was_killed(backend: Serve) -> None:
         assert client.ask("state")["value"]["connectionCount"] >= 2
 
 
-def test_http_client(backend: Serve) -> None:
+def test_http_client(backend: Served) -> None:
     done = subprocess.run(
         ["node", "http.mjs", backend.url], cwd=NPM, capture_output=True, text=True, timeout=60, check=False
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.functions import MODULE
-from tests.conformance.serving import Program, Serve, program, serve
+from tests.conformance.programs import Program, program
+from tests.served import Served
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
@@ -38,23 +39,23 @@ print("@" + json.dumps(out))
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Serve]:
-    with serve(tmp_path, {"conform": MODULE}) as running:
+def backend(tmp_path: Path) -> Iterator[Served]:
+    with Served(tmp_path, {"conform": MODULE}) as running:
         yield running
 
 
 @pytest.fixture
-def client(backend: Serve) -> Iterator[Program]:
+def client(backend: Served) -> Iterator[Program]:
     with program([sys.executable, "python_live.py", backend.url], HERE, "@") as running:
         yield running
 
 
-def test_live_queries_mutations_errors_and_values(backend: Serve, client: Program) -> None:
+def test_live_queries_mutations_errors_and_values(backend: Served, client: Program) -> None:
     total = client.send("subscribe", "conform:total")
     client.until(total, lambda said: said["value"] == 0)
     assert client.ask("mutation", "conform:add", {"text": "one"})["value"] == "one"
     client.until(total, lambda said: said["value"] == 1)
-    backend.call("/api/mutation", {"path": "conform:add", "args": {"text": "from elsewhere"}})
+    backend.fetch("/api/mutation", {"path": "conform:add", "args": {"text": "from elsewhere"}})
     client.until(total, lambda said: said["value"] == 2)
     assert [d["text"] for d in client.ask("query", "conform:list")["value"]] == ["one", "from elsewhere"]
 
@@ -77,7 +78,7 @@ def test_results_over_16_mib_arrive_although_its_frames_may_not_be_that_large(cl
     assert len(client.ask("query", "conform:large", {"size": 16_700_000})["value"]) == 16_700_001
 
 
-def test_reconnects_after_the_backend_was_killed(backend: Serve, client: Program) -> None:
+def test_reconnects_after_the_backend_was_killed(backend: Served, client: Program) -> None:
     total = client.send("subscribe", "conform:total")
     client.until(total, lambda said: said["value"] == 0)
     assert client.ask("mutation", "conform:add", {"text": "before"})["value"] == "before"
@@ -88,7 +89,7 @@ def test_reconnects_after_the_backend_was_killed(backend: Serve, client: Program
     client.until(total, lambda said: said["value"] == 2)
 
 
-def test_http_client(backend: Serve) -> None:
+def test_http_client(backend: Served) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HTTP, backend.url], capture_output=True, text=True, timeout=60, check=False
     )

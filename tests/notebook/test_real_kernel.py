@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.client.backend_process import ROOT, BackendProcess
 from tests.notebook.kernel import Kernel
+from tests.served import KEY, ROOT, Served
 
 CHAT = """%%reactive deploy chat
 from nbreactive import query, mutation
@@ -32,25 +32,25 @@ LIVE = "application/vnd.nbreactive.live.v1+json"
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
+    env["JUPYTER_DATA_DIR"] = str(folder / "data-of-jupyter")
     for name in ("JPY_PARENT_PID", "NBREACTIVE_URL", "NBREACTIVE_ADMIN_KEY"):
         env.pop(name, None)
     return env | more
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    running = BackendProcess(tmp_path_factory.mktemp("backend") / "data")
-    yield running
-    running.close()
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("backend")) as running:
+        yield running
 
 
 @pytest.fixture
-def kernels(backend: BackendProcess, tmp_path: Path) -> Iterator[Callable[[str], Kernel]]:
+def kernels(backend: Served, tmp_path: Path) -> Iterator[Callable[[str], Kernel]]:
     made: list[Kernel] = []
 
     def start(notebook: str) -> Kernel:
         path = str(tmp_path / notebook)
-        env = environment(tmp_path, NBREACTIVE_URL=backend.url, NBREACTIVE_ADMIN_KEY=backend.key, JPY_SESSION_NAME=path)
+        env = environment(tmp_path, NBREACTIVE_URL=backend.url, NBREACTIVE_ADMIN_KEY=KEY, JPY_SESSION_NAME=path)
         kernel = Kernel(env, str(tmp_path))
         made.append(kernel)
         ran = kernel.run("%load_ext nbreactive\nfrom nbreactive import api")

@@ -13,7 +13,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.conformance.serving import Serve, serve
+from tests.served import KEY, Served
 from tests.server.fakes import Wire, handshake_status
 
 SECRET = "the secret of the extension"
@@ -130,14 +130,14 @@ def show_id(ctx):
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    with serve(tmp_path_factory.mktemp("attacks"), {"m": MODULE}, env={"NBREACTIVE_PROXY_SECRET": SECRET}) as running:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("attacks"), {"m": MODULE}, env={"NBREACTIVE_PROXY_SECRET": SECRET}) as running:
         yield running
 
 
-def call(backend: Serve, path: str, args: Any, kind: str = "query", raw: bytes | None = None) -> Any:
+def call(backend: Served, path: str, args: Any, kind: str = "query", raw: bytes | None = None) -> Any:
     body = {"path": path, "args": args, "format": "convex_encoded_json"}
-    return backend.call(f"/api/{kind}", body if raw is None else json.loads(raw))
+    return backend.fetch(f"/api/{kind}", body if raw is None else json.loads(raw))
 
 
 def proxied(subject: str, *roles: str) -> dict[str, str]:
@@ -145,29 +145,29 @@ def proxied(subject: str, *roles: str) -> dict[str, str]:
     return {"X-NBReactive-Proxy": SECRET, "X-NBReactive-Identity": base64.urlsafe_b64encode(who).decode()}
 
 
-async def connect(backend: Serve, path: str = "/api/1.48.0/sync", **headers: str) -> Wire:
+async def connect(backend: Served, path: str = "/api/1.48.0/sync", **headers: str) -> Wire:
     return Wire(await websocket_connect(HTTPRequest(backend.url.replace("http", "ws") + path, headers=headers)))
 
 
-async def refused(backend: Serve, path: str = "/api/sync", **headers: str) -> int:
+async def refused(backend: Served, path: str = "/api/sync", **headers: str) -> int:
     return await handshake_status(backend.url, path, **headers)
 
 
 @pytest.fixture(scope="module")
-def closed_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def closed_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     options = ("--require-auth", "--mode", "prod")
-    with serve(
+    with Served(
         tmp_path_factory.mktemp("closed"), {"m": MODULE}, *options, env={"NBREACTIVE_PROXY_SECRET": SECRET}
     ) as running:
         yield running
 
 
-def test_no_credentials_case_1_and_5(closed_backend: Serve) -> None:
+def test_no_credentials_case_1_and_5(closed_backend: Served) -> None:
     async def main() -> None:
         assert await refused(closed_backend) == 403
         assert await refused(closed_backend, "/api/1.48.0/sync", Authorization="Convex wrong") == 403
-        assert await refused(closed_backend, "/api/sync?token=key") == 403
-        assert await refused(closed_backend, "/api/sync", Authorization="Convex key") == 101
+        assert await refused(closed_backend, f"/api/sync?token={KEY}") == 403
+        assert await refused(closed_backend, "/api/sync", Authorization=f"Convex {KEY}") == 101
         assert await refused(closed_backend, "/api/sync", **proxied("ada", "read")) == 101
         assert (
             await refused(closed_backend, "/api/sync", **(proxied("ada", "read") | {"X-NBReactive-Proxy": "x"})) == 403
@@ -175,11 +175,11 @@ def test_no_credentials_case_1_and_5(closed_backend: Serve) -> None:
 
     asyncio.run(main())
     assert call(closed_backend, "m:echo", {})["code"] == "Refused"
-    assert closed_backend.call("/api/query?token=key&path=m:echo")["code"] == "Refused"
-    assert "token=key" not in closed_backend.log and "Convex wrong" not in closed_backend.log
+    assert closed_backend.fetch(f"/api/query?token={KEY}&path=m:echo")["code"] == "Refused"
+    assert f"token={KEY}" not in closed_backend.log and "Convex wrong" not in closed_backend.log
 
 
-def test_foreign_pages_case_2_3_and_4(backend: Serve) -> None:
+def test_foreign_pages_case_2_3_and_4(backend: Served) -> None:
     async def main() -> None:
         for origin in ("https://evil.com", "null", "http://localhost.evil.com", "https://127.0.0.1.evil.com"):
             assert await refused(backend, Origin=origin, Cookie="session=1") == 403
@@ -189,7 +189,7 @@ def test_foreign_pages_case_2_3_and_4(backend: Serve) -> None:
     asyncio.run(main())
 
 
-def test_readers_cannot_write_or_deploy_case_7(backend: Serve) -> None:
+def test_readers_cannot_write_or_deploy_case_7(backend: Served) -> None:
     async def main() -> None:
         wire = await connect(backend, **proxied("reader", "read"))
         wire.hello()
@@ -205,15 +205,15 @@ def test_readers_cannot_write_or_deploy_case_7(backend: Serve) -> None:
 
     asyncio.run(main())
     for path in ("deploy", "rollback", "reset"):
-        assert backend.call(f"/api/admin/{path}", {})["code"] == "Refused"
+        assert backend.fetch(f"/api/admin/{path}", {})["code"] == "Refused"
     for path in ("modules", "history", "source?module=m", "tables", "rows?table=posts", "logs"):
-        assert backend.call(f"/api/admin/{path}")["code"] == "Refused"
-    status = backend.call("/api/admin/status")
-    assert "data" not in status and "python" not in status and "data" in backend.call("/api/admin/status", admin=True)
+        assert backend.fetch(f"/api/admin/{path}")["code"] == "Refused"
+    status = backend.fetch("/api/admin/status")
+    assert "data" not in status and "python" not in status and "data" in backend.fetch("/api/admin/status", admin=True)
     assert "deploy" in backend.log and '"event": "refused"' in backend.log
 
 
-def test_a_member_who_is_removed_sees_nothing_more_case_8(backend: Serve) -> None:
+def test_a_member_who_is_removed_sees_nothing_more_case_8(backend: Served) -> None:
     async def main() -> None:
         wire = await connect(backend)
         wire.hello()
@@ -239,7 +239,7 @@ def test_a_member_who_is_removed_sees_nothing_more_case_8(backend: Serve) -> Non
         "a/../../etc/passwd:f", "../m:echo", "m:echo\u0000", "m\u0000:echo", "x" * 10_000, "m:\u0435cho", "", ":", "::", "m", "m:", "/m:echo", "m:echo:echo",
     ],
 )  # fmt: skip
-def test_hidden_functions_and_strange_paths_look_missing_case_9_and_10(backend: Serve, path: str) -> None:
+def test_hidden_functions_and_strange_paths_look_missing_case_9_and_10(backend: Served, path: str) -> None:
     for kind in ("query", "mutation", "function"):
         answer = call(backend, path, {}, kind)
         assert answer["status"] == "error" and "Could not find public function for" in answer["errorMessage"], answer
@@ -256,12 +256,12 @@ def test_hidden_functions_and_strange_paths_look_missing_case_9_and_10(backend: 
         ([1], "args"), ([{}, {}], "args"), ("x", "args"), (None, "args"), ({"n": {"$integer": "x"}}, "args.n"), ({"n": {"$set": []}}, "args"),
     ],
 )  # fmt: skip
-def test_arguments_that_do_not_fit_case_11(backend: Serve, args: Any, named: str) -> None:
+def test_arguments_that_do_not_fit_case_11(backend: Served, args: Any, named: str) -> None:
     answer = call(backend, "m:typed", args)
     assert answer["status"] == "error" and named in answer["errorMessage"], answer
 
 
-def test_arguments_at_the_edges_case_11(backend: Serve) -> None:
+def test_arguments_at_the_edges_case_11(backend: Served) -> None:
     answer = asyncio.run(_post(backend, b'{"path":"m:typed","args":{"n":' + b"1" * 10_000 + b"}}"))
     assert answer.get("status") == "error" or answer["code"] == "ProtocolError"
     assert call(backend, "m:typed", {"n": 1.0, "x": 3})["value"][0] == 1
@@ -277,7 +277,7 @@ def test_arguments_at_the_edges_case_11(backend: Serve) -> None:
         pytest.param("[" * 200_000 + "]" * 200_000, id="very deep"),
     ],
 )  # fmt: skip
-def test_arguments_that_are_too_much_case_12(backend: Serve, value: str) -> None:
+def test_arguments_that_are_too_much_case_12(backend: Served, value: str) -> None:
     async def main() -> None:
         wire = await connect(backend)
         wire.hello()
@@ -303,26 +303,26 @@ def test_arguments_that_are_too_much_case_12(backend: Serve, value: str) -> None
 
 
 @pytest.mark.parametrize("name", ["$x", "_x", "", "\u00e9", "a b", "a.b", "x" * 65, "\u0000", "1a", "a\nb"])
-def test_field_names_that_documents_may_not_have_case_13(backend: Serve, name: str) -> None:
+def test_field_names_that_documents_may_not_have_case_13(backend: Served, name: str) -> None:
     answer = call(backend, "m:insert", {"table": "free", "document": {name: 1}}, "mutation")
     assert answer["status"] == "error", answer
 
 
-def test_names_that_mean_something_elsewhere_are_plain_data_case_13(backend: Serve) -> None:
+def test_names_that_mean_something_elsewhere_are_plain_data_case_13(backend: Served) -> None:
     document = {"__proto__": 1, "constructor": 2, "toString": {"__class__": 3}}
     assert call(backend, "m:echo", {"x": document})["value"] == document
     twice = asyncio.run(_post(backend, b'{"path":"m:echo","args":{"x":{"a":1,"a":2}},"format":"convex_encoded_json"}'))
     assert twice["status"] == "error" and "args.x" in twice["errorMessage"]
 
 
-async def _post(backend: Serve, body: bytes) -> Any:
+async def _post(backend: Served, body: bytes) -> Any:
     answer = await AsyncHTTPClient().fetch(
         HTTPRequest(backend.url + "/api/query", "POST", body=body), raise_error=False
     )
     return json.loads(answer.body)
 
 
-def test_ids_of_other_tables_and_of_nothing_case_14(backend: Serve) -> None:
+def test_ids_of_other_tables_and_of_nothing_case_14(backend: Served) -> None:
     mine = call(backend, "m:post", {"title": "t"}, "mutation")["value"]
     other = call(backend, "m:join", {"name": "n"}, "mutation")["value"]
     assert call(backend, "m:get", {"id": mine})["value"]["title"] == "t"
@@ -342,7 +342,7 @@ def test_ids_of_other_tables_and_of_nothing_case_14(backend: Serve) -> None:
         assert call(backend, "m:normalize", {"id": wrong})["value"] is None
 
 
-def test_system_fields_cannot_be_forged_case_15(backend: Serve) -> None:
+def test_system_fields_cannot_be_forged_case_15(backend: Served) -> None:
     for forged in ({"_id": "x"}, {"_creationTime": 0}, {"_anything": 1}):
         assert (
             call(backend, "m:insert", {"table": "free", "document": {"a": 1, **forged}}, "mutation")["status"]
@@ -367,7 +367,7 @@ NASTY = [
 ]
 
 
-def test_text_that_other_languages_would_run_is_stored_and_read_back_case_16(backend: Serve) -> None:
+def test_text_that_other_languages_would_run_is_stored_and_read_back_case_16(backend: Served) -> None:
     for text in NASTY:
         call(backend, "m:insert", {"table": "posts", "document": {"title": text, "likes": 77}}, "mutation")
         assert call(backend, "m:insert", {"table": text, "document": {"a": 1}}, "mutation")["status"] == "error"
@@ -377,7 +377,7 @@ def test_text_that_other_languages_would_run_is_stored_and_read_back_case_16(bac
     assert "\x1b" not in backend.log and "\u202e" not in backend.log
 
 
-def test_indexes_and_orders_that_do_not_exist_case_17(backend: Serve) -> None:
+def test_indexes_and_orders_that_do_not_exist_case_17(backend: Served) -> None:
     for wrong in (
         {"index": "by_title"},
         {"index": "'; --"},
@@ -390,7 +390,7 @@ def test_indexes_and_orders_that_do_not_exist_case_17(backend: Serve) -> None:
         assert answer["status"] == "error", (wrong, answer)
 
 
-def test_a_request_that_is_sent_again_happens_once_case_21(backend: Serve) -> None:
+def test_a_request_that_is_sent_again_happens_once_case_21(backend: Served) -> None:
     session = "00000000-0000-4000-8000-00000000abcd"
 
     async def once(number: int, headers: dict[str, str], restart: bool = False) -> Any:
@@ -420,15 +420,15 @@ def test_a_request_that_is_sent_again_happens_once_case_21(backend: Serve) -> No
     asyncio.run(main())
 
 
-def test_a_function_that_swallows_errors_commits_only_what_is_whole_case_27(backend: Serve) -> None:
+def test_a_function_that_swallows_errors_commits_only_what_is_whole_case_27(backend: Served) -> None:
     answer = call(backend, "m:stubborn", {}, "mutation")
     titles = call(backend, "m:read", {"table": "posts"})["value"]
     assert "nested" not in titles and 5 not in titles
     assert ("half" in titles) == (answer["status"] == "success")
 
 
-def test_production_hides_what_functions_say_in_errors_case_30(closed_backend: Serve) -> None:
-    answer = closed_backend.call("/api/mutation", {"path": "m:crash", "args": {}}, admin=True)
+def test_production_hides_what_functions_say_in_errors_case_30(closed_backend: Served) -> None:
+    answer = closed_backend.fetch("/api/mutation", {"path": "m:crash", "args": {}}, admin=True)
     assert answer["status"] == "error" and "secret" not in json.dumps(answer)
     request_id = answer["errorMessage"].split("Request ID: ")[1][:16]
     assert request_id in closed_backend.log
@@ -438,7 +438,7 @@ def test_a_foreign_file_in_the_place_of_the_store_is_set_aside_case_43(tmp_path:
     import subprocess
     import sys
 
-    with serve(tmp_path, {"m": MODULE}) as backend:
+    with Served(tmp_path, {"m": MODULE}) as backend:
         call(backend, "m:post", {"title": "kept"}, "mutation")
     store = tmp_path / "data" / "store.duckdb"
     for suffix in ("", ".wal"):
@@ -447,7 +447,7 @@ def test_a_foreign_file_in_the_place_of_the_store_is_set_aside_case_43(tmp_path:
         "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('create table evil as select 1 a'); c.close()"
     )
     subprocess.run([sys.executable, "-c", script, str(store)], check=True)
-    with serve(tmp_path, {"m": MODULE}) as backend:
+    with Served(tmp_path, {"m": MODULE}) as backend:
         assert call(backend, "m:read", {"table": "posts"})["value"] == ["kept"]
 
 
@@ -459,8 +459,8 @@ def test_clocks_that_jump_leave_timestamps_monotonic_case_46(tmp_path: Path) -> 
     seen: list[int] = []
     day = 86_400 * 10**9
     for by in (0, -day, 365 * day, -365 * day):
-        with serve(tmp_path / "server", {"m": MODULE}, env={"PYTHONPATH": str(tmp_path), "JUMP": str(by)}) as backend:
+        with Served(tmp_path / "server", {"m": MODULE}, env={"PYTHONPATH": str(tmp_path), "JUMP": str(by)}) as backend:
             for _ in range(3):
                 call(backend, "m:post", {"title": str(by)}, "mutation")
-                seen.append(int.from_bytes(base64.b64decode(backend.call("/api/query_ts", {})["ts"]), "little"))
+                seen.append(int.from_bytes(base64.b64decode(backend.fetch("/api/query_ts", {})["ts"]), "little"))
     assert seen == sorted(set(seen))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.serving import Serve, serve
+from tests.served import KEY, Served
 from tests.server.fakes import Wire
 
 MODULE = """
@@ -89,21 +89,21 @@ def test_ends_when_nobody_is_connected(tmp_path: Path) -> None:
 
 
 def test_a_data_folder_in_use_names_its_backend_case_45(tmp_path: Path) -> None:
-    with serve(tmp_path, {"m": MODULE}) as backend:
+    with Served(tmp_path, {"m": MODULE}) as backend:
         command = [sys.executable, "-m", "nbreactive", "serve", "--data", str(tmp_path / "data"), "--port", "0"]
         other = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert other.returncode == 1 and backend.url in other.stderr and "--data" in other.stderr
-        assert backend.call("/api/query", {"path": "m:texts", "args": {}})["value"] == []
+        assert backend.fetch("/api/query", {"path": "m:texts", "args": {}})["value"] == []
         port = [*command[:-3], str(tmp_path / "else"), "--port", str(backend.port)]
         taken = subprocess.run(port, capture_output=True, text=True, timeout=60, check=False)
         assert taken.returncode == 1 and "choose another --port" in taken.stderr
 
 
 def test_the_admin_api(tmp_path: Path) -> None:
-    with serve(tmp_path, {}) as backend:
+    with Served(tmp_path, {}) as backend:
 
         def admin(path: str, body: Any = None) -> Any:
-            return backend.call(f"/api/admin/{path}", body, admin=True)
+            return backend.fetch(f"/api/admin/{path}", body, admin=True)
 
         cell = {"kind": "cell", "label": "a.ipynb", "key": "a"}
         done = admin("deploy", {"modules": [{"name": "m", "source": MODULE, "origin": cell}], "base": {"m": None}})
@@ -123,10 +123,10 @@ def test_the_admin_api(tmp_path: Path) -> None:
         def paths(answer: Any) -> set[str]:
             return {f["path"] for f in answer["functions"]}
 
-        assert paths(backend.call("/api/admin/functions")) == {"m:add", "m:texts"} and "m:hidden" in paths(
+        assert paths(backend.fetch("/api/admin/functions")) == {"m:add", "m:texts"} and "m:hidden" in paths(
             admin("functions")
         )
-        backend.call("/api/mutation", {"path": "m:add", "args": {"text": "one"}})
+        backend.fetch("/api/mutation", {"path": "m:add", "args": {"text": "one"}})
         admin("deploy", {"modules": [{"name": "m", "source": MODULE + "\n# two", "origin": cell}], "base": {"m": 1}})
         assert [d["version"] for d in admin("history?module=m")["deploys"]] == [2, 1]
         assert "-# two" not in admin("source?module=m&version=1")["source"]
@@ -136,7 +136,7 @@ def test_the_admin_api(tmp_path: Path) -> None:
         (table,) = [t for t in admin("tables")["tables"] if t["name"] == "notes"]
         assert table["documents"] == 1
         request = urllib.request.Request(
-            backend.url + "/api/admin/rows?table=notes", headers={"Authorization": "Convex key"}
+            backend.url + "/api/admin/rows?table=notes", headers={"Authorization": f"Convex {KEY}"}
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             import pyarrow as pa
@@ -152,16 +152,16 @@ def test_the_admin_api(tmp_path: Path) -> None:
 
 
 def test_reset_deletes_everything_and_clients_come_back(tmp_path: Path) -> None:
-    with serve(tmp_path, {"m": MODULE}) as backend:
-        backend.call("/api/mutation", {"path": "m:add", "args": {"text": "one"}})
-        assert backend.call("/api/admin/reset", {"confirm": "yes"}, admin=True)["code"] == "Refused"
-        assert backend.call("/api/query", {"path": "m:texts", "args": {}})["value"] == ["one"]
-        assert backend.call("/api/admin/reset", {"confirm": "default"}, admin=True) == {"reset": True}
-        assert backend.call("/api/query", {"path": "m:texts", "args": {}})["value"] == []
-        backend.call("/api/mutation", {"path": "m:add", "args": {"text": "two"}})
+    with Served(tmp_path, {"m": MODULE}) as backend:
+        backend.fetch("/api/mutation", {"path": "m:add", "args": {"text": "one"}})
+        assert backend.fetch("/api/admin/reset", {"confirm": "yes"}, admin=True)["code"] == "Refused"
+        assert backend.fetch("/api/query", {"path": "m:texts", "args": {}})["value"] == ["one"]
+        assert backend.fetch("/api/admin/reset", {"confirm": "default"}, admin=True) == {"reset": True}
+        assert backend.fetch("/api/query", {"path": "m:texts", "args": {}})["value"] == []
+        backend.fetch("/api/mutation", {"path": "m:add", "args": {"text": "two"}})
         backend.kill()
         backend.start()
-        assert backend.call("/api/query", {"path": "m:texts", "args": {}})["value"] == ["two"]
+        assert backend.fetch("/api/query", {"path": "m:texts", "args": {}})["value"] == ["two"]
 
         async def main() -> None:
             from tornado.websocket import websocket_connect
@@ -182,7 +182,7 @@ def test_sigterm_lets_a_running_mutation_be_answered(tmp_path: Path) -> None:
         + "\n\n@mutation\ndef slow(ctx):\n    n = 0\n    for i in range(3_000_000):\n        n += i\n    return n\n"
     )
 
-    async def main(backend: Serve) -> None:
+    async def main(backend: Served) -> None:
         from tornado.websocket import websocket_connect
 
         wire = Wire(await websocket_connect(backend.url.replace("http", "ws") + "/api/sync"))
@@ -196,13 +196,13 @@ def test_sigterm_lets_a_running_mutation_be_answered(tmp_path: Path) -> None:
         code, _ = await wire.closed()
         assert code == 1012
 
-    with serve(tmp_path, {"m": slow}) as backend:
+    with Served(tmp_path, {"m": slow}) as backend:
         asyncio.run(main(backend))
 
 
-def _executions(backend: Serve, least: int) -> None:
+def _executions(backend: Served, least: int) -> None:
     with contextlib.suppress(AssertionError):
-        while backend.call("/api/admin/status")["executions"]["mutations"] < least:
+        while backend.fetch("/api/admin/status")["executions"]["mutations"] < least:
             pass
 
 
