@@ -1,5 +1,5 @@
 /**
- * The plugin for JupyterLab and Notebook: renders saved outputs of live objects, bound to the kernel's widget while
+ * The plugin for JupyterLab and Notebook: renders outputs of live objects, bound to the kernel's widget while
  * there is one.
  *
  * The factory is `safe` (it paints text only) and ranks before the one of ipywidgets, so that trusted and untrusted
@@ -10,7 +10,8 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
-import { MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
+import { DrawingOutput } from './drawing';
+import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
 import { LiveOutput, type Host } from './renderer';
 
 interface Signal {
@@ -18,17 +19,26 @@ interface Signal {
   disconnect(slot: () => void): boolean;
 }
 
+interface Kernel {
+  readonly id: string;
+  readonly status: string;
+  readonly connectionStatus: string;
+}
+
 /** The part of a notebook panel that is used here (of `@jupyterlab/notebook`, which is not worth a dependency). */
 interface NotebookPanel {
   readonly content: { readonly rendermime: IRenderMimeRegistry };
   readonly context: { readonly urlResolver: IRenderMime.IResolver };
   readonly sessionContext: {
-    readonly session: { readonly kernel: { readonly status: string; readonly connectionStatus: string } | null } | null;
+    readonly session: { readonly kernel: Kernel | null } | null;
     readonly statusChanged: Signal;
     readonly connectionStatusChanged: Signal;
     readonly kernelChanged: Signal;
   };
 }
+
+/** A notebook as an output needs it; its own registry knows its widgets. */
+type NotebookHost = Host & { readonly rendermime: IRenderMimeRegistry };
 
 const RANK = -20;
 const FINAL = ['dead', 'terminating', 'autorestarting', 'restarting'];
@@ -36,20 +46,23 @@ const FINAL = ['dead', 'terminating', 'autorestarting', 'restarting'];
 function describeKernel({ sessionContext }: NotebookPanel): string {
   const kernel = sessionContext.session?.kernel ?? null;
   if (kernel === null) {
-    return 'The kernel has stopped: these rows are no longer live. Run the cell again.';
+    return 'The kernel has stopped: this output is no longer live. Run the cell again.';
   }
   if (FINAL.includes(kernel.status)) {
-    return 'The kernel is restarting: these rows are no longer live. Run the cell again.';
+    return 'The kernel is restarting: this output is no longer live. Run the cell again.';
   }
-  return kernel.connectionStatus === 'connected' ? '' : 'No connection to the kernel: these rows may be old.';
+  return kernel.connectionStatus === 'connected' ? '' : 'No connection to the kernel: this output may be old.';
 }
 
-function hostOf(panel: NotebookPanel): Host {
+function hostOf(panel: NotebookPanel): NotebookHost {
   return {
+    rendermime: panel.content.rendermime,
     createWidgetView: () => {
       const { rendermime } = panel.content;
       return rendermime.mimeTypes.includes(WIDGET_MIME_TYPE) ? rendermime.createRenderer(WIDGET_MIME_TYPE) : null;
     },
+    kernelId: () => panel.sessionContext.session?.kernel?.id ?? '',
+    kernelEnded: () => FINAL.includes(panel.sessionContext.session?.kernel?.status ?? 'dead'),
     kernelTrouble: () => describeKernel(panel),
     onKernelChange: listener => {
       const { statusChanged, connectionStatusChanged, kernelChanged } = panel.sessionContext;
@@ -66,18 +79,31 @@ const plugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry],
   activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry) => {
-    const hosts = new WeakMap<IRenderMime.IResolver, Host>();
+    const hosts = new WeakMap<IRenderMime.IResolver, NotebookHost>();
     app.docRegistry.addWidgetExtension('Notebook', {
       createNew: widget => {
         const panel = widget as unknown as NotebookPanel;
         hosts.set(panel.context.urlResolver, hostOf(panel));
       },
     });
+    const find = (resolver: IRenderMime.IResolver | null) => (resolver && hosts.get(resolver)) ?? null;
     rendermime.addFactory(
       {
         safe: true,
         mimeTypes: [MIME_TYPE],
-        createRenderer: ({ resolver }) => new LiveOutput((resolver && hosts.get(resolver)) ?? null),
+        createRenderer: ({ resolver }) => new LiveOutput(find(resolver)),
+      },
+      RANK,
+    );
+    rendermime.addFactory(
+      {
+        // What it draws with is chosen again by whether the notebook is trusted.
+        safe: true,
+        mimeTypes: [DRAWING_MIME_TYPE],
+        createRenderer: ({ resolver }) => {
+          const host = find(resolver);
+          return new DrawingOutput(host, host?.rendermime ?? rendermime);
+        },
       },
       RANK,
     );

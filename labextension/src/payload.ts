@@ -8,6 +8,7 @@
 import { EMPTY, type LiveState, type TableData } from './table';
 
 export const MIME_TYPE = 'application/vnd.nbreactive.live.v1+json';
+export const DRAWING_MIME_TYPE = 'application/vnd.nbreactive.drawing.v1+json';
 export const WIDGET_MIME_TYPE = 'application/vnd.jupyter.widget-view+json';
 
 const MAX_ROWS = 1_000;
@@ -25,6 +26,31 @@ export function readPayload(data: unknown): LiveState | null {
     title: text(data.title) || text(data.path),
     badge: text(data.badge),
     updated: typeof data.renderedAt === 'number' && data.renderedAt > 0 ? data.renderedAt : 0,
+  };
+}
+
+/** How a drawing stands. */
+export interface Drawing {
+  /** Counts the drawings of one output: an equal number is the same drawing in another state. */
+  number: number;
+  /** Id of the kernel that drew it. */
+  kernel: string;
+  status: string;
+  message: string;
+  dimmed: boolean;
+  updated: number;
+}
+
+/** The state beside a drawing; what cannot be read is as if it was not said. */
+export function readDrawing(data: unknown): Drawing {
+  const said = isRecord(data) && data.v === 1 ? data : {};
+  return {
+    number: typeof said.number === 'number' ? said.number : 0,
+    kernel: text(said.kernel),
+    status: text(said.status),
+    message: text(said.message),
+    dimmed: said.dimmed === true,
+    updated: typeof said.renderedAt === 'number' && said.renderedAt > 0 ? said.renderedAt : 0,
   };
 }
 

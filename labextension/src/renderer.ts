@@ -16,8 +16,12 @@ import { LiveTable } from './table';
 export interface Host {
   /** Make the view of a kernel's widget; null where nothing renders widgets. */
   createWidgetView(): (IRenderMime.IRenderer & Partial<Pick<Panel, 'widgets'>>) | null;
+  /** Id of the kernel, '' without one. */
+  kernelId(): string;
   /** Why the kernel feeds no views at the moment, or '' when it does. */
   kernelTrouble(): string;
+  /** Whether what the kernel had in memory is gone. */
+  kernelEnded(): boolean;
   /** Call `listener` when the answer of `kernelTrouble` may have changed; returns the way to stop. */
   onKernelChange(listener: () => void): () => void;
 }

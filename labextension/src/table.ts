@@ -37,6 +37,10 @@ export const EMPTY: LiveState = {
 
 /** Longer texts are cut: a cell is for reading, and a megabyte in one would stall the page. */
 const MAX_TEXT = 2_000;
+/** Columns of the system, e.g. `_id`: there when they are looked for, quiet otherwise. */
+const SYSTEM = /^_/;
+/** Rows mostly come in a blink: only a longer wait is told of, or the words would flicker. */
+const WAIT = 200;
 
 export class LiveTable {
   readonly node: HTMLElement;
@@ -50,6 +54,7 @@ export class LiveTable {
   private readonly _head: HTMLTableRowElement;
   private readonly _body: HTMLTableSectionElement;
   private readonly _empty: HTMLElement;
+  private _waiting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(document: Document) {
     const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
@@ -82,10 +87,12 @@ export class LiveTable {
   update(state: LiveState): void {
     const { table, status } = state;
     const name = state.title || 'live query';
-    this.node.dataset.status = status;
-    this.node.classList.toggle('nbr-dimmed', state.dimmed);
-    setText(this._state, describeStatus(status, state.updated));
-    this._state.title = state.updated > 0 ? `last update ${new Date(state.updated).toLocaleString()}` : '';
+    clearTimeout(this._waiting);
+    if (state.dimmed && status === 'loading') {
+      this._waiting = setTimeout(() => this._paintState(state), WAIT);
+    } else {
+      this._paintState(state);
+    }
     setOptional(this._title, state.title);
     setOptional(this._badge, state.badge);
     setOptional(this._message, state.message);
@@ -93,50 +100,77 @@ export class LiveTable {
     setText(this._caption, name);
     this._scroll.setAttribute('aria-label', name);
     this._scroll.setAttribute('aria-busy', String(state.dimmed || status === 'loading'));
-    this._paintHead(table.columns);
-    this._paintBody(table);
+    const kinds = table.columns.map((name, i) => columnKind(name, table.rows, i));
+    this._paintHead(table.columns, kinds);
+    this._paintBody(table, kinds);
     setOptional(this._empty, table.rows.length === 0 ? (status === 'loading' ? 'loading…' : 'no rows') : '');
   }
 
-  private _paintHead(columns: readonly string[]): void {
+  private _paintState({ status, dimmed, updated }: LiveState): void {
+    this.node.dataset.status = status;
+    this.node.classList.toggle('nbr-dimmed', dimmed);
+    setText(this._state, describeStatus(status, updated));
+    this._state.title = updated > 0 ? `last update ${new Date(updated).toLocaleString()}` : '';
+  }
+
+  private _paintHead(columns: readonly string[], kinds: readonly string[]): void {
     resize(this._head, columns.length, () => {
       const cell = this.node.ownerDocument.createElement('th');
       cell.scope = 'col';
       return cell;
     });
-    columns.forEach((name, i) => setText(this._head.children[i] as HTMLElement, name));
+    columns.forEach((name, i) => {
+      const cell = this._head.children[i] as HTMLElement;
+      setText(cell, name);
+      setClass(cell, kinds[i]!);
+    });
   }
 
-  private _paintBody({ columns, rows }: TableData): void {
+  private _paintBody({ columns, rows }: TableData, kinds: readonly string[]): void {
     const document = this.node.ownerDocument;
     resize(this._body, rows.length, () => document.createElement('tr'));
     rows.forEach((row, r) => {
       const tr = this._body.children[r] as HTMLElement;
       resize(tr, columns.length, () => document.createElement('td'));
       for (let c = 0; c < columns.length; c++) {
-        paintCell(tr.children[c] as HTMLElement, row[c]);
+        paintCell(tr.children[c] as HTMLElement, row[c], kinds[c]!);
       }
     });
   }
 }
 
+/** How a column is set: numbers to the right, what the system adds in a quiet colour. */
+function columnKind(name: string, rows: TableData['rows'], at: number): string {
+  if (SYSTEM.test(name)) {
+    return 'nbr-system';
+  }
+  const given = rows.some(row => typeof row[at] === 'number');
+  return given && rows.every(row => typeof row[at] === 'number' || row[at] == null) ? 'nbr-number' : '';
+}
+
 /** Paint one value: as text, whatever it is. */
-function paintCell(cell: HTMLElement, value: unknown): void {
+function paintCell(cell: HTMLElement, value: unknown, column: string): void {
   const text = cellText(value);
   const kind = value === null ? 'nbr-null' : typeof value === 'number' ? 'nbr-number' : '';
-  if (cell.className !== kind) {
-    cell.className = kind;
-  }
+  setClass(cell, column && column !== kind ? `${column} ${kind}`.trim() : kind);
   if (cell.textContent !== text) {
     cell.textContent = text;
-    // The whole text on hovering, where the column is too narrow for it.
-    cell.title = text.length > 40 ? text : '';
+  }
+  // The whole of it on hovering, where less is shown.
+  const whole = typeof value === 'number' ? String(value) : text;
+  const title = whole !== text || column === 'nbr-system' || text.length > 60 ? whole : '';
+  if (cell.title !== title) {
+    cell.title = title;
   }
 }
 
 export function cellText(value: unknown): string {
   if (value === undefined) {
     return '';
+  }
+  if (typeof value === 'number') {
+    // 0.1 + 0.2 is 0.3 to a reader
+    return String(Number.isInteger(value) ? value : Number(value.toPrecision(12)));
   }
   const text = typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value);
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
@@ -160,13 +194,15 @@ export function describeStatus(status: Status, updated: number, now: number = Da
       return since ? `error, rows of ${since}` : 'error';
     case 'closed':
       return since ? `closed, rows of ${since}` : 'closed';
+    case 'loading':
+      return since ? 'updating' : 'loading';
     default:
       return status;
   }
 }
 
 /** "12:03" today, else with its date. */
-function describeTime(ms: number, now: number): string {
+export function describeTime(ms: number, now: number): string {
   const when = new Date(ms);
   const pad = (n: number) => String(n).padStart(2, '0');
   const clock = `${pad(when.getHours())}:${pad(when.getMinutes())}`;
@@ -177,6 +213,12 @@ function describeTime(ms: number, now: number): string {
 function setText(node: HTMLElement, text: string): void {
   if (node.textContent !== text) {
     node.textContent = text;
+  }
+}
+
+function setClass(node: HTMLElement, name: string): void {
+  if (node.className !== name) {
+    node.className = name;
   }
 }
 

@@ -18,6 +18,8 @@ class FakeHost implements Host {
   trouble = '';
   listeners = new Set<() => void>();
   createWidgetView = () => this.view as ReturnType<Host['createWidgetView']>;
+  kernelId = () => 'k';
+  kernelEnded = () => this.trouble !== '';
   kernelTrouble = () => this.trouble;
   onKernelChange = (listener: () => void) => {
     this.listeners.add(listener);

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { cellText, describeCount, describeStatus, EMPTY, LiveTable, type LiveState } from '../src/table';
 
 function paint(state: Partial<LiveState>): LiveTable {
@@ -18,7 +18,11 @@ describe('the live table', () => {
       ['likes', 'col'],
     ]);
     expect(cells(table)).toEqual([['Ada', '3'], ['Bob', 'null']]);
-    expect(table.node.querySelector('.nbr-number')?.textContent).toBe('3');
+    expect([...table.node.querySelectorAll('.nbr-number')].map(cell => cell.textContent)).toEqual([
+      'likes',
+      '3',
+      'null',
+    ]);
     expect(table.node.querySelector('.nbr-null')?.textContent).toBe('null');
   });
 
@@ -66,6 +70,27 @@ describe('the live table', () => {
     expect(message.hidden).toBe(false);
     expect(message.textContent).toContain('line 3');
     expect(cells(table)).toEqual([['kept']]);
+  });
+
+  test('what the system adds is quiet, and whole on hovering', () => {
+    const id = 'j57038g2g383j0016jzwtdrh46k3y8qc';
+    const table = paint({ table: { columns: ['sum', '_id'], rows: [[0.1 + 0.2, id]], total: 1 } });
+    const [sum, cell] = [...table.node.querySelectorAll('td')];
+    expect([sum!.textContent, sum!.title]).toEqual(['0.3', '0.30000000000000004']);
+    expect([cell!.textContent, cell!.title, cell!.className]).toEqual([id, id, 'nbr-system']);
+  });
+
+  test('new rows that come in a blink do not make the words flicker', () => {
+    vi.useFakeTimers();
+    const table = paint({ updated: 1 });
+    const state = table.node.querySelector('.nbr-state')!;
+    table.update({ ...EMPTY, status: 'loading', dimmed: true, updated: 1 });
+    expect([state.textContent, table.node.classList.contains('nbr-dimmed')]).toEqual(['live', false]);
+    vi.advanceTimersByTime(500);
+    expect([state.textContent, table.node.classList.contains('nbr-dimmed')]).toEqual(['updating', true]);
+    table.update({ ...EMPTY, status: 'live', updated: 2 });
+    expect([state.textContent, table.node.classList.contains('nbr-dimmed')]).toEqual(['live', false]);
+    vi.useRealTimers();
   });
 
   test('dims while new arguments are on their way', () => {

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import random
 import time
 from collections.abc import Callable
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPRequest
 from tornado.iostream import StreamClosedError
@@ -28,6 +30,8 @@ _log = logging.getLogger("nbreactive")
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+LONGEST_PAUSE_HERE = 1.0
+"""On this machine a server that was started again is found soon, and asking costs next to nothing."""
 SILENCE = 45.0
 """Seconds without any message after which a connection is given up; the server says something every 15."""
 GOODBYE = 1.0
@@ -38,13 +42,15 @@ _MAX_MESSAGE = 1 << 30
 class Connection:
     """A session and the socket that carries it at the moment."""
 
-    def __init__(self, target: Target, *, silence: float = SILENCE, longest_pause: float = LONGEST_PAUSE) -> None:
+    def __init__(self, target: Target, *, silence: float = SILENCE, longest_pause: float | None = None) -> None:
         self.target = target
         self.session = Session()
         self.state: State = "connecting"
         self.problem: NBReactiveError | None = None
         self.on_state: Callable[[], None] = lambda: None
         self._silence = silence
+        if longest_pause is None:
+            longest_pause = LONGEST_PAUSE_HERE if is_loopback(target.base) else LONGEST_PAUSE
         self._longest_pause = longest_pause
         self._failures = 0
         self._socket: WebSocketClientConnection | None = None
@@ -120,7 +126,7 @@ class Connection:
             self.session.restart()
         self._set_state("connecting" if self.state == "connecting" else "reconnecting", problem)
         self._carry_out(effects)
-        pause = min(FIRST_PAUSE * 2**self._failures, self._longest_pause)
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 16), self._longest_pause)
         self._failures += 1
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
@@ -188,6 +194,15 @@ class Connection:
         self._changed.set()
         self._changed = asyncio.Event()
         self.on_state()
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether an address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _say_goodbye(socket: WebSocketClientConnection) -> None:

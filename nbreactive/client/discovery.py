@@ -68,7 +68,7 @@ async def at(url: str, token: str | None = None, admin_key: str | None = None) -
     except NBReactiveError as failure:
         answers.append(failure)
     raise NotConnected(
-        f"There is neither a Jupyter server with nbreactive nor a backend at {base}: {answers[-1]} "
+        f"There is neither a Jupyter server with nbreactive nor a backend at {base}. {answers[-1]}. "
         "Is the address right, and is the server running?"
     )
 

@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from nbreactive.client.client import Client
 
 FIRST_VALUE = 5.0
+ANSWER = 0.5
+"""Seconds an answer is awaited before moving widgets ask anew: a dragged slider asks as often as it is answered."""
 _log = logging.getLogger("nbreactive")
 _tokens = itertools.count(1)
 _observed: set[LiveQuery] = set()
@@ -70,7 +73,7 @@ class LiveQuery(traitlets.HasTraits):
     def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
         super().__init__()
         self.path = path
-        self.title = title or path
+        self.title = title or path.replace("/", ".").replace(":", ".")
         self.columns: Any = None
         self.identity_read = False
         self.dimmed = False
@@ -80,6 +83,8 @@ class LiveQuery(traitlets.HasTraits):
         self._arguments = arguments
         self._token = next(_tokens)
         self._args_text: str | None = ""  # None while paused
+        self._asked = 0.0  # when an answer that is still to come was asked for; 0 if there is none
+        self._moved = False  # whether arguments have changed since
         self._closed = False
         self._first = threading.Event()
         self._handlers: list[tuple[Callable[[Any], Any], frozenset[str]]] = []
@@ -111,6 +116,9 @@ class LiveQuery(traitlets.HasTraits):
         self._put("status", "closed" if self._closed else status)
         if outcome is not None:
             self._first.set()
+            self._asked = 0.0
+            if self._moved:
+                threads.callbacks().post(("asking", self._token), _weakly(self))
         self._announce()
 
     def _put(self, name: str, new: Any) -> None:
@@ -119,6 +127,11 @@ class LiveQuery(traitlets.HasTraits):
     def _announce(self) -> None:
         if self._handlers or self._watchers:
             threads.callbacks().post(("live", self._token), self._tell)
+
+    @property
+    def number(self) -> int:
+        """Live queries of a process are numbered as they are made."""
+        return self._token
 
     # ---- arguments ----
 
@@ -133,17 +146,25 @@ class LiveQuery(traitlets.HasTraits):
         if text == self._args_text:
             return
         self._args_text = text
+        self._asked = 0.0
         if text is None:
             self.dimmed = self._first.is_set()
             self.message = "paused: an argument is SKIP"
             self._client.detach(self._token)
         else:
+            self._asked = time.monotonic()
             self._client.attach(self._token, (self.path, text), weakref.ref(self))
 
     def ask_again(self) -> None:
-        """Ask again with the new arguments (nbreactive thread)."""
+        """Ask again with the new arguments, once the last ones are answered (nbreactive thread)."""
         if self._closed:
             return
+        asked = self._asked
+        if asked and (left := asked + ANSWER - time.monotonic()) > 0:
+            self._moved = True
+            threads.callbacks().post_later(left, ("asking", self._token), _weakly(self))
+            return
+        self._moved = False
         try:
             self._subscribe()
         except NBReactiveError as failure:  # an argument that is not a value

@@ -172,6 +172,7 @@ def wire_error(message: str, code: str, data: bytes, request_id: str = "", trace
         if trace:
             message = message.removesuffix(trace.rstrip()).rstrip()
         message = message.removeprefix(f"{code}: ")
+    message = message.rstrip("\n")
     if data:
         return from_wire("AppError", message, data=decode_json(data), request_id=request_id, trace=trace)
     if code:

@@ -17,6 +17,9 @@ from typing import Any
 LONGEST = 500
 _EXACT = 2**53
 _LAST = ("_creationTime", "_id")
+_MOMENTS = re.compile(r"_creationTime|(.*_)?(time|timestamp|at)|.*(At|Time|Timestamp)")
+"""Names of fields whose numbers are moments, if they look like milliseconds since the epoch."""
+_SINCE, _UNTIL = 978_307_200_000, 4_102_444_800_000  # 2001 to 2100
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -55,12 +58,17 @@ def _scalar(value: Any) -> str:
 
 
 def _moment(value: Any) -> Any:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    """Return milliseconds since the epoch as local date and time; what is none, as it is."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not _SINCE <= value < _UNTIL:
         return cell(value)
-    try:
-        return f"{dt.datetime.fromtimestamp(value / 1000, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, OSError, ValueError):
-        return cell(value)
+    return f"{dt.datetime.fromtimestamp(value / 1000, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def cell_text(value: Any) -> str:
+    """Return one cell as the text that a reader wants: 0.1 + 0.2 is 0.3."""
+    if value is None:
+        return ""
+    return f"{value:.12g}" if isinstance(value, float) and not value.is_integer() else str(value)
 
 
 def table_of(value: Any, columns: Any = None, limit: int = 1000) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def table_of(value: Any, columns: Any = None, limit: int = 1000) -> dict[str, An
 
 
 def _field(name: str, value: Any) -> Any:
-    return _moment(value) if name == "_creationTime" else cell(value)
+    return _moment(value) if _MOMENTS.fullmatch(name) else cell(value)
 
 
 def column_names(rows: Sequence[Any], columns: Any = None) -> list[str]:

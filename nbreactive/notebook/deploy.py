@@ -1,8 +1,9 @@
 """Deploying from a notebook: what this notebook has seen of each module, and what a deploy answers.
 
-The kernel remembers the versions that it deployed or looked at. They are also written into the metadata of the outputs,
-so that another kernel of the same notebook can read them from its file. What was never seen is said to be so: the
-backend then refuses to replace what somebody else has put there.
+The kernel remembers the versions that it deployed or looked at. They are also kept in a file of the user's
+(:mod:`nbreactive.notebook.seen`), for the next kernel of this notebook, and in the metadata of the outputs, for the
+next person who opens it. What was never seen is said to be so: the backend then refuses to replace what somebody else
+has put there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from nbreactive.client.client import Client
 from nbreactive.errors import DeployRefused
 from nbreactive.notebook.cells import safe_text
-from nbreactive.notebook.notebook_file import notebook_key, notebook_label, saved_versions
+from nbreactive.notebook.notebook_file import notebook_key, notebook_label, notebook_path, saved_versions
+from nbreactive.notebook.seen import SeenVersions
 
 
 @dataclass
@@ -24,11 +26,16 @@ class Deployer:
 
     shell: Any
     seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    kept: SeenVersions = field(default_factory=SeenVersions)
 
     def from_cell(self, client: Client, module: str, source: str, *, force: bool, message: str = "") -> Answer:
         """Deploy the source of a cell as ``module``."""
         origin = {"kind": "cell", "label": notebook_label(self.shell), "key": notebook_key(self.shell)}
-        return self._deploy(client, [{"name": module, "source": source, "origin": origin}], force, message)
+        try:
+            return self._deploy(client, [{"name": module, "source": source, "origin": origin}], force, message)
+        except DeployRefused as refused:
+            _quote_lines(refused, source)
+            raise
 
     def from_files(self, client: Client, path: Path, *, force: bool, message: str = "") -> Answer:
         """Deploy a file, or every Python file of a folder."""
@@ -46,13 +53,26 @@ class Deployer:
             raise DeployRefused(f"There is no Python file at {path}: give a file (chat.py) or a folder of them.")
         return self._deploy(client, modules, force, message)
 
-    def see(self, client: Client, module: str, version: int) -> None:
-        """Remember that this notebook has looked at a version."""
-        self.seen[deployment_of(client), module] = version
+    def see(self, client: Client, versions: dict[str, int]) -> None:
+        """Remember that this notebook has looked at these versions."""
+        place = deployment_of(client)
+        self.seen.update({(place, module): version for module, version in versions.items()})
+        if notebook_path(self.shell) is not None:  # without its path, notebooks of one folder could not be told apart
+            self.kept.put(place, notebook_key(self.shell), versions)
+
+    def forget(self, client: Client) -> None:
+        """Forget what was seen of a deployment that was reset."""
+        place = deployment_of(client)
+        self.seen = {key: version for key, version in self.seen.items() if key[0] != place}
+        self.kept.forget(place)
 
     def _base(self, client: Client, module: str) -> int | None:
         place = deployment_of(client)
-        known = [self.seen.get((place, module)), saved_versions(place, self.shell).get(module)]
+        if (place, module) in self.seen:
+            return self.seen[place, module]
+        known = [saved_versions(place, self.shell).get(module)]
+        if notebook_path(self.shell) is not None:
+            known.append(self.kept.get(place, notebook_key(self.shell), module))
         return max((version for version in known if version is not None), default=None)
 
     def _deploy(self, client: Client, modules: list[dict[str, Any]], force: bool, message: str) -> Answer:
@@ -61,9 +81,17 @@ class Deployer:
         said = client.admin("POST", "deploy", body)
         client.forget_functions()
         answer = Answer(deployment_of(client), said)
-        for module, version in answer.versions.items():
-            self.see(client, module, version)
+        self.see(client, answer.versions)
         return answer
+
+
+def _quote_lines(refused: DeployRefused, source: str) -> None:
+    """Add to each issue of a cell the line it is about, and its number in the cell (the magic is the first)."""
+    lines = source.splitlines()
+    for issue in refused.issues:
+        line = issue.get("line")
+        if isinstance(line, int) and 0 < line <= len(lines):
+            issue["code"], issue["cell_line"] = lines[line - 1].strip(), line + 1
 
 
 def deployment_of(client: Client) -> str:
@@ -94,7 +122,8 @@ class Answer:
             lines.append(f"deployed {module['name']} · version {module['version']}")
             lines += [f"  {signature(function)}" for function in module.get("functions", [])]
         rerun = self.said.get("rerun", 0)
-        lines.append(f"{rerun} live quer{'y' if rerun == 1 else 'ies'} run again")
+        if rerun:
+            lines.append(f"{rerun} live quer{'y' if rerun == 1 else 'ies'} run again")
         return "\n".join(safe_text(line) for line in lines)
 
     def show(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nbreactive.client.live import LiveQuery
 from nbreactive.errors import NBReactiveError
-from nbreactive.notebook.cells import safe_text, table_of
+from nbreactive.notebook.cells import cell_text, safe_text, table_of
 from nbreactive.notebook.settings import settings
 from nbreactive.notebook.table_widget import TableView, badge_of, message_of
 
@@ -84,7 +84,7 @@ def _state(live: LiveQuery, table: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else _escape(value)
+    return _escape(cell_text(value))
 
 
 def _escape(value: Any) -> str:
@@ -94,7 +94,7 @@ def _escape(value: Any) -> str:
 def plain(live: LiveQuery, table: dict[str, Any], widest: int = 40) -> str:
     """Return the snapshot as text."""
     lines = [[str(name) for name in table["columns"]]]
-    lines += [["" if value is None else " ".join(str(value).split()) for value in row] for row in table["rows"]]
+    lines += [[" ".join(cell_text(value).split()) for value in row] for row in table["rows"]]
     lines = [[text if len(text) <= widest else text[: widest - 1] + "…" for text in line] for line in lines]
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     body = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]

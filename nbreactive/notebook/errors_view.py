@@ -7,6 +7,7 @@ the backend (it sends them in development mode), and the line of the cell which 
 from __future__ import annotations
 
 import linecache
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -50,7 +51,26 @@ def _place(frame: traceback.FrameSummary) -> str:
 
 def error_text(error: NBReactiveError) -> str:
     """Return all that is to be printed of one of our errors."""
-    parts = [f"{type(error).__name__}: {_shown(str(error))}"]
+    return "\n".join([f"{type(error).__name__}: {_headline(error)}", *_details(error)])
+
+
+def _headline(error: NBReactiveError) -> str:
+    """Return the message, without what the lines below it say again."""
+    text = str(error).strip()
+    issues = getattr(error, "issues", None)
+    if isinstance(error, DeployRefused) and issues:
+        text = text.split("\n", 1)[0]
+    elif getattr(error, "trace", ""):
+        text = "\n".join(line for line in text.split("\n") if not _AT.fullmatch(line))
+    return _shown(text)
+
+
+_AT = re.compile(r"    at \S+ \(.*:\d+\)")
+"""How the backend writes a frame inside of a message."""
+
+
+def _details(error: NBReactiveError) -> list[str]:
+    parts: list[str] = []
     trace = str(getattr(error, "trace", "") or "").strip("\n")
     if trace:
         parts.append(_shown(trace))
@@ -59,11 +79,17 @@ def error_text(error: NBReactiveError) -> str:
     if isinstance(error, StaleModule):
         if error.diff:
             parts.append(_shown(error.diff))
-        parts.append("Take the current version over with `%reactive source <module>`, or replace it with --force.")
+        module = str(error.current.get("name") or "MODULE")
+        parts.append(
+            _shown(
+                f"Look at what is deployed: %reactive source {module}\n"
+                f"Replace it:               %%reactive deploy {module} --force"
+            )
+        )
     frames = frames_text(error)
     if frames:
         parts.append(f"asked by\n{frames}")
-    return "\n".join(parts)
+    return parts
 
 
 def _shown(text: str) -> str:
@@ -71,9 +97,12 @@ def _shown(text: str) -> str:
 
 
 def _issue(issue: dict[str, Any]) -> str:
-    where = f"{issue.get('file', '')}:{issue.get('line', '')}"
+    where = f"{issue.get('file', '')}:{issue.get('line') or ''}".rstrip(":")
+    if issue.get("cell_line"):
+        where += f" (line {issue['cell_line']} of the cell)"
+    code = f"\n      {issue['code']}" if issue.get("code") else ""
     fix = f"\n    fix: {issue['fix']}" if issue.get("fix") else ""
-    return _shown(f"  {where}  {issue.get('reason', '')}{fix}")
+    return _shown(f"  {where}{code}\n    {issue.get('reason', '')}{fix}")
 
 
 def _render_traceback(self: NBReactiveError) -> list[str]:

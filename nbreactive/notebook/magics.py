@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import itertools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
+from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import report, status_line
 
@@ -24,7 +26,7 @@ _USAGE = {
     "functions": "functions [MODULE]",
     "tables": "tables",
     "run": "run FUNCTION [JSON ARGUMENTS]",
-    "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]      (%%reactive deploy MODULE for a cell)",
+    "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]",
     "history": "history [MODULE]",
     "diff": "diff MODULE VERSION [VERSION]",
     "source": "source MODULE [VERSION]",
@@ -33,6 +35,8 @@ _USAGE = {
     "reset": "reset DEPLOYMENT      (deletes all its data)",
     "disconnect": "disconnect",
 }
+
+_CELL_USAGE = "%%reactive deploy MODULE [--force] [-m MESSAGE]"
 
 
 @magics_class
@@ -49,7 +53,7 @@ class ReactiveMagics(Magics):
         """Run ``%reactive COMMAND ...``; ``%reactive`` alone lists the commands."""
         command, _, rest = line.strip().partition(" ")
         if not command:
-            return show("\n".join(f"%reactive {usage}" for usage in _USAGE.values()))
+            return show("\n".join([_CELL_USAGE, *(f"%reactive {usage}" for usage in _USAGE.values())]))
         work: Callable[[str], Any] | None = getattr(self, f"_{command}", None) if command in _USAGE else None
         if work is None:
             near = difflib.get_close_matches(command, _USAGE, 1)
@@ -85,17 +89,22 @@ class ReactiveMagics(Magics):
 
     # ---- looking and running ----
 
-    def _functions(self, rest: str) -> None:
+    def _functions(self, rest: str) -> Any:
         given, _ = _words("functions", rest, 0, 1)
         functions = client().functions()
-        wanted = [f for f in functions if not given or f["path"].rpartition(":")[0] == given[0].replace(".", "/")]
-        lines = [signature(f) + (f"      {f['doc'].splitlines()[0]}" if f.get("doc") else "") for f in wanted]
-        show("\n".join(lines) or "no functions are deployed · %%reactive deploy MODULE")
+        if not functions:
+            return show("no functions are deployed · %%reactive deploy MODULE")
+        modules = sorted({f["path"].rpartition(":")[0] for f in functions})
+        if given and module_name(given[0]) not in modules:
+            raise ArgumentError(f"There is no module {given[0]!r}. Deployed: {', '.join(modules)}.")
+        wanted = [f for f in functions if not given or f["path"].rpartition(":")[0] == module_name(given[0])]
+        show(aligned([[*signature(f).split(" ", 1), (f.get("doc") or "").strip().split("\n")[0]] for f in wanted]))
+        return None
 
     def _tables(self, rest: str) -> None:
         _words("tables", rest, 0, 0)
-        lines = [" · ".join(_table_facts(table)) for table in client().admin("GET", "tables")["tables"]]
-        show("\n".join(lines) or "no tables yet · the first insert makes one")
+        tables = client().admin("GET", "tables")["tables"]
+        show(aligned([_table_facts(table) for table in tables]) or "no tables yet · the first insert makes one")
 
     def _run(self, rest: str) -> Any:
         name, _, arguments = rest.strip().partition(" ")
@@ -114,7 +123,7 @@ class ReactiveMagics(Magics):
     # ---- deploying ----
 
     def _deploy_cell(self, rest: str, cell: str) -> None:
-        given, options = _words("deploy", rest, 1, 1, {"--force": False, "-m": True})
+        given, options = _words("%deploy", rest, 1, 1, {"--force": False, "-m": True})
         answer = self.deployer.from_cell(
             client(), module_name(given[0]), cell, force="--force" in options, message=options.get("-m", "")
         )
@@ -128,8 +137,10 @@ class ReactiveMagics(Magics):
 
     def _history(self, rest: str) -> None:
         given, _ = _words("history", rest, 0, 1)
-        said = client().admin("GET", _with_query("history", module=module_name(given[0]) if given else None))
-        show("\n".join(" · ".join(_history_facts(entry)) for entry in said["deploys"]) or "nothing was deployed yet")
+        module = module_name(given[0]) if given else None
+        deploys = client().admin("GET", _with_query("history", module=module))["deploys"]
+        nothing = "nothing was deployed yet" if module is None else f"no module {module!r} was ever deployed"
+        show(aligned([_history_facts(entry) for entry in deploys]) or nothing)
 
     def _source(self, rest: str) -> None:
         given, _ = _words("source", rest, 1, 2)
@@ -137,7 +148,7 @@ class ReactiveMagics(Magics):
         said = self._source_of(module, _number(given[1]) if len(given) > 1 else None)
         connected = client()
         if len(given) == 1:
-            self.deployer.see(connected, module, said["version"])
+            self.deployer.see(connected, {module: said["version"]})
         note = {"deployment": deployment_of(connected), "modules": {module: said["version"]} if len(given) == 1 else {}}
         show(f"# {module} · version {said['version']}\n{said['source']}", {"nbreactive": note})
 
@@ -153,7 +164,12 @@ class ReactiveMagics(Magics):
         show("\n".join(lines) or "no difference")
 
     def _source_of(self, module: str, version: int | None) -> dict[str, Any]:
-        return client().admin("GET", _with_query("source", module=module, version=version))
+        said = client().admin("GET", _with_query("source", module=module, version=version))
+        if version is not None and said["version"] != version:  # the backend answers with what stood then
+            last = client().admin("GET", "history")["deploys"][0]["version"]
+            if version > last:
+                raise ArgumentError(f"There is no version {version} yet: the newest is {last}, see %reactive history.")
+        return said
 
     def _rollback(self, rest: str) -> None:
         given, _ = _words("rollback", rest, 2, 2)
@@ -162,7 +178,7 @@ class ReactiveMagics(Magics):
         said = connected.admin("POST", "rollback", {"module": module, "version": version, "force": True})
         connected.forget_functions()
         current = next((entry["version"] for entry in said["modules"] if entry["name"] == module), version)
-        self.deployer.see(connected, module, current)
+        self.deployer.see(connected, {module: current})
         note = {"deployment": deployment_of(connected), "modules": {module: current}}
         show(f"{module} is as it was at version {version} again · now version {current}", {"nbreactive": note})
 
@@ -186,6 +202,7 @@ class ReactiveMagics(Magics):
         connected = client()
         connected.admin("POST", "reset", {"confirm": given[0]})
         connected.forget_functions()
+        self.deployer.forget(connected)
         show(f"reset {given[0]} · all its data are deleted")
 
 
@@ -224,7 +241,7 @@ def _words(
     known = options or {}
     given: list[str] = []
     chosen: dict[str, str] = {}
-    usage = f"Usage: %reactive {_USAGE[command]}"
+    usage = f"Usage: {_CELL_USAGE if command == '%deploy' else '%reactive ' + _USAGE[command]}"
     try:
         words = shlex.split(rest)
     except ValueError as failure:
@@ -259,11 +276,17 @@ def _with_query(path: str, **values: Any) -> str:
     return f"{path}?{asked}" if asked else path
 
 
+def aligned(rows: list[list[str]]) -> str:
+    """Return rows of words as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
+    lines = ["   ".join(word.ljust(width) for word, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    return "\n".join(safe_text(line, 1000) for line in lines)
+
+
 def _table_facts(table: dict[str, Any]) -> list[str]:
     count = table["documents"]
     facts = [table["name"], f"{count:,} document{'' if count == 1 else 's'}"]
-    if table.get("module"):
-        facts.append(f"schema in {table['module']}")
+    facts.append(f"schema in {table['module']}" if table.get("module") else "no schema")
     if table.get("indexes"):
         names = [i["name"] + ("" if i["state"] == "ready" else f" ({i['state']})") for i in table["indexes"]]
         facts.append(f"indexes {', '.join(names)}")
@@ -273,14 +296,13 @@ def _table_facts(table: dict[str, Any]) -> list[str]:
 def _history_facts(entry: dict[str, Any]) -> list[str]:
     when = dt.datetime.fromtimestamp(entry["time"] / 1000, dt.UTC).astimezone()
     changed = [name if module is not None else f"{name} removed" for name, module in entry["modules"].items()]
-    facts = [
+    return [
         f"version {entry['version']}",
         f"{when:%Y-%m-%d %H:%M:%S}",
         entry["author"],
         ", ".join(changed),
         entry["message"],
     ]
-    return [fact for fact in facts if fact]
 
 
 def greet() -> None:

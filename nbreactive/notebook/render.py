@@ -1,7 +1,9 @@
 """``q.render(fn)``: anything that can be displayed, drawn again in place after every change.
 
 A drawing runs on the nbreactive thread, the newest values only. Its result replaces the output of the same display id,
-which works from any thread, in every page that shows the notebook, and is saved with it.
+which works from any thread, in every page that shows the notebook, and is saved with it. Beside what was drawn the
+bundle says how it stands (live, old because of an error, from which kernel): JupyterLab and Notebook show that, and put
+a new drawing in the place of the old one only when it is complete, so that nothing flickers.
 """
 
 from __future__ import annotations
@@ -9,28 +11,29 @@ from __future__ import annotations
 import html
 import itertools
 import logging
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from nbreactive.client import threads
 from nbreactive.client.live import LiveQuery
-from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.errors_view import frames_text
+from nbreactive.notebook.formats import Bundle, format_object, kernel_id
 from nbreactive.notebook.lifecycle import cells
 
 _log = logging.getLogger("nbreactive")
 _keys = itertools.count()
+_numbers = itertools.count(time.time_ns() // 1_000_000)  # drawings of another kernel have other numbers
 FIRST_DRAWING = 20.0
 """Seconds a cell waits for its first drawing, so that Run All and nbconvert save it."""
 _SHORTEST = 1 / 15
+_PATIENCE = 0.2
+"""Seconds after which a drawing whose new rows are awaited is dimmed: sooner would be flicker."""
+DRAWING_MIME = "application/vnd.nbreactive.drawing.v1+json"
 _open: set[RenderView] = set()
-
-Bundle = tuple[dict[str, Any], dict[str, Any]]
 
 
 class Rendering:
@@ -55,6 +58,10 @@ class RenderView:
         self._id = uuid.uuid4().hex
         self._key = ("render", next(_keys))
         self._drawn = 0.0
+        self._number = 0
+        self._values: list[Any] | None = None
+        self._bundle: Bundle = ({}, {})
+        self._said: Any = None
         self._widget: Any = None
         self._first: Bundle | None = None
         self._ready = threading.Event()
@@ -74,6 +81,7 @@ class RenderView:
         _publish(first, self._id, update=False)
         for query in self._queries():
             query.watch(self._changed)
+        threads.callbacks().post(self._key, self._changed)  # what came before anybody watched
 
     def close(self) -> None:
         """Stop following; what was drawn last stays."""
@@ -91,55 +99,80 @@ class RenderView:
         return [] if self.rendering is None else self.rendering.queries
 
     def _changed(self) -> None:
+        """Draw now, or as soon as the last drawing is old enough (nbreactive thread)."""
         wait = self._drawn + _SHORTEST - time.monotonic()
+        if self._values is not None and not self._is_new() and any(query.dimmed for query in self._queries()):
+            wait = _PATIENCE
         if wait <= 0:
             self._draw_now()
         else:
             threads.callbacks().post_later(wait, self._key, self._draw_now)
+
+    def _is_new(self) -> bool:
+        """Whether there is anything that was not drawn yet."""
+        now = [query.value for query in self._queries()]
+        before = self._values or []
+        return len(now) != len(before) or any(new is not old for new, old in zip(now, before, strict=True))
 
     def _draw_now(self) -> None:
         rendering = self.rendering
         if rendering is None:
             return
         old = self._widget
-        bundle = self._bundle(rendering)
+        waiting = [query.path for query in rendering.queries if query.value is None and query.status == "loading"]
+        if waiting:
+            self._bundle = _text_bundle(f"waiting for {', '.join(waiting)} ...")
+        elif self._values is None or self._is_new():
+            self._values = [query.value for query in rendering.queries]
+            self._bundle = self._draw(rendering)
+            self._number = next(_numbers)
         self._drawn = time.monotonic()
+        bundle = self._with_state(self._bundle, rendering.queries)
         if self._published:
-            _publish(bundle, self._id, update=True)
-        else:
+            if bundle is not None:
+                _publish(bundle, self._id, update=True)
+        elif bundle is not None:
             self._first = bundle
             self._ready.set()
         if old is not self._widget:
             _close_widget(old)
 
-    def _bundle(self, rendering: Rendering) -> Bundle:
-        waiting = [query for query in rendering.queries if query.value is None and query.status == "loading"]
-        if waiting:
-            return _text_bundle(f"waiting for {', '.join(query.path for query in waiting)} ...")
-        failed = next((query.error for query in rendering.queries if query.error is not None), None)
+    def _draw(self, rendering: Rendering) -> Bundle:
         try:
             shown = rendering.draw()
             self._widget = shown if hasattr(shown, "model_id") else None
-            bundle = _format(shown)
+            return format_object(shown)
         except Exception as failure:  # noqa: BLE001 (whatever a user's function raises is shown)
             _log.info("a drawing failed", exc_info=True)
             return _error_bundle(failure)
-        return bundle if failed is None else _with_note(bundle, failed)
+
+    def _with_state(self, bundle: Bundle, queries: Sequence[LiveQuery]) -> Bundle | None:
+        """Return what was drawn and how it stands; None if both have been said already."""
+        failed = next((query.error for query in queries if query.error is not None), None)
+        message = f"{type(failed).__name__}: {failed}" if failed is not None else ""
+        message = message or next((query.message for query in queries if query.message), "")
+        state = {
+            "status": _worst(query.status for query in queries),
+            "message": safe_text(message, 2000),
+            "dimmed": any(query.dimmed for query in queries),
+            "number": self._number,
+        }
+        if self._said is not None and self._said == (state, id(bundle)):
+            return None
+        self._said = (state, id(bundle))
+        if message:
+            bundle = _with_note(bundle, message)
+        kernel = kernel_id()
+        if not kernel:
+            return bundle
+        noted = {"v": 1, "kernel": kernel, "renderedAt": time.time() * 1000, **state}
+        return {DRAWING_MIME: noted, **bundle[0]}, bundle[1]
 
 
-def _format(shown: Any) -> Bundle:
-    from IPython.core.getipython import get_ipython
-
-    if shown is None:
-        return _text_bundle("The function returned None: let it return what is to be shown (a figure, a table, HTML).")
-    shell: Any = get_ipython()
-    if shell is None:
-        return {"text/plain": repr(shown)}, {}
-    data, metadata = shell.display_formatter.format(shown)
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None and isinstance(shown, pyplot.Figure):
-        pyplot.close(shown)  # or it would be shown once more when the cell ends, and kept for ever
-    return data, metadata
+def _worst(states: Iterable[str]) -> str:
+    """Return the state of a drawing of several queries."""
+    order = ("live", "loading", "closed", "reconnecting", "error")
+    return max(states, key=order.index, default="live")
 
 
 def _publish(bundle: Bundle, display_id: str, *, update: bool) -> None:
@@ -160,10 +193,10 @@ def _error_bundle(failure: BaseException) -> Bundle:
     return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}, {}
 
 
-def _with_note(bundle: Bundle, failure: NBReactiveError) -> Bundle:
+def _with_note(bundle: Bundle, message: str) -> Bundle:
     """Say above an old drawing why it is old."""
     data = dict(bundle[0])
-    note = safe_text(f"not up to date: {type(failure).__name__}: {failure}", 2000)
+    note = safe_text(f"not up to date: {message}", 2000)
     for kind, noted in (("text/html", f"<p>{html.escape(note)}</p>"), ("text/plain", f"{note}\n")):
         if isinstance(data.get(kind), str):
             data[kind] = noted + data[kind]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbreactive.client.client import Client
+from nbreactive.client.live import LiveQuery
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.render import open_renderings
@@ -62,18 +63,32 @@ def report(client: Client) -> str:
         lines.append(f"backend: {type(failure).__name__}: {failure}")
     else:
         lines += _backend(said)
-    lives = client.live_queries
+    lives = sorted(client.live_queries, key=lambda live: live.number)
     lines.append(f"live queries: {len(lives)}" + (f" ({len(client.subscriptions)} subscriptions)" if lives else ""))
-    lines += [f"  {live.path} {live.args if live.args is not None else '(paused)'} · {live.status}" for live in lives]
-    lines.append(f"views: {len(open_views())} tables, {len(open_renderings())} drawings")
+    lines += [f"  {_asked(live)} · {live.status}" for live in lives]
+    lines.append(f"views: {_many(len(open_views()), 'table')}, {_many(len(open_renderings()), 'drawing')}")
     return "\n".join(safe_text(line, 1000) for line in lines)
+
+
+def _asked(live: LiveQuery) -> str:
+    """Return what a live query asks, as one would write it."""
+    name = f"table {live.title}" if live.path.startswith("_system/") else live.path.replace("/", ".").replace(":", ".")
+    args = live.args
+    if args is None:
+        return f"{name} (paused)"
+    given = args if not live.path.startswith("_system/") else {}
+    return name + (f"({', '.join(f'{key}={value!r}' for key, value in given.items())})" if given else "")
+
+
+def _many(count: int, what: str) -> str:
+    several = f"{what.removesuffix('y')}ies" if what.endswith("y") else f"{what}s"
+    return f"{count:,} {what if count == 1 else several}"
 
 
 def _backend(said: dict[str, Any]) -> list[str]:
     lines = [f"backend: version {said.get('version')}, mode {said.get('mode')}, up {said.get('uptime_s', 0):,.0f} s"]
-    lines.append(
-        f"  {said.get('connections', 0)} connections, {said.get('subscriptions', 0)} live queries of everybody"
-    )
+    connections, queries = said.get("connections", 0), said.get("subscriptions", 0)
+    lines.append(f"  {_many(connections, 'connection')}, {_many(queries, 'live query')} (everybody's)")
     if said.get("python"):
         lines.append(f"  functions run in {said['python']}")
     if said.get("functions_folder"):

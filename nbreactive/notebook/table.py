@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import math
 import re
 import sys
@@ -14,7 +15,8 @@ from nbreactive.client import frames
 from nbreactive.client.arguments import FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
-from nbreactive.errors import ArgumentError, InvalidValue
+from nbreactive.errors import ArgumentError, InvalidValue, NBReactiveError
+from nbreactive.notebook.cells import safe_text
 from nbreactive.values.checks import check_value
 from nbreactive.values.sizes import size_of
 
@@ -43,6 +45,8 @@ class TableQuery(LiveQuery):
         live = cls(client, ROWS, args, title=name)
         client.keep(live)
         live.wait()
+        if not live.value:
+            _say_if_missing(client, name)
         return live
 
     def arrow(self) -> pa.Table:
@@ -58,6 +62,18 @@ class TableQuery(LiveQuery):
     def pl(self) -> pl.DataFrame:
         """Return the whole table as a polars DataFrame."""
         return frames.arrow_to_polars(self.arrow())
+
+
+def _say_if_missing(client: Client, name: str) -> None:
+    """An empty table may be a misspelled one."""
+    try:
+        names = [table["name"] for table in client.admin("GET", "tables")["tables"]]
+    except NBReactiveError:
+        return  # whoever may not list the tables may look at this one all the same
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(names)}." if names else ""
+        _say(safe_text(f"There is no table {name!r} yet: it comes with its first document.{hint}") + "\n")
 
 
 def load(

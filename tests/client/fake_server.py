@@ -42,6 +42,7 @@ class FakeServer:
         self.refuse = False
         self.drop_before_answer = 0
         self.hold_answers = False
+        self.hold_queries = False
         self.prefix = prefix
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,6 +101,16 @@ class FakeServer:
         self.messages.append(document)
         for socket in list(self.sockets):
             socket.push()
+
+    def release_queries(self) -> None:
+        """Answer what was held back."""
+
+        def release() -> None:
+            self.hold_queries = False
+            for socket in list(self.sockets):
+                socket.push()
+
+        self.call(release)
 
     @property
     def query_count(self) -> int:
@@ -226,6 +237,8 @@ class Sync(tornado.websocket.WebSocketHandler):
             socket.push(always=socket is self)
 
     def push(self, always: bool = True) -> None:
+        if self.server.hold_queries:
+            return
         changes: list[dict[str, Any]] = []
         for number, (path, args, last) in list(self.queries.items()):
             if path == "chat:silent":

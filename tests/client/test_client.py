@@ -13,7 +13,9 @@ import pytest
 import traitlets
 
 from nbreactive.client import SKIP, threads
+from nbreactive.client import live as live_module
 from nbreactive.client.client import Client
+from nbreactive.client.connection import LONGEST_PAUSE_HERE, is_loopback
 from nbreactive.client.live import LiveQuery
 from nbreactive.client.target import Target
 from nbreactive.errors import (
@@ -242,6 +244,26 @@ def test_widgets_as_arguments(server: FakeServer, client: Client) -> None:
     assert not holder._trait_notifiers.get("value", {}).get("change")
 
 
+def test_a_moving_widget_asks_as_often_as_it_is_answered(
+    server: FakeServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "ANSWER", 60.0)
+    server.add("al", "x")
+    holder = Holder(value="bo")
+    live = client.live("chat:only", {"author": holder})
+    server.hold_queries = True
+    before = len(server.adds)
+    holder.value = "nobody"
+    until(lambda: len(server.adds) == before + 1)
+    for author in ("x", "y", "z", "al"):  # what is not answered is not asked anew
+        holder.value = author
+        live.ask_again()
+    assert len(server.adds) == before + 1
+    server.release_queries()
+    until(lambda: live.value == [{"author": "al", "body": "x"}])
+    assert len(server.adds) == before + 2
+
+
 # ---- faults ----
 
 
@@ -403,3 +425,10 @@ def test_live_queries_look_like_sequences(server: FakeServer, client: Client) ->
         live.value = []
     with pytest.raises(traitlets.TraitError, match="has value, error and status"):
         live.observe(print, "nonsense")
+
+
+def test_a_server_on_this_machine_is_looked_for_often() -> None:
+    here = ["http://127.0.0.1:1/x", "http://[::1]:1", "http://localhost:8888/base/nbreactive", "http://a.localhost"]
+    away = ["http://10.0.0.1", "http://example.org/localhost", "http://localhost.example.org", "http://[2001:db8::1]"]
+    assert [is_loopback(url) for url in here + away] == [True] * 4 + [False] * 4
+    assert LONGEST_PAUSE_HERE * 1.5 <= 2

@@ -114,7 +114,7 @@ def test_errors_name_issues_and_diffs() -> None:
     refused = DeployRefused(
         "1 problem", [{"file": "reactive/chat.py", "line": 3, "reason": "df is unknown", "fix": "pass it"}]
     )
-    assert "reactive/chat.py:3  df is unknown\n    fix: pass it" in error_text(refused).replace("\\u000a", "\n")
+    assert "reactive/chat.py:3\n    df is unknown\n    fix: pass it" in error_text(refused)
     assert "+new line" in error_text(StaleModule("stale", "-old\n+new line"))
 
 

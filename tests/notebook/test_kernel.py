@@ -226,7 +226,7 @@ def test_a_missing_front_end_says_the_fix_and_keeps_the_snapshot(server: FakeSer
 
 
 def test_magics(server: FakeServer, kernel: Kernel) -> None:
-    assert "query chat.list_messages()" in kernel.run("%reactive functions").plain
+    assert "query      chat.list_messages()   All messages.\n" in kernel.run("%reactive functions").plain
     assert "connection: open" in kernel.run("%reactive status").plain
     assert "%reactive connect" in kernel.run("%reactive").plain
     assert kernel.run('%reactive run chat.send {"author": "$x", "body": "{y}"}').plain == "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,15 +90,30 @@ def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp
     assert "-    return ctx.db.query" in al.run("%reactive diff chat 1").plain
     assert "as it was at version 1 again" in al.run("%reactive rollback chat 1").plain
     assert "take(limit)" in al.run("%reactive source chat").plain
-    al.run("%reactive tables").plain.index("messages · 1 document")
+    assert al.run("%reactive tables").plain == "messages   1 document   no schema"
 
-    # another kernel of the same notebook reads what its saved outputs have seen
+    # on another machine, a kernel of the same notebook reads what its saved outputs have seen
+    shutil.rmtree(tmp_path / "data-of-jupyter")
     outputs = [{"output_type": "display_data", "data": {}, "metadata": meta} for meta in first.metadata]
     (tmp_path / "al.ipynb").write_text(json.dumps({"cells": [{"outputs": outputs}]}))
     again = kernels("al.ipynb")
     assert "StaleModule" in again.run(CHAT + "# mine\n", "d").error_text
     again.run("%reactive source chat")
     assert "deployed chat" in again.run(CHAT + "# mine\n", "d").plain
+
+
+def test_a_kernel_that_was_restarted_before_the_notebook_was_saved_deploys_its_own_module(
+    kernels: Callable[[str], Kernel],
+) -> None:
+    mine, changed = CHAT.replace("deploy chat", "deploy own"), CHAT.replace("deploy chat", "deploy own") + "# more\n"
+    assert "deployed own" in kernels("d.ipynb").run(mine, "d").plain
+    again = kernels("d.ipynb")
+    assert "deployed own" in again.run(changed, "d").plain
+    # another notebook has seen nothing, and what this one has seen is not newer than what it saw
+    assert "StaleModule" in kernels("e.ipynb").run(mine, "d").error_text
+    assert "deployed own" in kernels("e.ipynb").run(mine.replace("deploy own", "deploy own --force"), "d").plain
+    refused = kernels("d.ipynb").run(mine + "# mine again\n", "d")
+    assert "StaleModule" in refused.error_text
 
 
 def test_bar_9_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kernels: Callable[[str], Kernel]) -> None:
@@ -108,7 +124,8 @@ def test_bar_9_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kerne
         "%%reactive deploy uses\nfrom nbreactive import query\n\n@query\ndef f(ctx):\n    return rate * 2\n", "u"
     )
     assert ran.error is not None
-    assert "reactive/uses.py:5" in ran.error_text
+    assert "reactive/uses.py:5 (line 6 of the cell)\n      return rate * 2\n" in ran.error_text
+    assert ran.error_text.count("the name 'rate'") == 1
     assert "rate" in ran.error_text
     assert "Traceback" not in ran.error_text
     assert "uses" not in kernel.run("%reactive functions").plain

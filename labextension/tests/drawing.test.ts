@@ -1,0 +1,112 @@
+import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import { Widget } from '@lumino/widgets';
+import { expect, test, vi } from 'vitest';
+import { DrawingOutput } from '../src/drawing';
+import { DRAWING_MIME_TYPE } from '../src/payload';
+import type { Host } from '../src/renderer';
+
+/** A renderer that draws text, when it is let. */
+class Painter extends Widget {
+  static gates: (() => void)[] | null = null;
+  async renderModel(model: { data: Record<string, unknown> }) {
+    if (Painter.gates) {
+      await new Promise<void>(go => Painter.gates!.push(go));
+    }
+    this.node.textContent = String(model.data['text/plain']);
+  }
+}
+
+const asked: string[] = [];
+const registry = {
+  preferredMimeType: (data: object, safe: string) => (asked.push(safe), Object.keys(data)[0]),
+  createRenderer: () => new Painter(),
+} as unknown as IRenderMimeRegistry;
+
+class Around implements Host {
+  id = 'k';
+  trouble = '';
+  ended = false;
+  tell = () => {};
+  createWidgetView = () => null;
+  kernelId = () => this.id;
+  kernelEnded = () => this.ended;
+  kernelTrouble = () => this.trouble;
+  onKernelChange = (listener: () => void) => ((this.tell = listener), () => {});
+}
+
+function modelOf(data: object, trusted: boolean) {
+  return { data, metadata: {}, trusted, setData: () => {} } as IRenderMime.IMimeModel;
+}
+
+function drawing(number: number, text: string, more: object = {}) {
+  const state = { v: 1, number, kernel: 'k', status: 'live', message: '', dimmed: false, renderedAt: 1, ...more };
+  return modelOf({ [DRAWING_MIME_TYPE]: state, 'text/plain': text }, true);
+}
+
+const visible = (output: DrawingOutput) =>
+  output.widgets
+    .slice(1)
+    .filter(widget => !widget.hasClass('nbr-staged'))
+    .map(widget => widget.node.textContent);
+const note = (output: DrawingOutput) => output.node.querySelector('.nbr-detached')!.textContent;
+
+test('a new drawing takes the place of the old one when it is complete', async () => {
+  const output = new DrawingOutput(new Around(), registry);
+  await output.renderModel(drawing(1, 'one'));
+  expect(visible(output)).toEqual(['one']);
+  Painter.gates = [];
+  const second = output.renderModel(drawing(2, 'two'));
+  const third = output.renderModel(drawing(3, 'three'));
+  expect(visible(output)).toEqual(['one']);
+  Painter.gates[1]!();
+  await third;
+  expect(visible(output)).toEqual(['three']);
+  Painter.gates[0]!(); // the older one comes late
+  await second;
+  expect(visible(output)).toEqual(['three']);
+  expect(output.widgets.length).toBe(2);
+  Painter.gates = null;
+});
+
+test('the same drawing in another state is not drawn again', async () => {
+  vi.useFakeTimers();
+  const output = new DrawingOutput(new Around(), registry);
+  await output.renderModel(drawing(1, 'one'));
+  const shown = output.widgets[1];
+  await output.renderModel(drawing(1, 'one', { dimmed: true }));
+  expect(output.hasClass('nbr-dimmed')).toBe(false); // not for the blink in which new rows come
+  vi.advanceTimersByTime(1000);
+  expect(output.hasClass('nbr-dimmed')).toBe(true);
+  await output.renderModel(drawing(1, 'one', { status: 'reconnecting', message: '<b>gone</b>' }));
+  expect(output.widgets[1]).toBe(shown);
+  expect(output.hasClass('nbr-dimmed')).toBe(false);
+  expect(output.node.querySelector('b')).toBeNull();
+  vi.useRealTimers();
+});
+
+test('it says when it is not live any more, until it is drawn again', async () => {
+  const around = new Around();
+  const output = new DrawingOutput(around, registry);
+  await output.renderModel(drawing(1, 'one'));
+  expect(note(output)).toBe('');
+  Object.assign(around, { ended: true, trouble: 'restarting' });
+  around.tell();
+  expect(note(output)).toBe('restarting');
+  Object.assign(around, { ended: false, trouble: '' });
+  around.tell();
+  expect(note(output)).toBe('restarting'); // the new kernel knows nothing of it
+  await output.renderModel(drawing(2, 'two'));
+  expect(note(output)).toBe('');
+  around.id = 'another';
+  around.tell();
+  expect(note(output)).toContain('Not live');
+});
+
+test('whether the notebook is trusted decides what may draw', async () => {
+  asked.length = 0;
+  const output = new DrawingOutput(null, registry);
+  await output.renderModel(modelOf(drawing(1, 'one').data, false));
+  expect(new Set(asked)).toEqual(new Set(['ensure']));
+  expect(note(output)).toContain('Not live');
+});
