@@ -18,6 +18,7 @@ from nbreactive.errors import (
     StaleModule,
     Unavailable,
 )
+from nbreactive.server._nesting import cut_nesting
 from nbreactive.server.identity import Caller
 from nbreactive.server.site import Site
 
@@ -85,7 +86,10 @@ class SiteHandler(RequestHandler):
     def body(self, kind: type[T]) -> T:
         """The JSON body, as ``kind``."""
         try:
-            return msgspec.json.decode(self.request.body, type=kind)
+            try:
+                return msgspec.json.decode(self.request.body, type=kind)
+            except RecursionError:
+                return msgspec.json.decode(cut_nesting(self.request.body.decode()), type=kind)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise ProtocolError(f"the body of this request is not the JSON that it should be: {error}") from None
 

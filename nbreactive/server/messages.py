@@ -18,6 +18,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from nbreactive.server._nesting import cut_nesting
+
 
 class _Message(msgspec.Struct, tag_field="type", tag=True, kw_only=True):
     """Base of all messages; the tag is the name of the class."""
@@ -216,9 +218,12 @@ _encoder = msgspec.json.Encoder()
 PING = _encoder.encode(Ping())
 
 
-def decode(data: str | bytes) -> ClientMessage:
-    """Read a client's message; raises :class:`msgspec.MsgspecError` or :class:`RecursionError`."""
-    return _decoder.decode(data)
+def decode(data: str) -> ClientMessage:
+    """Read a client's message; raises :class:`msgspec.MsgspecError` or, if it is mostly brackets, :class:`RecursionError`."""
+    try:
+        return _decoder.decode(data)
+    except RecursionError:
+        return _decoder.decode(cut_nesting(data))
 
 
 def encode(message: ServerMessage) -> bytes:

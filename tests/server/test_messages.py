@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbreactive.server import messages as wire
+from nbreactive.server._nesting import cut_nesting
 
 PINNED = "9e09a5ca1277e287"
 
@@ -61,3 +63,25 @@ def test_timestamps_round_trip(ts: int) -> None:
 def test_other_timestamps_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         wire.decode_ts(text)
+
+
+@given(
+    st.recursive(st.text('ab[]{}"\\', max_size=8), lambda inner: st.lists(inner, max_size=4), max_leaves=20),
+    st.integers(0, 60),
+)
+def test_text_that_is_not_too_deep_is_left_alone(value: object, wrapped: int) -> None:
+    text = "[" * wrapped + json.dumps(value) + "]" * wrapped
+    assert cut_nesting(text) == text
+
+
+@given(st.text('[]{}"\\x,', max_size=300))
+def test_any_text_can_be_cut(text: str) -> None:
+    assert len(cut_nesting(text)) <= len(text)
+
+
+def test_what_is_too_deep_is_cut_out_and_the_rest_kept_case_12() -> None:
+    deep = "[" * 5000 + '"]\\"}"' + "]" * 5000
+    cut = json.loads(cut_nesting('{"a": 1, "b": [' + deep + ', "c"], "d": "["}'))
+    assert (cut["a"], cut["b"][1], cut["d"]) == (1, "c", "[")
+    with pytest.raises(RecursionError):
+        cut_nesting("[" * 1_000_000)
