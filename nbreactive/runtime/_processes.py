@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from nbreactive.runtime.timing import Cpu
+
 _KEPT: Final = frozenset(
     {"PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV", "CONDA_PREFIX"}
     | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA"}
@@ -146,3 +148,21 @@ def describe_exit(status: int | None) -> str:
         return f"signal {signal.Signals(-status).name}"
     except ValueError:
         return f"signal {-status}"
+
+
+def cpu_of(pid: int) -> Cpu | None:
+    """CPU seconds that a process has used, and whether any of its threads could run now; None where nothing tells."""
+    if not _LINUX:
+        return None
+    try:
+        state, seconds = _stat(Path(f"/proc/{pid}/stat"))
+        # The state is that of the first thread, which only waits while a library computes in threads of its own.
+        runnable = state == b"R" or any(_stat(path)[0] == b"R" for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    except (OSError, ValueError, IndexError):
+        return None
+    return seconds, runnable
+
+
+def _stat(path: Path) -> tuple[bytes, float]:
+    fields = path.read_bytes().rpartition(b") ")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

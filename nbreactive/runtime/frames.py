@@ -38,6 +38,10 @@ REPLY: Final = 8
 """Worker to backend (:class:`Reply`)."""
 KILL: Final = 9
 """Backend to zygote: kill the worker with this process id (:class:`Forked`)."""
+IMPORTING: Final = 10
+"""Worker to backend: the running call begins to import a module; the body is empty."""
+IMPORTED: Final = 11
+"""Worker to backend: that import has ended (:class:`Imported`)."""
 
 MAX_FRAME: Final = 96 << 20
 """Enough for a result of 16 MiB, 16 MiB of writes and the read set and log of a call; the rest is a forgery."""
@@ -88,6 +92,13 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     number: int
     outcome: Outcome
     recycle: str = ""
+
+
+class Imported(msgspec.Struct, frozen=True, array_like=True):
+    """An import inside a call took so many seconds, and so much of the processor."""
+
+    seconds: float
+    cpu: float
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -19,16 +19,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from nbreactive.engine.transactions import Call, Outcome
 from nbreactive.errors import DeployRefused
 from nbreactive.functions.specs import Issue, Manifest
 from nbreactive.runtime import _processes
 from nbreactive.runtime._link import Link
 from nbreactive.runtime.frames import (
-    CALL,
     EXITED,
     FORK,
     FORKED,
+    IMPORTED,
+    IMPORTING,
     KILL,
     LOADED,
     READY,
@@ -36,18 +36,20 @@ from nbreactive.runtime.frames import (
     SETUP,
     Exited,
     Forked,
+    Imported,
     Loaded,
     Reply,
-    Request,
     Setup,
     encode,
     frame,
 )
+from nbreactive.runtime.handles import Worker
+from nbreactive.runtime.manifest import refusal
 
 Method = Literal["auto", "fork", "spawn"]
 
 _FROM_ZYGOTE: Final = frozenset({LOADED, FORKED, EXITED})
-_FROM_WORKER: Final = frozenset({LOADED, READY, REPLY})
+_FROM_WORKER: Final = frozenset({LOADED, READY, REPLY, IMPORTING, IMPORTED})
 _STATUS_SECONDS: Final = 0.25
 _ENDING_SECONDS: Final = 2.0
 
@@ -55,53 +57,7 @@ _loaded = msgspec.msgpack.Decoder(Loaded)
 _forked = msgspec.msgpack.Decoder(Forked)
 _exited = msgspec.msgpack.Decoder(Exited)
 _reply = msgspec.msgpack.Decoder(Reply)
-
-
-class Job:
-    """One call that waits for its outcome."""
-
-    __slots__ = ("call", "future", "seconds")
-
-    def __init__(self, call: Call, future: asyncio.Future[Outcome], seconds: float) -> None:
-        self.call = call
-        self.future = future
-        self.seconds = seconds
-
-
-class Worker:
-    """One worker process, as the backend sees it."""
-
-    def __init__(self, group: Group, process: subprocess.Popen[bytes] | None) -> None:
-        self.group = group
-        self.process = process
-        """Spawned workers only."""
-        self.pid = process.pid if process is not None else 0
-        self.link: Link
-        self.job: Job | None = None
-        self.number = 0
-        self.started = 0.0
-        self.stuck = False
-        self.ready = False
-        self.status: int | None = None
-        self.ended = False
-        self.error: Exception | None = None
-        self.killed = False
-
-    def send(self, job: Job) -> None:
-        """Give the worker a call."""
-        self.job = job
-        self.number += 1
-        self.started = time.monotonic()
-        self.link.send(frame(CALL, encode(Request(self.number, job.call))))
-
-    def kill(self) -> None:
-        """End the process now."""
-        self.killed = True
-        if self.process is not None:
-            self.process.kill()
-        elif self.pid:
-            self.group.kill_forked(self.pid)
-        self.link.close()
+_imported = msgspec.msgpack.Decoder(Imported)
 
 
 class Group:
@@ -292,6 +248,11 @@ class Group:
                         f"a reply to call {reply.number}, but call {worker.number} is running"
                     )
                 self._on_reply(worker, reply)
+            elif kind == IMPORTING and worker.job is not None:
+                worker.clock.begin_import(time.monotonic())
+            elif kind == IMPORTED and worker.job is not None:
+                imported = _imported.decode(body)
+                worker.clock.end_import(time.monotonic(), imported.seconds, imported.cpu)
             elif kind == READY and not worker.ready:
                 worker.ready = True
                 self.failures = 0
@@ -301,7 +262,7 @@ class Group:
                 self._was_loaded(_loaded.decode(body))
             else:
                 raise msgspec.ValidationError(f"a frame of type {kind} at the wrong time")
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             worker.link.fail(error)
 
     def _worker_ended(self, worker: Worker, error: Exception | None) -> None:
@@ -377,15 +338,6 @@ async def _wait(process: subprocess.Popen[bytes]) -> None:
         if time.monotonic() > deadline:
             process.kill()
         await asyncio.sleep(0.01)
-
-
-def refusal(issues: list[Issue]) -> DeployRefused:
-    """The error that refuses a deploy because of ``issues``."""
-    lines = [
-        f"{issue.file}:{issue.line}: {issue.reason}" + (f"\n    {issue.fix}" if issue.fix else "") for issue in issues
-    ]
-    head = "the deploy was refused, and nothing has changed:" if len(issues) == 1 else "the deploy was refused:"
-    return DeployRefused("\n".join([head, *lines]), [msgspec.to_builtins(issue) for issue in issues])
 
 
 def _why_spawned(method: Method) -> str:

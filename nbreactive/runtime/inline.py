@@ -14,8 +14,7 @@ from nbreactive.functions import references
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime import determinism
 from nbreactive.runtime.execute import Runner
-from nbreactive.runtime.group import refusal
-from nbreactive.runtime.manifest import load_program
+from nbreactive.runtime.manifest import load_program, refusal
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 
 

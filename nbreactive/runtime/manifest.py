@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from nbreactive.errors import DeployRefused, NBReactiveError
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.paths import module_problem
@@ -49,6 +51,15 @@ def load_program(bundle: Bundle, import_paths: Sequence[str] = ()) -> tuple[Prog
         threads=tuple(dict.fromkeys(program.threads)),
     )
     return program, manifest
+
+
+def refusal(issues: list[Issue]) -> DeployRefused:
+    """The error that refuses a deploy because of ``issues``."""
+    lines = [
+        f"{issue.file}:{issue.line}: {issue.reason}" + (f"\n    {issue.fix}" if issue.fix else "") for issue in issues
+    ]
+    head = "the deploy was refused, and nothing has changed:" if len(issues) == 1 else "the deploy was refused:"
+    return DeployRefused("\n".join([head, *lines]), [msgspec.to_builtins(issue) for issue in issues])
 
 
 class _Listing:

@@ -23,6 +23,10 @@ endless printing                            none (lines dropped)  goes on
 an exception in ``__del__``                 none (a log line)     goes on
 builtins replaced                           none                  replaced after the call
 =========================================== ===================== ==============================
+
+The 1 s is that of :mod:`nbreactive.runtime.timing`: importing modules inside a function does not count (up to 10 s), and
+a machine that had no time for the worker gives it 0.4 s more. A function that costs its worker again and again is not
+run for a while (:mod:`nbreactive.runtime.breaker`).
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from nbreactive.engine.row_index import RowIndex
 from nbreactive.errors import NBReactiveError
 from nbreactive.functions import references
 from nbreactive.functions.specs import Issue, Manifest
-from nbreactive.runtime import determinism
+from nbreactive.runtime import determinism, imports
 from nbreactive.runtime._processes import (
     inherited_socket,
     limit_resources,
@@ -48,10 +52,13 @@ from nbreactive.runtime._processes import (
 from nbreactive.runtime.execute import Runner
 from nbreactive.runtime.frames import (
     CALL,
+    IMPORTED,
+    IMPORTING,
     LOADED,
     READY,
     REPLY,
     SETUP,
+    Imported,
     Loaded,
     Reply,
     Request,
@@ -98,6 +105,10 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
     limit_resources(setup.memory_bytes)
     descriptors = open_descriptors()
     reader.close()
+    imports.announce(
+        lambda: sock.sendall(frame(IMPORTING)),
+        lambda seconds, cpu: sock.sendall(frame(IMPORTED, encode(Imported(seconds, cpu)))),
+    )
     sock.sendall(frame(READY))
     while (received := read_frame(sock)) is not None:
         if received[0] != CALL:

@@ -1,0 +1,76 @@
+"""A call that waits, and a worker process as the backend sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from nbreactive.engine.transactions import Call, Outcome
+from nbreactive.runtime import _processes
+from nbreactive.runtime._link import Link
+from nbreactive.runtime.frames import CALL, Request, encode, frame
+from nbreactive.runtime.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from nbreactive.runtime.group import Group
+
+
+class Job:
+    """One call that waits for its outcome."""
+
+    __slots__ = ("call", "future", "seconds")
+
+    def __init__(self, call: Call, future: asyncio.Future[Outcome], seconds: float) -> None:
+        self.call = call
+        self.future = future
+        self.seconds = seconds
+
+    def finish(self, outcome: Outcome) -> None:
+        """Give the caller the outcome, unless there is none any more."""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, group: Group, process: subprocess.Popen[bytes] | None) -> None:
+        self.group = group
+        self.process = process
+        """Spawned workers only."""
+        self.pid = process.pid if process is not None else 0
+        self.link: Link
+        self.job: Job | None = None
+        self.clock: Stopwatch
+        """Of the job."""
+        self.number = 0
+        self.stuck = False
+        self.ready = False
+        self.status: int | None = None
+        self.ended = False
+        self.error: Exception | None = None
+        self.killed = False
+
+    def send(self, job: Job) -> None:
+        """Give the worker a call."""
+        self.job = job
+        self.number += 1
+        self.clock = Stopwatch(job.seconds, time.monotonic())
+        self.link.send(frame(CALL, encode(Request(self.number, job.call))))
+
+    def kill(self) -> None:
+        """End the process now."""
+        self.killed = True
+        if self.process is not None:
+            self.process.kill()
+        elif self.pid:
+            self.group.kill_forked(self.pid)
+        self.link.close()
+
+    def fate(self) -> str:
+        """How the process came to its end, as the end of a sentence about the function that it ran."""
+        if self.error is not None:
+            return f"sent what is not part of the protocol ({self.error}) and was ended"
+        return f"ended its process ({_processes.describe_exit(self.status)})"
