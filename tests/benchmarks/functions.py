@@ -81,8 +81,7 @@ def counter(ctx, name: str):
     return found["value"] if found else 0
 
 
-@mutation
-def misbehave(ctx, how: str):
+def _misbehave(ctx, how: str):
     if how == "sleep":
         time.sleep(60)
     if how == "memory":
@@ -93,3 +92,8 @@ def misbehave(ctx, how: str):
         os._exit(3)
     while True:
         pass
+
+
+# Sixteen of them: a function that was killed five times within a minute is not run for a while.
+for _number in range(16):
+    globals()[f"misbehave_{_number}"] = mutation(name=f"misbehave_{_number}")(_misbehave)

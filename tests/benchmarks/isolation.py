@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 from .backend import BenchBackend
@@ -37,12 +38,11 @@ async def isolation(backend: BenchBackend, *, quick: bool) -> list[Figure]:
     offender = await LoadClient.connect(backend.url)
     answered: list[float] = []
     good = asyncio.create_task(_good(backend, seconds))
-    while not good.done():
-        for how in _BAD:
-            start = time.perf_counter()
-            answered.append(await offender.mutate("bench:misbehave", how=how) - start)
-            if good.done():
-                break
+    for number, how in enumerate(itertools.cycle(_BAD)):
+        start = time.perf_counter()
+        answered.append(await offender.mutate(f"bench:misbehave_{number % 16}", how=how) - start)
+        if good.done():
+            break
     beside = await good
     offender.close()
     ms = 1000.0

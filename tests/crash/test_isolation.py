@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import re
 import threading
 import time
 from collections.abc import Iterator
