@@ -162,7 +162,11 @@ _TRANSIENT = frozenset({"FunctionTimeout", "FunctionCrashed", "FunctionOutOfMemo
 
 def result_of(outcome: Outcome, ts: int, request_id: str = "") -> QueryResult:
     """Turn an execution into what its callers get."""
-    shown = (outcome.value, outcome.failure, outcome.logs, outcome.columns, outcome.journal)
+    failure = outcome.failure
+    if failure is not None and request_id:
+        # Its text names the run, which is new each time: the same failure again is no change.
+        failure = msgspec.structs.replace(failure, message=failure.message.replace(request_id, ""))
+    shown = (outcome.value, failure, outcome.logs, outcome.columns, outcome.journal)
     return QueryResult(
         ts,
         outcome.value,

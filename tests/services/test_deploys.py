@@ -97,6 +97,39 @@ def test_live_queries_are_run_again_on_the_new_code(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+FAILS = """
+from nbreactive import mutation, query
+
+@query
+def check(ctx):
+    for row in ctx.db.query("rows").collect():
+        if row["n"] > 1:
+            raise ValueError(f"{row['n']} is too much")
+
+@mutation
+def add(ctx, n: int):
+    ctx.db.insert("rows", {"n": n})
+"""
+
+
+def test_a_live_query_that_fails_as_before_has_not_changed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            subscriptions, listener = deployment.parts.engine.subscriptions, Listener()
+            await deployment.deploy("m", FAILS)
+            await deployment.mutate("m:add", n=5)
+            subscriptions.add(listener, QuerySpec("m:check", pack({})))
+            ((_, first),) = (await subscriptions.update(listener)).changes
+            assert first.failure is not None and f"[Request ID: {first.request_id}]" in first.failure.message
+            ran = deployment.parts.engine.executions["queries"]
+            await deployment.mutate("m:add", n=6)
+            assert (await subscriptions.update(listener)).changes == []
+            assert deployment.parts.engine.executions["queries"] == ran + 1
+            subscriptions.close(listener)
+
+    asyncio.run(main())
+
+
 def test_stale_copies_are_refused_with_a_diff_bar_9(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path) as deployment:
