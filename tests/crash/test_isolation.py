@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ BAD = """
 import ctypes
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -49,6 +49,16 @@ def bad_regex(ctx):
 def bad_memory(ctx):
     return len(bytearray(10 * 1024**3))
 
+def bad_fork(ctx):
+    while True:
+        os.fork()
+
+def bad_processes(ctx):
+    return [subprocess.Popen(["sleep", "60"]) for _ in range(1000)]
+
+def bad_descriptors(ctx):
+    return [open(os.devnull) for _ in range(10**5)]
+
 def bad_segfault(ctx):
     ctypes.string_at(0)
 
@@ -74,6 +84,13 @@ def bad_cycle(ctx):
 
 def bad_huge(ctx):
     return "x" * 10**9
+
+@mutation
+def prints_a_gigabyte(ctx):
+    line = "x" * (1 << 20)
+    for _ in range(1024):
+        print(line)
+    return ctx.db.insert("notes", {"text": "printed"})
 
 class Raising:
     def __del__(self):
@@ -102,26 +119,30 @@ def spin(ctx):
         polars.Series([1, 2]).sum()
 """
 
-EXPECTED = {
-    "spin": "more than 1 s",
-    "sum": "more than 1 s",
-    "sleep": "more than 1 s",
-    "regex": "more than 1 s",
-    "memory": "memory",
-    "segfault": "SIGSEGV",
-    "exit": "exit status 3",
-    "sys_exit": "bye",
-    "base_exception": "not an Exception",
-    "recursion": "recursion",
-    "object": "object",
-    "cycle": "contains itself",
-    "huge": "more than 1 s|memory|larger|MiB",
+CASES = {
+    23: {"spin": "more than 1 s", "sum": "more than 1 s", "sleep": "more than 1 s", "regex": "more than 1 s"},
+    24: {
+        "memory": "memory",
+        "fork": "cannot fork",
+        "processes": "cannot start a process",
+        "descriptors": "too many open files",
+    },
+    25: {
+        "segfault": "SIGSEGV",
+        "exit": "exit status 3",
+        "sys_exit": "bye",
+        "base_exception": "not an Exception",
+        "recursion": "recursion",
+        "object": "object",
+        "cycle": "contains itself",
+        "huge": "more than 1 s|memory|larger|MiB",
+    },
 }
 
 
 # One function for each, as one that was killed five times within a minute is not run for a while. Each writes first, so
 # that a half-written mutation would show.
-for _how in EXPECTED:
+for _how in [how for case in CASES.values() for how in case]:
     BAD += f"""
 @mutation
 def misbehave_{_how}(ctx):
@@ -136,14 +157,36 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@pytest.mark.parametrize("how", EXPECTED)
-def test_cases_23_to_25_misbehaving_function_writes_nothing(backend: Served, how: str) -> None:
+def _fails_and_writes_nothing(backend: Served, how: str, error: str) -> None:
     before = backend.call("query", "bad:how_many")
     answer = backend.ask("mutation", f"bad:misbehave_{how}")
     assert answer["status"] == "error", answer
-    assert re.search(EXPECTED[how], answer["errorMessage"], re.IGNORECASE), answer
+    assert re.search(error, answer["errorMessage"], re.IGNORECASE), answer
     assert backend.call("query", "bad:how_many") == before, "half of a failed mutation is visible"
     assert isinstance(backend.call("query", "bad:good"), list)
+
+
+@pytest.mark.parametrize("how", CASES[23])
+def test_an_endless_function_is_ended_case_23(backend: Served, how: str) -> None:
+    _fails_and_writes_nothing(backend, how, CASES[23][how])
+
+
+@pytest.mark.parametrize("how", CASES[24])
+def test_a_greedy_function_meets_its_limits_case_24(backend: Served, how: str) -> None:
+    _fails_and_writes_nothing(backend, how, CASES[24][how])
+
+
+def test_a_gigabyte_of_prints_is_cut_case_24(backend: Served) -> None:
+    answer = backend.ask("mutation", "bad:prints_a_gigabyte")
+    assert answer["status"] == "success", answer
+    lines = answer["logLines"]
+    assert len(lines) == 256 and all(len(line) < 5000 for line in lines)
+    assert "769 more lines were dropped" in lines[-1]
+
+
+@pytest.mark.parametrize("how", CASES[25])
+def test_a_function_that_ends_its_process_or_returns_no_value_case_25(backend: Served, how: str) -> None:
+    _fails_and_writes_nothing(backend, how, CASES[25][how])
 
 
 def test_raising_del_does_no_harm(backend: Served) -> None:
