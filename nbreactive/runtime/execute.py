@@ -25,6 +25,7 @@ from nbreactive.runtime.output import CallLog, captured
 from nbreactive.runtime.query import Query
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 from nbreactive.runtime.transaction import Transaction
+from nbreactive.values._paths import with_article
 from nbreactive.values.checks import check_value
 from nbreactive.values.json import encode_json
 from nbreactive.values.kinds import UNSET
@@ -117,7 +118,8 @@ class Runner:
             # The two look the same, so that nobody learns what is there.
             raise self._unknown(call.path, reach)
         if call.kind is not None and call.kind != function.kind:
-            raise FunctionNotFound(f"Trying to run {path!r} as a {call.kind}, but it is a {function.kind}")
+            asked, found = with_article(call.kind), with_article(function.kind)
+            raise FunctionNotFound(f"Trying to run {path!r} as {asked}, but it is {found}")
         return path, function
 
     def _unknown(self, path: str, reach: int) -> FunctionNotFound:
@@ -175,7 +177,7 @@ class Runner:
         if function is None or function.visibility == "system":
             raise self._unknown(path, 1)
         if function.kind != kind:
-            raise NotAllowed(f"{path} is a {function.kind}: use ctx.run_{function.kind}")
+            raise NotAllowed(f"{path} is {with_article(function.kind)}: use ctx.run_{function.kind}")
         return path, function
 
     def _columns(self, function: Function, txn: Transaction) -> list[str] | None:

@@ -54,7 +54,7 @@ class Stopwatch:
         """Stop for an import; raises ValueError if no honest worker would ask for it."""
         self._imports += 1
         if self._importing is not None or self._imports > _MAX_IMPORTS:
-            raise ValueError("more imports than it announces")
+            raise ValueError("more imports than a call announces")
         self._importing = now
 
     def end_import(self, now: float, seconds: float, cpu: float) -> None:

@@ -73,7 +73,7 @@ def show(value: Any) -> str:
         return "an integer of more than 20 digits"
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
 
 
 def describe(value: Any) -> str:
@@ -94,3 +94,16 @@ def describe(value: Any) -> str:
     if type(value) in (int, float):
         return f"the number {shown}"
     return shown
+
+
+def with_article(noun: str) -> str:
+    """Put "a" or "an" before a noun, which mostly is the name of a class.
+
+    Examples
+    --------
+    >>> with_article("object"), with_article("set"), with_article("Unknown"), with_article("uint8")
+    ('an object', 'a set', 'an Unknown', 'a uint8')
+    """
+    low = noun.lower()
+    vowel = low.startswith(("a", "e", "i", "o")) or (low.startswith("un") and not low.startswith("uni"))
+    return f"an {noun}" if vowel else f"a {noun}"

@@ -18,7 +18,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, NoReturn, Protocol
 
 from nbreactive.errors import InvalidValue, SchemaError
-from nbreactive.values._paths import Malformed, Mismatch, show
+from nbreactive.values._paths import Malformed, Mismatch, show, with_article
 from nbreactive.values.ids import Id
 from nbreactive.values.kinds import Int64, Unset
 from nbreactive.values.limits import (
@@ -303,14 +303,14 @@ def _why_no_value(value: Any) -> str:
         return "a datetime is only stored where the schema says v.datetime(); else use value.timestamp() * 1000"
     if isinstance(value, (date, time, timedelta)):
         return (
-            f"a {name} is not a value; use value.isoformat()"
+            f"{with_article(name)} is not a value; use value.isoformat()"
             if not isinstance(value, timedelta)
             else ("a timedelta is not a value; use value.total_seconds()")
         )
     if isinstance(value, Unset):
         return "UNSET means absent, which only fields of objects can be; use None, or leave the item out"
     if isinstance(value, (set, frozenset)):
-        return f"a {name} is not a value; use a list: sorted(x)"
+        return f"{with_article(name)} is not a value; use a list: sorted(x)"
     package = type(value).__module__.partition(".")[0]
     if package in ("numpy", "pandas", "polars", "pyarrow"):
         fix = _FRAME_FIXES.get((package, name), "x.tolist()" if package in ("numpy", "pandas") else "x.to_list()")
@@ -320,10 +320,10 @@ def _why_no_value(value: Any) -> str:
     if name == "UUID":
         return "a UUID is not a value; use str(x)"
     if name in ("generator", "map", "filter", "zip", "range", "dict_keys", "dict_values", "dict_items", "deque"):
-        return f"a {name} is not a value; use list(x)"
+        return f"{with_article(name)} is not a value; use list(x)"
     if name == "coroutine":
         return "a coroutine is not a value; await it, or call a plain function"
-    return f"a {name} is not a value; values are None, bool, int, float, str, bytes, list and dict"
+    return f"{with_article(name)} is not a value; values are None, bool, int, float, str, bytes, list and dict"
 
 
 def too_deep(bounds: Bounds) -> Mismatch:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from nbreactive.errors import InvalidValue, LimitExceeded
-from nbreactive.values._paths import Malformed, show
+from nbreactive.values._paths import Malformed, show, with_article
 from nbreactive.values.checks import check_value
 from nbreactive.values.kinds import UNSET, Int64
 from nbreactive.values.limits import MAX_INTEGER, RESULT_ITEMS, VALUE_NESTING
@@ -163,7 +163,7 @@ def _encode_kin(value: Any) -> Any:
         return {"$integer": _base64(value.to_bytes(8, "little", signed=True))}
     if isinstance(value, str):
         return str.__str__(value)
-    raise InvalidValue(f"a {type(value).__name__} has no JSON form; pass it through check_value() first")
+    raise InvalidValue(f"{with_article(type(value).__name__)} has no JSON form; pass it through check_value() first")
 
 
 def _encode_kin_clean(value: Any) -> Any:

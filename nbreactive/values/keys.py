@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nbreactive.errors import InvalidValue
+from nbreactive.values._paths import with_article
 from nbreactive.values.kinds import Int64, Unset
 
 ABSENT = b"\x01"
@@ -126,7 +127,7 @@ def _encode_object(value: dict[str, Any]) -> bytes:
 def _encode_kin(value: Any) -> bytes:
     if isinstance(value, str):
         return _encode_text(value)
-    raise InvalidValue(f"a {type(value).__name__} cannot be compared with an index; pass a plain value")
+    raise InvalidValue(f"{with_article(type(value).__name__)} cannot be compared with an index; pass a plain value")
 
 
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from nbreactive.errors import InvalidValue
+from nbreactive.values._paths import with_article
 from nbreactive.values.kinds import Int64
 
 _INT64 = 1
@@ -41,7 +42,7 @@ def _encode_kin(value: Any) -> Any:
         return msgspec.msgpack.Ext(_INT64, value.to_bytes(8, "little", signed=True))
     if isinstance(value, str):
         return str.__str__(value)
-    raise InvalidValue(f"a {type(value).__name__} cannot be packed; pass it through check_value() first")
+    raise InvalidValue(f"{with_article(type(value).__name__)} cannot be packed; pass it through check_value() first")
 
 
 def _decode_kin(code: int, data: memoryview) -> Any:

@@ -93,6 +93,7 @@ def test_containers_are_copies():
         ({"a": {"b": 1}.keys()}, "args.a: a dict_keys is not a value; use list(x)"),
         ({"a": np.array([1])}, "args.a: a numpy ndarray is not a value; use x.tolist()"),
         ({"a": np.longdouble(1)}, "args.a: a numpy longdouble is not a value"),
+        ({"a": object()}, "args.a: an object is not a value; values are None, bool, int"),
         ({"a": 1j}, "args.a: a complex is not a value; values are None, bool, int"),
         ({"a": Point}, "args.a: a type is not a value"),
         ([UNSET], "args[0]: UNSET means absent, which only fields of objects can be"),

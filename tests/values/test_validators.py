@@ -217,7 +217,7 @@ ITEMS = v.object({"items": v.array(v.object({"price": v.number(), "name": v.opti
         (v.datetime(), True, "args: expected a datetime with a time zone"),
         (v.array(v.any()), "abc", "args: expected an array, got the string 'abc'"),
         (v.array(v.any()), {1}, "args: expected an array, got a set; use list(x)"),
-        (v.array(v.integer()), [1, UNSET], "args[1]: expected a whole number, got a Unset"),
+        (v.array(v.integer()), [1, UNSET], "args[1]: expected a whole number, got an Unset"),
         (v.literal("a"), "b", "args: expected the string 'a', got the string 'b'"),
         (v.literal(1), True, "args: expected the number 1, got the boolean True"),
         (v.union(v.literal("a"), v.literal("b")), "c", "args: expected the string 'a' or the string 'b', got the string 'c'"),
