@@ -255,7 +255,14 @@ class Engine:
         ReadOnly
             The disk refuses; it has not happened.
         """
-        return await self._mutations.run(request)
+        return await asyncio.shield(self._mutations.start(request))
+
+    def begin(self, request: MutationRequest) -> asyncio.Future[Result]:
+        """Do what :meth:`mutate` does, for callers who do not want to wait in a task of their own.
+
+        The future must not be cancelled: somebody who sent the same request may wait for it, too.
+        """
+        return self._mutations.start(request)
 
     async def query(self, request: QueryRequest, at: int | None = None) -> Result:
         """Run a query, or share a result that is still right; at the newest timestamp, or at a recent one."""

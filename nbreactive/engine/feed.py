@@ -36,7 +36,7 @@ class Feed:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._recent: deque[Entry] = deque()
-        self._more: asyncio.Future[None] | None = None
+        self._more = asyncio.Event()
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Append entries that have become durable."""
@@ -47,9 +47,8 @@ class Feed:
             gone = self._recent.popleft()
             self._start = gone.ts
             self._bytes -= _size(gone)
-        if self._more is not None and entries:
-            self._more.set_result(None)
-            self._more = None
+        if entries:
+            self._more.set()
 
     async def watch(self, from_ts: int) -> AsyncIterator[list[Entry]]:
         """Yield every durable entry after ``from_ts``, for as long as one listens."""
@@ -76,9 +75,8 @@ class Feed:
                 last = found[min(_BATCH, len(found)) - 1].ts
                 yield found[:_BATCH]
                 continue
-            if self._more is None:
-                self._more = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._more)
+            self._more.clear()
+            await self._more.wait()
 
 
 async def position_of(log: CommitLog, ts: int) -> int:

@@ -77,11 +77,11 @@ class Mutations:
         self._max_losses = max_losses
         self._lanes = Lanes()
         self._order = Order(gate)
-        self._tasks: set[asyncio.Task[Result]] = set()
+        self._tasks: dict[asyncio.Task[Result], _RequestKey | None] = {}
         self._running: dict[_RequestKey, asyncio.Task[Result]] = {}
 
-    async def run(self, request: MutationRequest) -> Result:
-        """Run a mutation to its end; the end comes even if the caller stops waiting."""
+    def start(self, request: MutationRequest) -> asyncio.Task[Result]:
+        """Run a mutation to its end; the task must not be cancelled, others may wait for it, too."""
         key: _RequestKey | None = None
         if request.session is not None and request.request_number is not None:
             key = (owner_key(request.identity), request.session, request.request_number)
@@ -90,12 +90,16 @@ class Mutations:
             if len(self._tasks) >= self._max_active:
                 raise Overloaded(f"{len(self._tasks)} mutations are waiting already; try again in a moment")
             task = asyncio.get_running_loop().create_task(self._run(request, key))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = key
+            task.add_done_callback(self._ended)
             if key is not None:
                 self._running[key] = task
-                task.add_done_callback(lambda _: self._running.pop(key))
-        return await asyncio.shield(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        key = self._tasks.pop(task)
+        if key is not None:
+            del self._running[key]
 
     async def drain(self) -> None:
         """Wait until all mutations under way have ended."""

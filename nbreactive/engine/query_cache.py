@@ -84,10 +84,10 @@ class Run:
 
     __slots__ = ("done", "error", "found", "identity_key", "snapshot")
 
-    def __init__(self, identity_key: bytes, snapshot: Snapshot, done: asyncio.Future[None]) -> None:
+    def __init__(self, identity_key: bytes, snapshot: Snapshot) -> None:
         self.identity_key = identity_key
         self.snapshot = snapshot
-        self.done = done
+        self.done = asyncio.Event()
         self.found: Found | None = None
         self.error: BaseException | None = None
 

@@ -108,7 +108,7 @@ class Runs:
                 run = next(iter(query.runs.values()))
             if run is None:
                 run = self._start(query, spec, identity_key, snapshot)
-            await asyncio.shield(run.done)
+            await run.done.wait()
             if self._gate.lost(snapshot):
                 raise Lost("the snapshot was rewound; run it again", again=True)
             if run.error is not None and run.identity_key == identity_key:
@@ -196,7 +196,7 @@ class Runs:
 
     def _start(self, query: Query, spec: QuerySpec, identity_key: bytes, snapshot: Snapshot) -> Run:
         loop = asyncio.get_running_loop()
-        run = query.runs[identity_key] = Run(identity_key, snapshot, loop.create_future())
+        run = query.runs[identity_key] = Run(identity_key, snapshot)
         task = loop.create_task(self._run(query, spec, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -211,8 +211,7 @@ class Runs:
             run.error = error
         finally:
             del query.runs[run.identity_key]
-            if not run.done.done():
-                run.done.set_result(None)
+            run.done.set()
             self._tidy(query)
 
     def _store(self, query: Query, run: Run, outcome: Outcome, request_id: str) -> Found:

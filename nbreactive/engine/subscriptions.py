@@ -128,6 +128,11 @@ class Subscriptions:
         held = self._held.get(listener)
         if held is None:
             held = self._held[listener] = _Held(listener)
+        durable = self._gate.durable
+        if not held.dirty and max(at_least, held.ts) <= durable and not held.lock.locked():
+            held.told = False
+            held.ts = durable
+            return Update(durable, [])  # nothing to run, nothing to wait for
         async with held.lock:
             await self._reach(max(at_least, held.ts))
             held.quiet = True

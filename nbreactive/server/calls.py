@@ -7,6 +7,7 @@ was not started (:class:`~nbreactive.errors.Overloaded`) or that its outcome is 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
+from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result
 from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.transactions import Failure, LogLine
 from nbreactive.errors import (
@@ -26,6 +27,7 @@ from nbreactive.errors import (
     Overloaded,
     ReadOnly,
     Refused,
+    Unavailable,
 )
 from nbreactive.functions.references import canonical_path
 from nbreactive.functions.specs import FunctionSpec, Kind
@@ -128,8 +130,54 @@ class Calls:
         number: int | None = None,
     ) -> Answer:
         """Run a mutation; exactly once per (identity, session, number) if those are given."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def ended(end: Answer | Exception) -> None:
+            if future.done():  # Whoever asked may be gone.
+                return
+            if isinstance(end, Exception):
+                future.set_exception(end)
+            else:
+                future.set_result(end)
+
+        self.begin_mutation(caller, path, args, component, session=session, number=number, ended=ended)
+        return await future
+
+    def begin_mutation(
+        self,
+        caller: Caller,
+        path: str,
+        args: Raw | bytes,
+        component: str | None = None,
+        *,
+        session: bytes | None = None,
+        number: int | None = None,
+        ended: Callable[[Answer | Exception], None],
+    ) -> None:
+        """Start a mutation and return; ``ended`` is called, later, with its answer or with why there is none.
+
+        A session has many mutations under way: this saves it a task for each of them.
+        """
         request_id = _new_request_id()
         started = time.perf_counter()
+
+        def finish(running: asyncio.Future[Result]) -> None:
+            try:
+                result = running.result()
+            except (InvalidValue, ReadOnly) as error:
+                answer = _failed(request_id, error)
+            except asyncio.CancelledError:
+                ended(Unavailable("the backend is stopping; ask again when it is back"))
+                return
+            except Exception as error:  # noqa: BLE001 - told to the one who asked
+                ended(error)
+                return
+            else:
+                answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
+            self._record(answer, path, "mutation", started, caller)
+            ended(answer)
+
+        loop = asyncio.get_running_loop()
         try:
             caller.require("write")
             name, packed = _path(path, component), _args(args)
@@ -143,14 +191,13 @@ class Calls:
                 request_id=request_id,
                 kind="mutation",
             )
-            result = await self._engine.mutate(request)
-            answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
-        except Overloaded:
-            raise
-        except (InvalidValue, FunctionNotFound, Refused, ReadOnly) as error:
+            self._engine.begin(request).add_done_callback(finish)
+        except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
-        self._record(answer, path, "mutation", started, caller)
-        return answer
+            self._record(answer, path, "mutation", started, caller)
+            loop.call_soon(ended, answer)
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            loop.call_soon(ended, error)
 
     async def any_kind(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
         """Run a function of whatever kind it is."""

@@ -17,6 +17,7 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -44,8 +45,15 @@ _WINDOW = 64
 class Transport(Protocol):
     """The socket, as a session sees it."""
 
-    def write(self, messages: Sequence[bytes]) -> Awaitable[None]:
-        """Send messages in one write; awaiting it waits until the socket has taken them. Raises ConnectionError."""
+    def write(self, messages: Sequence[bytes]) -> Awaitable[None] | None:
+        """Send messages in one write; what is returned waits until the socket has taken them, None: it has.
+
+        Raises ConnectionError, at once or when it is awaited.
+        """
+        ...
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages that nobody waits for. Raises ConnectionError if the connection is known to be closed."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -100,7 +108,7 @@ class Session:
         self._responses: list[Response] = []
         self._at_least = 0
         self._waiting: deque[tuple[wire.Mutation, Caller]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = 0
         self._in_flight = 0
         self._wake = asyncio.Event()
         self._closed = False
@@ -267,34 +275,31 @@ class Session:
     def _start_mutations(self) -> None:
         # The engine runs a session's mutations in the order in which they reach it, each as soon as the one before is
         # applied: submitting several lets them share a flush.
-        while self._waiting and len(self._running) < _WINDOW:
-            task = asyncio.create_task(self._mutate(*self._waiting.popleft()))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._start_mutations()
-
-    async def _mutate(self, message: wire.Mutation, caller: Caller) -> None:
-        try:
-            answer = await self._calls.mutate(
+        while self._waiting and self._running < _WINDOW:
+            message, caller = self._waiting.popleft()
+            self._running += 1
+            self._calls.begin_mutation(
                 caller,
                 message.udfPath,
                 message.args,
                 message.componentPath,
                 session=self._session,
                 number=message.requestId,
+                ended=partial(self._ended, message),
             )
-        except Overloaded as error:
-            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {error.message}")
-        except Exception as error:  # noqa: BLE001 - the client finds out by asking again
-            self._calls.logs.event("internal error", "error", where="mutation", error=repr(error))
-            self.end(CLOSE_INTERNAL, "InternalServerError: what became of a mutation is unknown; reconnect to find out")
-        else:
-            self._responses.append(self._speaker.response(message, answer))
-            self._at_least = max(self._at_least, answer.ts)
+
+    def _ended(self, message: wire.Mutation, end: Answer | Exception) -> None:
+        self._running -= 1
+        if isinstance(end, Answer):
+            self._responses.append(self._speaker.response(message, end))
+            self._at_least = max(self._at_least, end.ts)
             self._wake.set()
+        elif isinstance(end, Overloaded):
+            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {end.message}")
+        else:  # the client finds out by asking again
+            self._calls.logs.event("internal error", "error", where="mutation", error=repr(end))
+            self.end(CLOSE_INTERNAL, "InternalServerError: what became of a mutation is unknown; reconnect to find out")
+        self._start_mutations()
 
     # ---- transitions -------------------------------------------------------------------------------------
 
@@ -315,16 +320,21 @@ class Session:
             self.end(CLOSE_INTERNAL, "InternalServerError: building a transition failed")
 
     async def _update(self) -> None:
-        responses, self._responses = self._responses, []
         pending, self._pending = self._pending, []
         query_set, identity = self._query_set, self._identity
         update = await self._calls.subscriptions.update(self, at_least=max(self._at_least, self._sent_ts))
+        if self._running:
+            # A mutation that became durable together with this update is answered within this turn of the loop.
+            await asyncio.sleep(0)
+        responses, self._responses = self._responses, []
         modifications: list[Modification] = [*pending]
         for handle, result in update.changes:
             query_id = self._ids.get(handle)
             if query_id is not None:
                 modifications.append(self._speaker.modification(query_id, result))
-        if not (responses or modifications or query_set != self._sent.querySet or identity != self._sent.identity):
+        behind = self._sent_ts < self._at_least
+        same = query_set == self._sent.querySet and identity == self._sent.identity
+        if same and not (responses or modifications or behind):
             return
         end = wire.StateVersion(query_set, identity, wire.encode_ts(update.ts))
         transition = wire.Transition(startVersion=self._sent, endVersion=end, modifications=modifications)
@@ -332,8 +342,9 @@ class Session:
         written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
         self._in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
         del responses, pending, modifications, transition, update
-        async with asyncio.timeout(self._limits.send_timeout):
-            await written
+        if written is not None:
+            async with asyncio.timeout(self._limits.send_timeout):
+                await written
 
     def _encode(self, transition: wire.Transition) -> list[bytes]:
         data = wire.encode(transition)
@@ -350,9 +361,4 @@ class Session:
 
     def _write_now(self, message: wire.ServerMessage) -> None:
         with contextlib.suppress(ConnectionError):
-            asyncio.ensure_future(self._transport.write([wire.encode(message)])).add_done_callback(_ignore)
-
-
-def _ignore(future: asyncio.Future[None]) -> None:
-    if not future.cancelled():
-        future.exception()
+            self._transport.send([wire.encode(message)])

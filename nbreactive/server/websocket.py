@@ -164,7 +164,7 @@ class Socket:
         protocol = self._handler.ws_connection
         return protocol if isinstance(protocol, SyncProtocol) and not protocol.is_closing() else None
 
-    def write(self, messages: Sequence[bytes]) -> Awaitable[None]:
+    def write(self, messages: Sequence[bytes]) -> Awaitable[None] | None:
         """Send messages in one write."""
         protocol = self._protocol
         if protocol is None:
@@ -173,9 +173,16 @@ class Socket:
             raise TimeoutError
         self._last_write = self._loop.time()
         try:
-            return _settled(protocol.write_texts(messages))
+            written = protocol.write_texts(messages)
         except WebSocketClosedError as error:
             raise ConnectionError("the connection is closed") from error
+        return _settled(written) if written is not None else None
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages that nobody waits for; a connection that ends meanwhile is found out elsewhere."""
+        written = self.write(messages)
+        if written is not None:
+            asyncio.ensure_future(written).add_done_callback(_look)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection; a peer that does not read is cut off."""
@@ -197,7 +204,7 @@ class Socket:
         if due <= self._loop.time():
             due = self._loop.time() + self._limits.ping_after
             if protocol.buffered() == 0:
-                asyncio.ensure_future(self.write([wire.PING])).add_done_callback(_look)
+                self.send([wire.PING])
         self._loop.call_at(due, self.keep_alive)
 
 

@@ -157,6 +157,9 @@ class FakeEngine:
         await asyncio.sleep(0)
         return self.execute(request.path, request.args, request.identity, "query", request.reach)
 
+    def begin(self, request: Any) -> asyncio.Future[Result]:
+        return asyncio.ensure_future(self.mutate(request))
+
     async def mutate(self, request: Any) -> Result:
         async with self.lanes.setdefault(request.session, asyncio.Lock()):
             return await self._mutate(request)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nbreactive.server._frames import SyncProtocol
 from nbreactive.server.limits import ServerLimits
 from tests.server.fakes import PROXY_SECRET, eventually, handshake_status, serving
 
@@ -131,10 +132,11 @@ def test_response_and_transition_leave_in_one_write() -> None:
             one.mutate(0, "m:add")
             await one.until("Transition")
             (handler,) = served.site.sockets._open
-            stream = handler.ws_connection.stream  # type: ignore[union-attr]
+            connection = handler.ws_connection
+            assert isinstance(connection, SyncProtocol)
             writes: list[bytes] = []
-            write = stream.write
-            stream.write = lambda data: (writes.append(bytes(data)), write(data))[1]  # type: ignore[method-assign]
+            send = connection._send_now
+            connection._send_now = lambda data: (writes.append(data), send(data))[1]  # type: ignore[method-assign]
             one.mutate(1, "m:add")
             await one.until("Transition")
             assert len(writes) == 1 and b"MutationResponse" in writes[0] and b"Transition" in writes[0]
