@@ -28,6 +28,7 @@ from nbreactive.values.limits import (
     IDENTIFIER,
     MAX_INTEGER,
     OBJECT_FIELDS,
+    RESULT_SIZE,
     VALUE_NESTING,
     over,
 )
@@ -183,6 +184,8 @@ def plain(value: Any, bounds: Bounds, depth: int) -> Any:
     if kind in _AS_THEY_ARE:
         return value
     if kind is str:
+        if len(value) > RESULT_SIZE:  # before anything makes a copy of it
+            raise Mismatch(over("characters in a string", len(value), RESULT_SIZE, "store it as a file, or in pieces"))
         return value if value.isascii() else plain_text(value)
     if kind is int:
         return value if -MAX_INTEGER <= value <= MAX_INTEGER else refuse_large()

@@ -209,3 +209,8 @@ def test_documents_are_checked_by_their_table():
 def test_strings_with_markup_or_sql_are_plain_data():
     hostile = ["'); DROP TABLE posts; --", "<img onerror=alert(1)>", "\x1b[31m", "\u202e", "=cmd()", "\x00"]
     assert check_value({"a": hostile}) == {"a": hostile}
+
+
+def test_a_string_longer_than_any_result_is_refused_before_it_is_copied() -> None:
+    with pytest.raises(InvalidValue, match="16777217 characters in a string"):
+        check_value("x" * (16 * 1024 * 1024 + 1), "returns")
