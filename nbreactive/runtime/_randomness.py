@@ -19,8 +19,9 @@ def install_random() -> None:
     """Put the wrappers in place."""
     hidden: Any = random.random.__self__  # type: ignore[attr-defined]
     for name, real in list(vars(random).items()):
-        # The functions of the module are methods of one hidden generator.
-        if getattr(real, "__self__", None) is hidden and name not in ("seed", "getstate", "setstate"):
+        # The functions of the module are methods of one hidden generator. `seed` and the like are among them: what a
+        # function seeds itself must not be seeded over at its first use.
+        if getattr(real, "__self__", None) is hidden:
             setattr(random, name, _seeded_first(real))
 
     real_seed = random.Random.seed
@@ -96,7 +97,7 @@ def install_numpy() -> None:
     names: list[str] = dir(module)
     for name in names:
         real: Any = getattr(module, name)
-        if hidden is not None and getattr(real, "__self__", None) is hidden and name not in ("seed", "get_state"):
+        if hidden is not None and getattr(real, "__self__", None) is hidden:
             setattr(module, name, _numpy_first(real, real_seed))
     setattr(module, _SEEDED, True)
 
