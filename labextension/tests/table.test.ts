@@ -27,7 +27,7 @@ describe('the live table', () => {
   });
 
   test.each(['<img src=x onerror=alert(1)>', '<script>alert(1)</script>', '</td><td>', '&lt;b&gt;', '\u202eabc'])(
-    'shows %s as the text that it is, everywhere',
+    'shows %s as the text that it is, everywhere (case 31)',
     hostile => {
       const table = paint({
         table: { columns: [hostile], rows: [[hostile], [{ [hostile]: hostile }]], total: 2 },

@@ -176,7 +176,7 @@ def test_the_token_in_the_pages_names_nobody(server: JupyterProcess) -> None:
     assert server.request("GET", "nbreactive/api/x").status == 403
 
 
-def test_7_roles_come_from_the_authorizer(server: JupyterProcess) -> None:
+def test_roles_come_from_the_authorizer_case_7(server: JupyterProcess) -> None:
     seen = server.request("GET", "nbreactive/api/x", token="bob-token").json()
     assert identity(seen["headers"])["roles"] == ["read"]
     assert server.request("GET", "nbreactive/api/x", token="carol-token").status == 403
@@ -197,7 +197,7 @@ def test_the_live_connection_is_spliced(server: JupyterProcess, path: str) -> No
     assert (text, data, last, code) == ("hello", b"\x00\xff" * 500_000, None, 4001)
 
 
-def test_1_no_credentials_no_upgrade(server: JupyterProcess) -> None:
+def test_no_credentials_no_upgrade_case_1(server: JupyterProcess) -> None:
     assert connect(server) == [403]
     assert connect(server, Authorization="token wrong") == [403]
 
@@ -221,7 +221,7 @@ def cookie_headers(server: JupyterProcess) -> tuple[str, str]:
         None,
     ],
 )
-def test_2_3_cookies_need_our_own_origin(server: JupyterProcess, origin: str | None) -> None:
+def test_cookies_need_our_own_origin_case_2_3(server: JupyterProcess, origin: str | None) -> None:
     cookie, _ = cookie_headers(server)
     headers = {"Cookie": cookie} | ({} if origin is None else {"Origin": origin.format(port=server.port)})
     assert connect(server, **headers) == [403]
@@ -235,7 +235,7 @@ def test_pages_of_this_server_and_trusted_ones_connect_by_cookie(server: Jupyter
     assert "Cookie" not in first["headers"]
 
 
-def test_4_cookies_need_xsrf(server: JupyterProcess) -> None:
+def test_cookies_need_xsrf_case_4(server: JupyterProcess) -> None:
     cookie, xsrf = cookie_headers(server)
     post = {"Cookie": cookie, "Content-Type": "application/json"}
     for more in ({}, {"Sec-Fetch-Mode": "no-cors"}, {"X-XSRFToken": "wrong"}):
@@ -244,7 +244,7 @@ def test_4_cookies_need_xsrf(server: JupyterProcess) -> None:
     assert server.request("POST", "nbreactive/api/mutation", b"{}", token=None, headers=good).status == 200
 
 
-def test_5_tokens_in_the_query_are_not_passed_on_and_not_logged(server: JupyterProcess) -> None:
+def test_tokens_in_the_query_are_not_passed_on_and_not_logged_case_5(server: JupyterProcess) -> None:
     seen = server.request("GET", "nbreactive/api/x?token=alice-token&keep=1", token=None).json()
     assert seen["uri"] == "/api/x?keep=1"
     first, *_ = connect(server, "api/sync?token=alice-token")

@@ -266,7 +266,7 @@ def test_reads_are_what_was_consumed(db: Db) -> None:
     assert len(missing.reads[index_id(posts.number, 0)]) == 1
 
 
-def test_limits_are_final_even_when_caught(db: Db) -> None:
+def test_limits_are_final_even_when_caught_case_27(db: Db) -> None:
     """Case 27."""
     for body, text in (
         ('for i in range(16_001):\n        db.insert("free", {"n": i})', "documents written"),

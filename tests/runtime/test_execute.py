@@ -210,7 +210,7 @@ def test_identity_is_noticed(chat: Chat) -> None:
     assert not chat.run("total").identity_read
 
 
-def test_time_and_chance_repeat(chat: Chat) -> None:
+def test_time_and_chance_repeat_case_26(chat: Chat) -> None:
     """Case 26."""
     call = chat.house.call("chat:world")
     first, second = chat.inline.run_now(call), chat.inline.run_now(call)
@@ -229,7 +229,7 @@ def test_time_and_chance_repeat(chat: Chat) -> None:
     "what",
     ["socket", "connect", "thread", "process", "system", "write", "append", "temporary", "remove", "mkdir", "environ"],
 )
-def test_effects_are_refused(chat: Chat, what: str, kind: str) -> None:
+def test_effects_are_refused_case_26(chat: Chat, what: str, kind: str) -> None:
     """Case 26."""
     code, message = chat.failure(kind, {"what": what})
     assert code == "NotAllowed"

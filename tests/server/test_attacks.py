@@ -163,7 +163,7 @@ def closed_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
         yield running
 
 
-def test_no_credentials_case_1_and_5(closed_backend: Served) -> None:
+def test_no_credentials_case_1_5(closed_backend: Served) -> None:
     async def main() -> None:
         assert await refused(closed_backend) == 403
         assert await refused(closed_backend, "/api/1.48.0/sync", Authorization="Convex wrong") == 403
@@ -180,7 +180,7 @@ def test_no_credentials_case_1_and_5(closed_backend: Served) -> None:
     assert f"token={KEY}" not in closed_backend.log and "Convex wrong" not in closed_backend.log
 
 
-def test_foreign_pages_case_2_3_and_4(backend: Served) -> None:
+def test_foreign_pages_case_2_3_4(backend: Served) -> None:
     async def main() -> None:
         for origin in ("https://evil.com", "null", "http://localhost.evil.com", "https://127.0.0.1.evil.com"):
             assert await refused(backend, Origin=origin, Cookie="session=1") == 403
@@ -240,7 +240,7 @@ def test_a_member_who_is_removed_sees_nothing_more_case_8(backend: Served) -> No
         "a/../../etc/passwd:f", "../m:echo", "m:echo\u0000", "m\u0000:echo", "x" * 10_000, "m:\u0435cho", "", ":", "::", "m", "m:", "/m:echo", "m:echo:echo",
     ],
 )  # fmt: skip
-def test_hidden_functions_and_strange_paths_look_missing_case_9_and_10(backend: Served, path: str) -> None:
+def test_hidden_functions_and_strange_paths_look_missing_case_9_10(backend: Served, path: str) -> None:
     for kind in ("query", "mutation", "function"):
         answer = call(backend, path, {}, kind)
         assert answer["status"] == "error" and "Could not find public function for" in answer["errorMessage"], answer
