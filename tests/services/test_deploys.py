@@ -286,3 +286,42 @@ def test_an_index_whose_fields_change_is_built_anew(tmp_path: Path) -> None:
             assert len(set(slots)) == 3
 
     asyncio.run(main())
+
+
+def test_a_deploy_that_is_refused_after_its_index_was_built_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            engine = deployment.parts.engine
+            await deployment.deploy("m", FREE)
+            ids = [await deployment.mutate("m:add", likes=number) for number in range(50)]
+            before = engine.catalog().table("posts")
+            backfill, staged = engine.backfill, []
+
+            async def spoilt(table: str, index: str) -> None:
+                await backfill(table, index)
+                found = engine.catalog().table(table)
+                assert found is not None
+                staged.extend(found.indexes[2:])
+                await deployment.mutate("m:change", id=ids[7], likes="bad")
+
+            monkeypatch.setattr(engine, "backfill", spoilt)
+            with pytest.raises(DeployRefused, match="posts.*does not match the schema"):
+                await deployment.deploy("m", STRICT)
+            (index,) = staged
+            assert index.name == "by_likes" and index.state == "backfilling"
+            after = engine.catalog().table("posts")
+            assert before is not None and after is not None
+            assert after.indexes == before.indexes and after.validator is None
+            assert deployment.parts.deployer.version == 1 and len(deployment.parts.deployer.history()) == 1
+            await deployment.mutate("m:change", id=ids[7], likes=7)
+            assert await deployment.query("m:liked", least=40) == 10
+
+            monkeypatch.setattr(engine, "backfill", backfill)
+            await deployment.deploy("m", STRICT)
+            assert await deployment.query("m:liked", least=40) == 10
+            again = engine.catalog().table("posts")
+            assert again is not None and again.indexes[2].slot > index.slot
+
+    asyncio.run(main())
