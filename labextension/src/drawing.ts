@@ -18,6 +18,9 @@ const PATIENCE = 2_000;
 /** Jupyter ranks HTML before it; but a chart's HTML loads its library from the network, every time. */
 const VEGA_LITE = 'application/vnd.vegalite.v5+json';
 const TEXTS = ['text/html', 'text/plain'];
+/** A drawing that is older when it comes was saved, or drawn before the page was loaded. */
+const FRESH = 5_000;
+const GONE = 'The kernel was restarted since: this output is no longer live. Run the cell again.';
 const DIM_DELAY = 150;
 
 export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
@@ -28,6 +31,7 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
   private _drawing: Drawing | null = null;
   private _mimeType = '';
   private _ended = '';
+  private _checked = '';
   private _dimming: ReturnType<typeof setTimeout> | undefined;
   private readonly _stopListening: () => void;
 
@@ -112,6 +116,26 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     this._mimeType = mimeType;
   }
 
+  /** Ask the kernel, once, whether it is still the one that drew this. */
+  private async _check(): Promise<void> {
+    const { beacon } = this._drawing!;
+    if (beacon === this._checked || this._host === null) {
+      return;
+    }
+    this._checked = beacon;
+    let here: boolean;
+    try {
+      here = await this._host.hasComm(beacon);
+    } catch {
+      this._checked = ''; // the connection broke: asked again when it is back
+      return;
+    }
+    if (!here && this._drawing!.beacon === beacon) {
+      this._ended = GONE;
+      this._describe();
+    }
+  }
+
   /** Dim what is old, but not for the blink in which the new rows come. */
   private _dim(dimmed: boolean): void {
     clearTimeout(this._dimming);
@@ -130,6 +154,9 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     const { kernel, message, status, updated } = this._drawing;
     const current = this._host?.kernelId() ?? '';
     const since = updated > 0 ? ` (drawn ${describeTime(updated, Date.now())})` : '';
+    if (kernel === current && updated > 0 && Math.abs(Date.now() - updated) > FRESH) {
+      void this._check();
+    }
     // What a restarted kernel left stays old: the id of the kernel is the same afterwards.
     if (kernel === current && this._host?.kernelEnded()) {
       this._ended = this._host.kernelTrouble();

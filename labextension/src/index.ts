@@ -23,6 +23,9 @@ interface Kernel {
   readonly id: string;
   readonly status: string;
   readonly connectionStatus: string;
+  requestCommInfo(content: { target_name?: string }): Promise<{
+    readonly content: { readonly status: string; readonly comms?: Record<string, unknown> };
+  }>;
 }
 
 /** The part of a notebook panel that is used here (of `@jupyterlab/notebook`, which is not worth a dependency). */
@@ -40,6 +43,8 @@ interface NotebookPanel {
 /** A notebook as an output needs it; its own registry knows its widgets. */
 type NotebookHost = Host & { readonly rendermime: IRenderMimeRegistry };
 
+/** The comms of widgets. */
+const COMMS = 'jupyter.widget';
 const RANK = -20;
 const FINAL = ['dead', 'terminating', 'autorestarting', 'restarting'];
 
@@ -49,7 +54,7 @@ function describeKernel({ sessionContext }: NotebookPanel): string {
     return 'The kernel has stopped: this output is no longer live. Run the cell again.';
   }
   if (FINAL.includes(kernel.status)) {
-    return 'The kernel is restarting: this output is no longer live. Run the cell again.';
+    return 'The kernel was restarted: this output is no longer live. Run the cell again.';
   }
   return kernel.connectionStatus === 'connected' ? '' : 'No connection to the kernel: this output may be old.';
 }
@@ -62,6 +67,10 @@ function hostOf(panel: NotebookPanel): NotebookHost {
       return rendermime.mimeTypes.includes(WIDGET_MIME_TYPE) ? rendermime.createRenderer(WIDGET_MIME_TYPE) : null;
     },
     kernelId: () => panel.sessionContext.session?.kernel?.id ?? '',
+    hasComm: async id => {
+      const reply = await panel.sessionContext.session?.kernel?.requestCommInfo({ target_name: COMMS });
+      return reply?.content.comms?.[id] !== undefined;
+    },
     kernelEnded: () => FINAL.includes(panel.sessionContext.session?.kernel?.status ?? 'dead'),
     kernelTrouble: () => describeKernel(panel),
     onKernelChange: listener => {

@@ -35,6 +35,8 @@ export interface Drawing {
   number: number;
   /** Id of the kernel that drew it. */
   kernel: string;
+  /** Something that the kernel has as long as it is not restarted (a comm). */
+  beacon: string;
   status: string;
   message: string;
   dimmed: boolean;
@@ -47,6 +49,7 @@ export function readDrawing(data: unknown): Drawing {
   return {
     number: typeof said.number === 'number' ? said.number : 0,
     kernel: text(said.kernel),
+    beacon: text(said.beacon),
     status: text(said.status),
     message: text(said.message),
     dimmed: said.dimmed === true,

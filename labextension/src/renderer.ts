@@ -3,8 +3,8 @@
  *
  * The saved snapshot is painted at once. Beside it, hidden, stands the kernel's own view, made by whatever renders
  * widgets in this notebook; as soon as that has found its model it takes the place of the snapshot, and when it is
- * closed (the kernel restarted) the snapshot comes back. A kernel that stops while its view is shown leaves rows that
- * are no longer live: a line above them says so.
+ * closed the snapshot comes back. A kernel that stops while its view is shown leaves rows that are no longer live: a line
+ * above them says so, also when the kernel is back, for the new one knows nothing of them.
  */
 
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
@@ -18,6 +18,8 @@ export interface Host {
   createWidgetView(): (IRenderMime.IRenderer & Partial<Pick<Panel, 'widgets'>>) | null;
   /** Id of the kernel, '' without one. */
   kernelId(): string;
+  /** Whether the kernel has this comm; a busy kernel takes its time. */
+  hasComm(id: string): Promise<boolean>;
   /** Why the kernel feeds no views at the moment, or '' when it does. */
   kernelTrouble(): string;
   /** Whether what the kernel had in memory is gone. */
@@ -33,6 +35,7 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
   private _view: ReturnType<Host['createWidgetView']> = null;
   private _watcher: MutationObserver | null = null;
   private _stopListening: (() => void) | null = null;
+  private _ended = '';
 
   constructor(private readonly _host: Host | null) {
     super();
@@ -92,7 +95,10 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
     const mounted = (this._view.widgets?.length ?? 0) > 0;
     this._view.setHidden(!mounted);
     this._snapshot.setHidden(mounted);
-    const trouble = mounted ? (this._host?.kernelTrouble() ?? '') : '';
+    if (mounted && this._host?.kernelEnded()) {
+      this._ended = this._host.kernelTrouble();
+    }
+    const trouble = mounted ? this._ended || (this._host?.kernelTrouble() ?? '') : '';
     this._trouble.node.textContent = trouble;
     this._trouble.setHidden(trouble === '');
     this.toggleClass('nbr-mod-detached', trouble !== '');

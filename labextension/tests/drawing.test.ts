@@ -30,6 +30,8 @@ class Around implements Host {
   tell = () => {};
   createWidgetView = () => null;
   kernelId = () => this.id;
+  comms = ['b'];
+  hasComm = async (id: string) => this.comms.includes(id);
   kernelEnded = () => this.ended;
   kernelTrouble = () => this.trouble;
   onKernelChange = (listener: () => void) => ((this.tell = listener), () => {});
@@ -40,7 +42,7 @@ function modelOf(data: object, trusted: boolean) {
 }
 
 function drawing(number: number, text: string, more: object = {}) {
-  const state = { v: 1, number, kernel: 'k', status: 'live', message: '', dimmed: false, renderedAt: 1, ...more };
+  const state = { v: 1, number, kernel: 'k', beacon: 'b', status: 'live', message: '', dimmed: false, renderedAt: 1, ...more };
   return modelOf({ [DRAWING_MIME_TYPE]: state, 'text/plain': text }, true);
 }
 
@@ -109,4 +111,17 @@ test('whether the notebook is trusted decides what may draw', async () => {
   await output.renderModel(modelOf(drawing(1, 'one').data, false));
   expect(new Set(asked)).toEqual(new Set(['ensure']));
   expect(note(output)).toContain('Not live');
+});
+
+test('a saved drawing asks whether its kernel was restarted before the page was loaded', async () => {
+  const around = new Around();
+  const output = new DrawingOutput(around, registry);
+  await output.renderModel(drawing(1, 'one'));
+  await vi.waitFor(() => expect(note(output)).toBe(''));
+  around.comms = [];
+  const another = new DrawingOutput(around, registry);
+  await another.renderModel(drawing(1, 'one'));
+  await vi.waitFor(() => expect(note(another)).toContain('restarted since'));
+  await another.renderModel(drawing(2, 'two', { renderedAt: Date.now() }));
+  expect(note(another)).toBe('');
 });

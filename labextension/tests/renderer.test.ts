@@ -19,7 +19,9 @@ class FakeHost implements Host {
   listeners = new Set<() => void>();
   createWidgetView = () => this.view as ReturnType<Host['createWidgetView']>;
   kernelId = () => 'k';
-  kernelEnded = () => this.trouble !== '';
+  ended = false;
+  hasComm = async () => true;
+  kernelEnded = () => this.ended;
   kernelTrouble = () => this.trouble;
   onKernelChange = (listener: () => void) => {
     this.listeners.add(listener);
@@ -70,6 +72,14 @@ test('a kernel that stops is told of above its last rows', async () => {
   host.trouble = '';
   host.listeners.forEach(listener => listener());
   expect(output.hasClass('nbr-mod-detached')).toBe(false);
+
+  // the kernel that comes back is a new one: it feeds nothing that was here before
+  Object.assign(host, { ended: true, trouble: 'The kernel is restarting' });
+  host.listeners.forEach(listener => listener());
+  Object.assign(host, { ended: false, trouble: '' });
+  host.listeners.forEach(listener => listener());
+  expect(line.textContent).toBe('The kernel is restarting');
+  expect(output.hasClass('nbr-mod-detached')).toBe(true);
 });
 
 test('no view is asked for when the output has none, or nothing renders widgets', async () => {

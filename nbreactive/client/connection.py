@@ -35,6 +35,8 @@ LONGEST_PAUSE_HERE = 1.0
 SILENCE = 45.0
 """Seconds without any message after which a connection is given up; the server says something every 15."""
 GOODBYE = 1.0
+LOST = "ConnectionLost"
+"""Reason of a close without any word: the other side died, or the network did."""
 CLOSE_PROTOCOL = 1002
 _MAX_MESSAGE = 1 << 30
 
@@ -116,7 +118,8 @@ class Connection:
                 _log.exception("the connection to %s failed", self.target.base)
                 problem = NotConnected(f"The connection failed: {failure!r}")
             else:
-                problem = NotConnected(f"{self.target.base} closed the connection ({self._close_reason}).")
+                why = f" ({self._close_reason})" if self._close_reason != LOST else ""
+                problem = NotConnected(f"The connection to {self.target.base} was lost{why}: trying again.")
             await self._lost(problem)
 
     async def _lost(self, problem: NBReactiveError) -> None:
@@ -172,7 +175,9 @@ class Connection:
             if text is None:
                 if self._close_reason == "InactiveServer":
                     raise NotConnected(f"{self.target.base} was silent for {self._silence:g} s.")
-                self._close_reason = socket.close_reason or f"closed with {socket.close_code}"
+                self._close_reason = socket.close_reason or (
+                    f"closed with {socket.close_code}" if socket.close_code else LOST
+                )
                 # said for a session with which this server cannot go on, e.g. after its data were reset
                 self.session.ended = socket.close_code == CLOSE_PROTOCOL
                 return

@@ -8,7 +8,6 @@ has put there.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,8 +134,7 @@ def show(text: str, metadata: dict[str, Any] | None = None) -> None:
     """Display text as it is, in any front end."""
     from IPython.display import publish_display_data
 
-    data = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
-    publish_display_data(data, metadata or {})
+    publish_display_data({"text/plain": text}, metadata or {})
 
 
 def signature(function: dict[str, Any] | str) -> str:

@@ -99,6 +99,9 @@ class Hooks:
 
     def before(self, info: Any) -> None:
         """IPython is about to run a cell."""
+        if any(line.split()[:2] == ["%load_ext", "nbreactive"] for line in str(info.raw_cell or "").splitlines()):
+            # Run All says again to what this notebook is connected, rather than that the extension is loaded
+            self._shell.extension_manager.loaded.discard("nbreactive")
         meta = getattr(info, "cell_meta", None) or {}
         deleted = meta.get("deletedCells") if isinstance(meta, dict) else None
         gone = cells.begin(info.cell_id, [str(cell) for cell in deleted or []])

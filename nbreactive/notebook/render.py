@@ -21,7 +21,7 @@ from nbreactive.client import threads
 from nbreactive.client.live import LiveQuery
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.errors_view import frames_text
-from nbreactive.notebook.formats import Bundle, format_object, kernel_id
+from nbreactive.notebook.formats import Bundle, beacon, format_object, kernel_id
 from nbreactive.notebook.lifecycle import cells
 
 _log = logging.getLogger("nbreactive")
@@ -165,7 +165,7 @@ class RenderView:
         kernel = kernel_id()
         if not kernel:
             return bundle
-        noted = {"v": 1, "kernel": kernel, "renderedAt": time.time() * 1000, **state}
+        noted = {"v": 1, "kernel": kernel, "beacon": beacon(), "renderedAt": time.time() * 1000, **state}
         return {DRAWING_MIME: noted, **bundle[0]}, bundle[1]
 
 

@@ -237,7 +237,7 @@ class Sync(tornado.websocket.WebSocketHandler):
             socket.push(always=socket is self)
 
     def push(self, always: bool = True) -> None:
-        if self.server.hold_queries:
+        if self.server.hold_queries or self.ws_connection is None or self.ws_connection.is_closing():
             return
         changes: list[dict[str, Any]] = []
         for number, (path, args, last) in list(self.queries.items()):
