@@ -81,12 +81,14 @@ def inherited_socket() -> socket.socket:
     return sock
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the one that forked it ends; elsewhere the end of the socket does it."""
-    if _LINUX:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def kill(process: subprocess.Popen[Any]) -> None:
+    """End a process that :func:`start` has started, and what it has started itself."""
+    if os.name == "posix":
+        if process.returncode is None:  # So its number is still its own, and that of its group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def silence_descriptors() -> None:
@@ -97,45 +99,22 @@ def silence_descriptors() -> None:
     os.close(null)
 
 
-def limit_resources(memory_bytes: int, descriptors: int = 512) -> None:
-    """Bound what this process may take; memory on top of what it has now.
-
-    RLIMIT_DATA counts private writable memory; RLIMIT_AS would count LMDB's map, too, which is only address space.
-    """
-    if os.name != "posix":
-        return
-    import resource
-
-    if _LINUX:
-        wanted = _data_bytes() + memory_bytes
-        _lower(resource.RLIMIT_DATA, wanted)
-    _lower(resource.RLIMIT_NOFILE, descriptors)
-    _lower(resource.RLIMIT_CORE, 0)
-
-
-def _lower(which: int, wanted: int) -> None:
-    import resource
-
-    hard = resource.getrlimit(which)[1]
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    resource.setrlimit(which, (wanted, wanted))
-
-
-def _data_bytes() -> int:
-    with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def open_descriptors() -> int:
     """How many descriptors this process has; -1 where that cannot be asked."""
     try:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - called after calls; pathlib is slower
     except OSError:
         return -1
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes; 0 where that cannot be asked quickly."""
+    if os.name != "posix":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def describe_exit(status: int | None) -> str:

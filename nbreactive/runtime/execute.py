@@ -17,6 +17,7 @@ from nbreactive.errors import FunctionNotFound, InvalidValue, LimitExceeded, Not
 from nbreactive.functions import Function, Reference, bind, canonical_path
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime import system
+from nbreactive.runtime._processes import peak_memory
 from nbreactive.runtime.context import Execution, MutationContext, QueryContext
 from nbreactive.runtime.determinism import Instant, frozen
 from nbreactive.runtime.errors_of import failure_of
@@ -31,8 +32,10 @@ from nbreactive.values.json import encode_json
 from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import RESULT_ITEMS, RESULT_SIZE, over
 from nbreactive.values.packing import unpack
+from nbreactive.values.sizes import size_of
 
 _REACH: Final[Mapping[Visibility, int]] = {"public": 0, "internal": 1, "system": 2}
+_LARGE: Final = 400 << 20
 _real_clock = time.perf_counter
 _BUILTINS: Final[dict[str, Any]] = builtins.__dict__
 
@@ -81,13 +84,13 @@ class Runner:
             with captured(log), frozen(instant):
                 try:
                     result = self._invoke(execution, path, function, unpack(call.args), 1)
+                    _refuse_giants(result)
                     value = encode_json(result)
                 finally:
                     self.opened_files = instant.opened
             txn.finish()
             if len(value) > 2 * RESULT_SIZE:
-                fix = "return less: take(n), fewer fields"
-                raise LimitExceeded(over("bytes in a result", len(value), 2 * RESULT_SIZE, fix), "returns")
+                raise _too_long(len(value))
             if result == []:
                 columns = self._columns(function, txn)
             if kind == "mutation":
@@ -189,3 +192,18 @@ class Runner:
         table = txn.only_table_scanned()
         columns = table.validator.columns() if table is not None and table.validator is not None else None
         return ["_id", "_creationTime", *columns] if columns is not None else None
+
+
+def _refuse_giants(result: Any) -> None:
+    """Refuse a result that would not fit into memory when it is encoded.
+
+    msgspec 0.22 ends the process with a segmentation fault then, where a MemoryError would do. Only a process that has
+    been large has such results, so no others are measured. Eight times the limit is over it in JSON, whatever it holds.
+    """
+    if peak_memory() > _LARGE and (size := size_of(result)) > 8 * RESULT_SIZE:
+        raise _too_long(size)
+
+
+def _too_long(size: int) -> LimitExceeded:
+    fix = "return less: take(n), fewer fields"
+    return LimitExceeded(over("bytes in a result", size, 2 * RESULT_SIZE, fix), "returns")

@@ -191,7 +191,7 @@ class Group:
             self._control = None
         process, self._zygote = self._zygote, None
         if process is not None:
-            process.kill()  # It may hang in an import; its workers end with it.
+            _processes.kill(process)  # It may hang in an import; its workers end with it.
             self._reap(process)
 
     def _was_loaded(self, loaded: Loaded) -> None:
@@ -336,7 +336,7 @@ async def _wait(process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _ENDING_SECONDS
     while process.poll() is None:
         if time.monotonic() > deadline:
-            process.kill()
+            _processes.kill(process)
         await asyncio.sleep(0.01)
 
 

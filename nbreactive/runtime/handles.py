@@ -64,7 +64,7 @@ class Worker:
         """End the process now."""
         self.killed = True
         if self.process is not None:
-            self.process.kill()
+            _processes.kill(self.process)
         elif self.pid:
             self.group.kill_forked(self.pid)
         self.link.close()

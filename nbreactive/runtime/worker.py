@@ -26,7 +26,7 @@ builtins replaced                           none                  replaced after
 
 The 1 s is that of :mod:`nbreactive.runtime.timing`: importing modules inside a function does not count (up to 10 s), and
 a machine that had no time for the worker gives it 0.4 s more. A function that costs its worker again and again is not
-run for a while (:mod:`nbreactive.runtime.breaker`).
+run for a while (:mod:`nbreactive.runtime.breaker`). What a worker can reach is in :mod:`nbreactive.runtime._hardening`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from nbreactive.errors import NBReactiveError
 from nbreactive.functions import references
 from nbreactive.functions.specs import Issue, Manifest
 from nbreactive.runtime import determinism, imports
+from nbreactive.runtime._hardening import bind_to_parent, give_up_rights, limit_resources
 from nbreactive.runtime._processes import (
     inherited_socket,
-    limit_resources,
     open_descriptors,
     silence_descriptors,
 )
@@ -102,6 +102,7 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
     index = RowIndex.open(setup.index_path, readonly=True)
     reader = index.reader()
     runner = Runner(program, reader, TableCache(), production=setup.mode == "prod")
+    give_up_rights()
     limit_resources(setup.memory_bytes)
     descriptors = open_descriptors()
     reader.close()
@@ -132,6 +133,7 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
 
 def main() -> None:
     """Entry point of a spawned worker."""
+    bind_to_parent()
     sock = inherited_socket()
     loaded = load(sock)
     if loaded is not None:
@@ -141,5 +143,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except ConnectionError:
+        sys.exit(0)  # The backend is gone, and nobody there to be told.
     except (OSError, NBReactiveError) as error:
         sys.exit(f"nbreactive worker: {error}")

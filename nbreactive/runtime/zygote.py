@@ -20,7 +20,8 @@ from typing import Final, NoReturn
 import msgspec
 
 from nbreactive.runtime import worker
-from nbreactive.runtime._processes import die_with_parent, inherited_socket
+from nbreactive.runtime._hardening import bind_to_parent
+from nbreactive.runtime._processes import inherited_socket
 from nbreactive.runtime.frames import EXITED, FORK, FORKED, KILL, Exited, Forked, Setup, encode, frame
 from nbreactive.runtime.loader import Program
 
@@ -65,13 +66,15 @@ class Zygote:
         elif head[4] == KILL:
             pid = _pid.decode(body).pid
             if pid in self._children:
-                os.kill(pid, signal.SIGKILL)
+                self._kill_group(pid)
         return True
 
     def _fork(self, descriptor: int, pipes: tuple[int, int]) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid:
+            with contextlib.suppress(OSError):  # The child does it, too; whoever comes first.
+                os.setpgid(pid, pid)
             os.close(descriptor)
             self._children.add(pid)
             self._control.sendall(frame(FORKED, encode(Forked(pid))))
@@ -85,7 +88,8 @@ class Zygote:
             for pipe in pipes:
                 os.close(pipe)
             self._control.close()
-            die_with_parent()
+            os.setpgid(0, 0)
+            bind_to_parent()
             if os.getppid() == parent:
                 worker.serve(socket.socket(fileno=descriptor), self._setup, self._program)
         finally:
@@ -93,11 +97,19 @@ class Zygote:
 
     def _reap(self) -> None:
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
+            pid = ended.si_pid
+            self._kill_group(pid)  # Before it is reaped: until then its number is not another's.
+            _, status = os.waitpid(pid, 0)
             self._children.discard(pid)
             self._control.sendall(frame(EXITED, encode(Exited(pid, os.waitstatus_to_exitcode(status)))))
+
+    def _kill_group(self, pid: int) -> None:
+        """Kill a worker and what C code in it has forked."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _noticed(_signal: int, _frame: object) -> None:
@@ -106,10 +118,11 @@ def _noticed(_signal: int, _frame: object) -> None:
 
 def main() -> None:
     """Entry point of the process."""
+    bind_to_parent()
     control = inherited_socket()
-    loaded = worker.load(control)
-    if loaded is not None:
-        with contextlib.suppress(ConnectionError):  # The backend is gone: that is the end, whatever was to be said.
+    with contextlib.suppress(ConnectionError):  # The backend is gone: that is the end, whatever was to be said.
+        loaded = worker.load(control)
+        if loaded is not None:
             Zygote(control, *loaded).run()
 
 
