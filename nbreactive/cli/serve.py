@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,15 @@ def run(options: argparse.Namespace) -> int:
         verbose=options.verbose,
     )
     os.environ.pop("NBREACTIVE_ADMIN_KEY", None)
-    return asyncio.run(_serve(config, options.idle_exit))
+    return _run_loop(_serve(config, options.idle_exit))
+
+
+def _run_loop(main: Coroutine[Any, Any, int]) -> int:
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    return uvloop.run(main)
 
 
 async def _serve(config: BackendConfig, idle_exit: float | None) -> int:

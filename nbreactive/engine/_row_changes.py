@@ -133,8 +133,6 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
             put(b"t" + ts, journal.request, db=dbs.requests)
         put(applied.to_bytes(TS_BYTES, "big"), _encode(journal), append=True, db=dbs.journal)
     set_number(dbs, txn, b"applied", applied)
-    if applied > get_number(dbs, txn, b"highest"):
-        set_number(dbs, txn, b"highest", applied)
     if log_position:
         set_number(dbs, txn, b"position", log_position)
 
@@ -172,6 +170,7 @@ def rewind(dbs: Databases, txn: Txn, to_ts: int) -> int:
             txn.delete(b"t" + ts_key, db=dbs.requests)
         cursor.delete()
         removed += 1
+    set_number(dbs, txn, b"highest", max(get_number(dbs, txn, b"highest"), applied))
     set_number(dbs, txn, b"applied", to_ts)
     set_number(dbs, txn, b"epoch", get_number(dbs, txn, b"epoch") + 1)
     return removed

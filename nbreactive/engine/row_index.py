@@ -114,7 +114,7 @@ class RowIndex:
     @property
     def highest(self) -> int:
         """The highest timestamp ever applied, rewound ones included: the next one must be higher."""
-        return self._number(b"highest")
+        return max(self.applied, self._number(b"highest"))  # only what was rewound is noted
 
     @property
     def epoch(self) -> int:

@@ -15,19 +15,16 @@ import contextlib
 import errno
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from nbreactive.engine._frames import HEADER_BYTES, encode_frame, encode_header
+from nbreactive.engine._one_thread import OneThread
 from nbreactive.engine._segment_files import STRIDE, Segment, read_some, recover
 from nbreactive.engine.files import Disk, FileSystem, OpenFile
 from nbreactive.engine.log import Appended, Batch, Position, trimmed
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
-
-T = TypeVar("T")
 
 _SUFFIX = ".log"
 _SEALED = "sealed"
@@ -46,7 +43,7 @@ class SegmentLog:
         self._folder = folder
         self._files = files
         self._segment_bytes = segment_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nbreactive-log")
+        self._thread = OneThread("nbreactive-log")
         self._lock = threading.Lock()  # guards the list of segments; everything else belongs to the thread
         self._segments: list[Segment] = []
         self._file: OpenFile | None = None
@@ -69,12 +66,12 @@ class SegmentLog:
         """
         log = cls(Path(folder), files or Disk(), segment_bytes)
         try:
-            await log._run(log._recover)
+            await log._thread.run(log._recover)
         except OSError as error:
-            log._thread.shutdown(wait=False)
+            log._thread.end()
             raise DataFolderError(f"the log in {folder} cannot be opened: {error}") from error
         except BaseException:
-            log._thread.shutdown(wait=False)
+            log._thread.end()
             raise
         return log
 
@@ -82,13 +79,13 @@ class SegmentLog:
         """See :meth:`~nbreactive.engine.log.CommitLog.append`."""
         if not batch:
             raise InvalidValue("an empty batch cannot be appended to the log")
-        return await self._run(lambda: self._append(expected, batch))
+        return await self._thread.run(lambda: self._append(expected, batch))
 
     async def tail(self) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.tail`."""
         if self._doubt is None:
             return self._tail
-        return await self._run(self._resolve)
+        return await self._thread.run(self._resolve)
 
     async def read(self, after: Position = 0) -> AsyncIterator[Batch]:
         """See :meth:`~nbreactive.engine.log.CommitLog.read`."""
@@ -122,19 +119,16 @@ class SegmentLog:
 
     async def trim(self, upto: Position) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.trim`; whole segments go, never the last."""
-        return await self._run(lambda: self._trim(upto))
+        return await self._thread.run(lambda: self._trim(upto))
 
     async def seal(self) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.seal`."""
-        return await self._run(self._seal)
+        return await self._thread.run(self._seal)
 
     async def close(self) -> None:
         """Close the files and end the thread."""
-        await self._run(self._close_file)
-        self._thread.shutdown(wait=False)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        await self._thread.run(self._close_file)
+        self._thread.end()
 
     # ---- in the log's thread: appending -----------------------------------------------------------------------
 
