@@ -42,8 +42,11 @@ def say(message: Any) -> None:
 
 
 async def watch(client: ConvexClient, number: int, path: str, args: dict[str, Any]) -> None:
-    async for value in client.subscribe(path, args):
-        say({"id": number, "value": show(value)})
+    try:
+        async for value in client.subscribe(path, args):
+            say({"id": number, "value": show(value)})
+    except ConvexError as error:
+        say({"id": number, "error": {"isConvexError": True, "data": show(error.data)}})
 
 
 def main() -> None:

@@ -110,12 +110,12 @@ def test_reconnects_after_the_backend_was_killed(backend: Served) -> None:
 
 
 def test_http_client(backend: Served) -> None:
-    done = subprocess.run(
-        ["node", "http.mjs", backend.url], cwd=NPM, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    out = json.loads(done.stdout.splitlines()[-1])
-    assert out["added"] == "from npm http" and out["list"] == ["from npm http"] and out["consistent"] == 1
-    assert (out["big"], out["nan"], out["raw"]) == ("9007199254740993", True, "00ff")
-    assert out["error"] == {"isConvexError": True, "data": {"code": "REFUSED", "why": "http"}}
-    assert "Could not find public function" in out["missing"]
+    with program(["node", "http.mjs", backend.url], NPM) as client:
+        out = client.ask("calls")["value"]
+        assert out["added"] == "from npm http" and out["list"] == ["from npm http"] and out["consistent"] == 1
+        assert (out["big"], out["nan"], out["raw"]) == ("9007199254740993", True, "00ff")
+        assert out["error"] == {"isConvexError": True, "data": {"code": "REFUSED", "why": "http"}}
+        assert "Could not find public function" in out["missing"]
+        backend.kill()
+        backend.start()
+        assert client.ask("again")["value"] == {"list": ["from npm http", "again"]}

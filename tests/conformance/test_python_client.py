@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from convex import ConvexError, ConvexInt64
+from convex.http_client import ConvexHttpClient
 
 from tests.conformance.functions import MODULE
 from tests.conformance.programs import Program, program
@@ -16,26 +16,6 @@ from tests.served import Served
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
-
-HTTP = """
-import json, sys
-from convex import ConvexError, ConvexInt64
-from convex.http_client import ConvexHttpClient
-client = ConvexHttpClient(sys.argv[1])
-out = {"added": client.mutation("conform:add", {"text": "from PyPI http"})}
-out["list"] = [document["text"] for document in client.query("conform:list", {})]
-echoed = client.query("conform:echo", {"x": {"big": ConvexInt64(2**62), "raw": b"hi", "nan": float("nan")}})
-out["values"] = [echoed["big"].value, echoed["raw"].decode(), echoed["nan"] != echoed["nan"]]
-try:
-    client.mutation("conform:refuse", {"why": "http"})
-except ConvexError as error:
-    out["error"] = error.data
-try:
-    client.query("conform:missing", {})
-except Exception as error:
-    out["missing"] = str(error)
-print("@" + json.dumps(out))
-"""
 
 
 @pytest.fixture
@@ -65,6 +45,11 @@ def test_live_queries_mutations_errors_and_values(backend: Served, client: Progr
     assert not crashed["isConvexError"] and "ValueError: no good" in crashed["message"]
     assert "Could not find public function" in client.ask("query", "conform:missing")["error"]["message"]
 
+    live = client.send("subscribe", "conform:refuse_large", {"limit": 2})
+    client.until(live, lambda said: said.get("value") == 2)
+    client.ask("mutation", "conform:add", {"text": "three"})
+    assert client.until(live, lambda said: "error" in said)["error"]["data"] == {"code": "TOO_MANY", "found": 3}
+
     value = {
         "big": {"int64": str(-(2**63))}, "raw": {"bytes": "00ff10"}, "nan": {"float": "nan"}, "inf": {"float": "-inf"},
         "none": None, "text": "\u00e9\u4e2d\U0001f600", "nested": [[], {}, 1.5, True],
@@ -90,11 +75,18 @@ def test_reconnects_after_the_backend_was_killed(backend: Served, client: Progra
 
 
 def test_http_client(backend: Served) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HTTP, backend.url], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    out = json.loads(next(line[1:] for line in done.stdout.splitlines() if line.startswith("@")))
-    assert out["added"] == "from PyPI http" and out["list"] == ["from PyPI http"]
-    assert out["values"] == [2**62, "hi", True] and out["error"] == {"code": "REFUSED", "why": "http"}
-    assert "Could not find public function" in out["missing"]
+    client = ConvexHttpClient(backend.url)
+    assert client.mutation("conform:add", {"text": "one"}) == "one"
+    assert [document["text"] for document in client.query("conform:list", {})] == ["one"]
+    value = {"big": ConvexInt64(2**62), "raw": b"hi", "nan": float("nan")}
+    echoed = client.query("conform:echo", {"x": value})
+    assert (echoed["big"].value, echoed["raw"], echoed["nan"] != echoed["nan"]) == (2**62, b"hi", True)
+    with pytest.raises(ConvexError) as refused:
+        client.mutation("conform:refuse", {"why": "http"})
+    assert refused.value.data == {"code": "REFUSED", "why": "http"}
+    with pytest.raises(Exception, match="Could not find public function"):
+        client.query("conform:missing", {})
+    backend.kill()
+    backend.start()
+    assert client.mutation("conform:add", {"text": "again"}) == "again"
+    assert [document["text"] for document in client.query("conform:list", {})] == ["one", "again"]
