@@ -14,6 +14,8 @@ from nbreactive.server.websocket import SyncHandler
 
 _HEADER_BYTES = 64 << 10
 _PING_SECONDS = 20
+_READ_BYTES = 16 << 10
+"""Tornado allocates so much, zeroed, for every read, also for those that find nothing: two per message."""
 
 
 def make_application(site: Site, backend: admin.Administration) -> Application:
@@ -51,6 +53,7 @@ def make_server(application: Application, site: Site) -> HTTPServer:
     """Build the HTTP server around it."""
     return HTTPServer(
         application,
+        chunk_size=_READ_BYTES,
         max_body_size=site.limits.message_bytes,
         max_buffer_size=site.limits.message_bytes + (1 << 20),
         max_header_size=_HEADER_BYTES,
