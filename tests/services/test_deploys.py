@@ -307,7 +307,7 @@ def test_a_deploy_that_is_refused_after_its_index_was_built_leaves_nothing(
                 await deployment.mutate("m:change", id=ids[7], likes="bad")
 
             monkeypatch.setattr(engine, "backfill", spoilt)
-            with pytest.raises(DeployRefused, match="posts.*does not match the schema"):
+            with pytest.raises(DeployRefused, match=r"posts.*does not match the schema"):
                 await deployment.deploy("m", STRICT)
             (index,) = staged
             assert index.name == "by_likes" and index.state == "backfilling"
