@@ -11,6 +11,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
+from nbreactive.engine import _index_builder
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import ProtocolError
 
@@ -84,14 +85,8 @@ class Part(msgspec.Struct, frozen=True, tag=True):
     data: bytes
 
 
-class DocumentPart(msgspec.Struct, frozen=True, tag=True):
-    """Documents, column by column: native integers, ids of 16 bytes, ``offsets`` into ``data``."""
-
-    tables: bytes
-    ids: bytes
-    versions: bytes
-    offsets: bytes
-    data: bytes
+class DocumentPart(_index_builder.Part, frozen=True, tag=True):
+    """Documents, as the engine takes them."""
 
 
 class End(msgspec.Struct, frozen=True, tag=True):

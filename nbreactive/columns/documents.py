@@ -12,17 +12,14 @@ Arrow's own buffers; the backend, which does not know Arrow, slices them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from nbreactive.columns._frames import DocumentPart, Reply
+from nbreactive.engine.catalog import FIRST_USER_TABLE
 from nbreactive.errors import ProtocolError
 
 if TYPE_CHECKING:
     import duckdb
-
-Document = tuple[int, bytes, int, bytes]
-"""Table number, internal id, ts of the version, packed document."""
 
 LATEST = """
     SELECT h.table_number AS table_number, h.id AS id, h.ts AS ts, h.doc AS doc
@@ -37,7 +34,7 @@ _BYTES = 8 << 20
 
 
 def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
-    """Yield the latest version of every document; the part of the columns process."""
+    """Yield the latest version of every document, reserved tables first; the part of the columns process."""
     import pyarrow as pa
 
     def parts(batch: pa.RecordBatch) -> Iterator[DocumentPart]:
@@ -51,20 +48,23 @@ def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
         offsets = docs.buffers()[1]
         yield DocumentPart(
             memoryview(tables.buffers()[1]).tobytes()[: 4 * len(tables)],
-            b"".join(ids.to_pylist()),
+            memoryview(ids.buffers()[2]).tobytes()[: 16 * len(ids)],
             memoryview(versions.buffers()[1]).tobytes()[: 8 * len(versions)],
             memoryview(offsets).tobytes()[: 4 * (len(docs) + 1)],
             memoryview(docs.buffers()[2] or b"").tobytes(),
         )
 
-    query = f"SELECT table_number, id, ts, doc FROM ({LATEST.format(where='')})"  # noqa: S608 - our own text
-    for batch in connection.sql(query).to_arrow_reader(_ROWS):
-        if batch.num_rows:
-            yield from parts(batch)
+    # What says which tables there are comes first; nothing is applied between the two queries
+    for which in ("<", ">="):
+        where = f"WHERE table_number {which} {FIRST_USER_TABLE}"
+        query = f"SELECT table_number, id, ts, doc FROM ({LATEST.format(where=where)})"  # noqa: S608 - our own text
+        for batch in connection.sql(query).to_arrow_reader(_ROWS):
+            if batch.num_rows:
+                yield from parts(batch)
 
 
 class DocumentStream:
-    """The latest version of every document, in parts; for a blocking consumer.
+    """The latest version of every document, in parts, reserved tables first; for a blocking consumer.
 
     Attributes
     ----------
@@ -76,23 +76,8 @@ class DocumentStream:
         self.applied = applied
         self._replies = replies
 
-    def __iter__(self) -> Iterator[list[Document]]:
+    def __iter__(self) -> Iterator[DocumentPart]:
         for reply in self._replies:
             if not isinstance(reply, DocumentPart):
                 raise ProtocolError(f"the columns process sent {type(reply).__name__} among documents")
-            yield unpack_part(reply)
-
-
-def unpack_part(part: DocumentPart) -> list[Document]:
-    """Return the documents of a part; the backend's side."""
-    ids, data = part.ids, part.data
-    offsets = memoryview(part.offsets).cast("i").tolist()
-    return list(
-        zip(
-            memoryview(part.tables).cast("i").tolist(),
-            [ids[start : start + 16] for start in range(0, len(ids), 16)],
-            memoryview(part.versions).cast("q").tolist(),
-            [data[start:end] for start, end in pairwise(offsets)],
-            strict=True,
-        )
-    )
+            yield reply

@@ -64,9 +64,11 @@ class _Server:
     def __init__(self, store: Store, applier: Applier) -> None:
         self._store = store
         self._applier = applier
+        self._polite = False
 
     def answer(self, request: frames.Request) -> Iterator[frames.Reply]:
         if isinstance(request, frames.Apply):
+            self._step_back()
             yield frames.Applied(self._applier.apply(request.commits))
             return
         if isinstance(request, frames.Close):
@@ -81,6 +83,12 @@ class _Server:
                 yield frames.Failed(str(error), fatal=False)
                 return
         yield frames.End()
+
+    def _step_back(self) -> None:
+        """Let the backend and its workers go first, once all that is left to do is keeping up with them."""
+        if not self._polite and os.name == "posix":
+            os.nice(5)
+        self._polite = True
 
     def _rows(self, table: str) -> Iterator[frames.Reply]:
         layout = self._applier.layout(table)

@@ -102,17 +102,20 @@ class Columns:
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    async def start(self, *, tail: int | None = None) -> None:
+    async def start(self, *, tail: int | None = None, wait: bool = True) -> None:
         """Start the process; returns when the store is open, or when it could not be and is being tried again.
 
         Parameters
         ----------
         tail
             The last ts of the log: a store that is ahead of it belongs to another log and is set aside.
+        wait
+            Whether to wait for that at all; whoever asks for something waits by himself.
         """
         self._open = msgspec.structs.replace(self._open, tail=tail)
         self._task = asyncio.create_task(self._run(), name="columns")
-        await self._tried.wait()
+        if wait:
+            await self._tried.wait()
 
     async def close(self) -> None:
         """Apply all that the log has, checkpoint and end the process; 10 s at most, then it is killed.

@@ -72,7 +72,7 @@ class IndexInfo:
 
     def parts(self, doc: Mapping[str, Any]) -> list[bytes]:
         """Encode the values of the index's own fields, in order."""
-        return [encode_key(_field(doc, name)) for name in self.fields]
+        return [encode_key(field_of(doc, name)) for name in self.fields]
 
     def key(self, doc: Mapping[str, Any], id: bytes) -> bytes:
         """Return the key of a document, id bytes included."""
@@ -187,6 +187,18 @@ class Catalog:
         return max(FIRST_USER_TABLE - 1, *self.by_number) + 1
 
 
+def field_of(doc: Mapping[str, Any], name: str) -> Any:
+    """Return a field of a document, ``a.b`` that of an object inside it; UNSET where there is none."""
+    if "." not in name:
+        return doc.get(name, UNSET)
+    value: Any = doc
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return UNSET
+        value = value[part]  # pyright: ignore[reportUnknownVariableType]
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 def table_of(doc: Mapping[str, Any], id: bytes) -> TableInfo:
     """Understand a document of ``_tables``."""
     number = int(doc["number"])
@@ -248,15 +260,6 @@ def all_tables() -> tuple[int, Interval]:
 def all_modules() -> tuple[int, Interval]:
     """Read that every transaction which runs user code records: a deploy touches it."""
     return index_id(MODULES, BY_NAME), WHOLE
-
-
-def _field(doc: Mapping[str, Any], name: str) -> Any:
-    value: Any = doc
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return UNSET
-        value = value[part]  # pyright: ignore[reportUnknownVariableType]
-    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _built_in(number: int) -> tuple[IndexInfo, ...]:

@@ -7,38 +7,35 @@ before the log begins, is filled anew from a source of whole documents and the l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
-import msgspec
-
-from nbreactive.engine._rebuild import Document, KeysOf
+from nbreactive.engine._index_builder import Part
 from nbreactive.engine.applied import AppliedState, Turn, replay
-from nbreactive.engine.catalog import BY_CREATION_TIME, BY_ID, TABLES, Catalog, index_id
+from nbreactive.engine.catalog import BY_CREATION_TIME
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.feed import first_batch, position_of
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.read_set import END
-from nbreactive.engine.row_index import Reader, RowIndex
+from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import DataFolderError
-from nbreactive.values.packing import unpack
 
 _TOGETHER = 2000
 """Commits that are replayed in one LMDB transaction."""
 
 
 class Documents(Protocol):
-    """Every document that is alive at the timestamp ``applied``, in parts."""
+    """Every document that is alive at the timestamp ``applied``, those of ``_tables`` before all of users' tables."""
 
     @property
     def applied(self) -> int:
         """The timestamp."""
         ...
 
-    def __iter__(self) -> Iterator[Sequence[Document]]: ...
+    def __iter__(self) -> Iterator[Part]: ...
 
 
 Source = Callable[[Callable[[Documents], None]], Awaitable[None]]
@@ -63,9 +60,10 @@ async def recover(
     """
     await _rewind(log, index)
     state = AppliedState(index, ChangeList(index.applied, changes_bytes), clock, log_everything=shared)
-    position = state.log_position
+    # An index that was rebuilt knows no position: what it holds need not be read
+    position = state.log_position or await position_of(log, state.applied)
     if position < await log.trim(0):
-        position = await position_of(log, state.applied)  # an index that was rebuilt knows no position
+        position = await position_of(log, state.applied)
     entries: list[Entry] = []
     async for batch in log.read(position):
         entries += map(decode_entry, batch.entries)
@@ -89,24 +87,9 @@ async def rebuild(index: RowIndex, source: Source) -> None:
     """Fill an index anew with whole documents."""
 
     def fill(documents: Documents) -> None:
-        def tables(reader: Reader) -> bytes:
-            found = reader.scan_documents(index_id(TABLES, BY_ID), b"", None, documents.applied)
-            return msgspec.msgpack.encode([(id, packed) for _, id, packed, _ in found])
-
-        index.rebuild(documents, applied=documents.applied, keys=f"{__name__}:{keys_of.__name__}", state=tables)
+        index.rebuild(documents, applied=documents.applied)
 
     await source(fill)
-
-
-def keys_of(tables: bytes) -> KeysOf:
-    """Return what computes the keys of documents; ``tables`` holds the documents of ``_tables``."""
-    catalog = Catalog().changed(msgspec.msgpack.decode(tables, type=list[tuple[bytes, bytes]]))
-
-    def keys(table: int, id: bytes, packed: bytes) -> tuple[Sequence[tuple[int, bytes]], Sequence[bytes]]:
-        info = catalog.number(table)
-        return info.entries(unpack(packed), id) if info is not None else ((), ())
-
-    return keys
 
 
 async def _rewind(log: CommitLog, index: RowIndex) -> None:

@@ -19,8 +19,9 @@ from typing import TypeVar
 import lmdb
 
 from nbreactive.engine import _row_changes, _trust
+from nbreactive.engine._index_builder import Part
 from nbreactive.engine._reader import Reader, Txn
-from nbreactive.engine._rebuild import Document, Job, put_documents, put_keys
+from nbreactive.engine._rebuild import Job, fill
 from nbreactive.engine._row_changes import (
     Applied,
     Databases,
@@ -191,42 +192,24 @@ class RowIndex:
         """Forget the answers to requests committed before ``before_ts``, at most ``limit``; return how many."""
         return self._write(lambda txn: _row_changes.drop_requests(self._dbs, txn, before_ts, limit))
 
-    def rebuild(
-        self,
-        chunks: Iterable[Sequence[Document]],
-        *,
-        applied: int,
-        keys: str,
-        state: Callable[[Reader], bytes] = lambda _: b"",
-        epoch: int = 0,
-        processes: int = 2,
-    ) -> None:
-        """Replace everything by ``chunks``: the latest version of every document as of ``applied``.
+    def rebuild(self, parts: Iterable[Part], *, applied: int, epoch: int = 0) -> None:
+        """Replace everything by ``parts``: the latest version of every document as of ``applied``.
 
         Parameters
         ----------
-        chunks
-            Lists of ``(table, id, timestamp of the version, packed document)``, in any order.
-        keys
-            ``module:function``; the function is called with the result of ``state`` and returns a function which
-            computes, from ``(table, id, packed document)``, the keys ``[(index id, key)]`` of a document in every index
-            but that by id, and the counters ``[key]`` that it adds one to. It runs in other processes, too.
-        state
-            Called with a reader when all documents are in, but no index entries yet (scan by id, at ``applied``).
+        parts
+            Documents, those of ``_tables`` before all of users' tables.
+        applied
+            The timestamp that the index has afterwards.
         epoch
-            The least epoch that the index has afterwards.
-        processes
-            How many processes compute keys; 0: this one.
+            The least epoch that it has afterwards.
         """
         epoch = max(epoch, self.epoch + 1)
         with self._env.begin(write=True) as txn:
             for db in self._dbs:
                 txn.drop(db, delete=False)
-        put_documents(self._env, self._dbs, chunks)
-        with self.reader() as reader:
-            job = Job(str(self._folder), self._env.info()["map_size"], keys, state(reader))
-        put_keys(self._env, self._dbs, job, applied, processes)
-        with self._env.begin(write=True) as txn:
+        fill(self._env, self._dbs, Job(str(self._folder), self._env.info()["map_size"], applied), parts)
+        with self._begin(write=True) as txn:
             for name, number in (
                 (b"applied", applied),
                 (b"highest", applied),
@@ -242,12 +225,12 @@ class RowIndex:
         with self._begin() as txn:
             return get_number(self._dbs, txn, name)
 
-    def _begin(self) -> Txn:
+    def _begin(self, *, write: bool = False) -> Txn:
         try:
-            return self._env.begin()
-        except lmdb.MapResizedError:  # the writer made the map larger
+            return self._env.begin(write=write)
+        except lmdb.MapResizedError:  # another process made the map larger
             self._env.set_mapsize(0)
-            return self._env.begin()
+            return self._env.begin(write=write)
 
     def _write(self, change: Callable[[Txn], T]) -> T:
         while True:

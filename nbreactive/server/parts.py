@@ -2,7 +2,7 @@
 
 They are opened in the order in which they depend on each other and closed in the opposite one. A row index that is
 absent or not to be believed is filled from store.duckdb first, which is faster than replaying the whole log; the log
-then brings what the store does not have yet, and alone has everything.
+then brings what the store does not have yet, and alone has everything. Otherwise nobody waits for store.duckdb.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from nbreactive.columns.supervisor import Columns
-from nbreactive.engine._rebuild import Document
+from nbreactive.engine._index_builder import Part
 from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine
 from nbreactive.engine.entries import Entry, decode_entry
@@ -81,7 +81,7 @@ class Parts:
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
-            await asyncio.gather(columns.start(tail=tail), pool.start())
+            await columns.start(tail=tail, wait=False)
             engine = await Engine.open(
                 log=log,
                 index=index,
@@ -92,6 +92,8 @@ class Parts:
             opened.push_async_callback(engine.close)
             deployer = Deployer(engine, pool)
             await deployer.start()
+            if pool.manifest is None:
+                await pool.start()
             opened.pop_all()
         return cls(log, index, columns, pool, engine, deployer, tail)
 
@@ -117,7 +119,7 @@ def _free_readers(index: RowIndex) -> None:
 class _NoDocuments:
     applied = 0
 
-    def __iter__(self) -> Iterator[Sequence[Document]]:
+    def __iter__(self) -> Iterator[Part]:
         return iter(())
 
 

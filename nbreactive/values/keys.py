@@ -16,7 +16,7 @@ start with given values are exactly ``[prefix, successor(prefix))``. Three devic
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from nbreactive.errors import InvalidValue
@@ -65,6 +65,28 @@ def encode_fields(values: Iterable[Any]) -> bytes:
         return b"".join([encoders[type(value)](value) for value in values])
     except KeyError:
         return b"".join([encode_key(value) for value in values])
+
+
+def encode_column(values: Sequence[Any]) -> list[bytes]:
+    """Encode many values, each as :func:`encode_key` does; several times as fast if all are text, or all positive floats.
+
+    Examples
+    --------
+    >>> encode_column(["a", "b"]) == [encode_key("a"), encode_key("b")]
+    True
+    """
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        text = "\0".join(values)
+        if text.count("\0") == len(values) - 1 and "\1" not in text:
+            return [b"\x10" + raw + b"\0" for raw in text.encode().split(b"\0")]
+    elif kinds == {float}:
+        raw = struct.pack(f">{len(values)}d", *values)
+        if max(raw[::8]) < 0x80:  # no sign bit is set, so setting all of them is all there is to do
+            signs = int.from_bytes(b"\x80\0\0\0\0\0\0\0" * len(values), "big")
+            raw = (int.from_bytes(raw, "big") | signs).to_bytes(len(raw), "big")
+            return [b"\x0d" + raw[start : start + 8] for start in range(0, len(raw), 8)]
+    return [encode_key(value) for value in values]
 
 
 def successor(prefix: bytes) -> bytes:

@@ -6,6 +6,7 @@ their types, so that what was stored as 5 is read as 5.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -34,6 +35,11 @@ def unpack(data: bytes | memoryview) -> Any:
         return _decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidValue(f"not a packed value ({error}); only data made by pack() can be unpacked") from None
+
+
+def decoder_of(kind: Any) -> Callable[[bytes], Any]:
+    """Return what unpacks packed values as one of msgspec's types, e.g. as structs with some of the fields."""
+    return msgspec.msgpack.Decoder(kind, ext_hook=_decode_kin).decode
 
 
 def _encode_kin(value: Any) -> Any:

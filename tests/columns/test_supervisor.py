@@ -26,7 +26,7 @@ def table(data: bytes) -> pa.Table:
 
 
 def flat(stream: DocumentStream) -> dict[tuple[int, bytes], tuple[int, Any]]:
-    return {(table, id): (ts, unpack(doc)) for part in stream for table, id, ts, doc in part}
+    return {(table, id): (ts, unpack(doc)) for part in stream for table, id, ts, doc in part.documents()}
 
 
 def live(db: Database) -> dict[tuple[int, bytes], tuple[int, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nbreactive.engine._index_builder import Document
 from nbreactive.engine.catalog import (
     BY_CREATION_TIME,
     CREATION_TIME,
@@ -29,6 +30,7 @@ from nbreactive.engine.subscriptions import Subscription
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import AppError, InvalidValue, Overloaded, ReadOnly
 from nbreactive.values import decode_json, pack
+from tests.engine.document_parts import parts
 from tests.engine.plain_executor import PlainExecutor, Transaction
 
 
@@ -495,11 +497,11 @@ def test_absent_index_is_filled_from_documents_and_the_rest_of_the_log(tmp_path:
         await bench.mutate("add", {"n": 1})
         await bench.mutate("add", {"n": 5})
         applied = bench.engine.durable
-        parts: list[tuple[int, bytes, int, bytes]] = []
+        documents: list[Document] = []
         with bench.engine.reader() as reader:
             for table in bench.engine.catalog().by_number.values():
                 found = reader.scan_documents(table.indexes[0].id, b"", None, applied)
-                parts += [(table.number, id, version, packed) for _, id, packed, version in found]
+                documents += [(table.number, id, version, packed) for _, id, packed, version in found]
         position = await log.tail()
         await bench.mutate("bump")
         await bench.stop()
@@ -510,7 +512,7 @@ def test_absent_index_is_filled_from_documents_and_the_rest_of_the_log(tmp_path:
                 self.applied = applied
 
             def __iter__(self) -> Any:
-                yield parts
+                return parts(sorted(documents))
 
         async def source(consume: Any) -> None:
             consume(Documents())

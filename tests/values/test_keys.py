@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nbreactive.errors import InvalidValue
 from nbreactive.values import UNSET, Id, Int64, encode_fields, encode_key, successor
-from nbreactive.values.keys import END
+from nbreactive.values.keys import END, encode_column
 from tests.values._strategies import scalars, text, values
 
 RANKS = [type(UNSET), type(None), Int64, float, bool, str, bytes, list, dict]
@@ -126,3 +126,8 @@ def test_other_things_are_refused():
         encode_key({1})
     with pytest.raises(InvalidValue):
         encode_fields(["a", object()])
+
+
+@given(st.lists(st.text()) | st.lists(st.floats()) | st.lists(st.sampled_from([0.0, -0.0, 1.5, float("inf"), "a", 1])))
+def test_a_column_is_encoded_as_its_values_are(column: list) -> None:
+    assert encode_column(column) == [encode_key(value) for value in column]
