@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from nbreactive.notebook.formats import VEGA_LITE
 from tests.notebook.kernel import Kernel
 from tests.served import KEY, ROOT, Served
 
@@ -131,6 +132,67 @@ def test_bar_9_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kerne
     assert "uses" not in kernel.run("%reactive functions").plain
 
 
+SHIPPED = Path(__file__).parents[2] / "notebooks"
+DRAWING = "application/vnd.nbreactive.drawing.v1+json"
+
+
+def execute(tool: str, folder: Path) -> list[Any]:
+    """Execute in.ipynb there, with a backend of its own folder that is started for it; the code cells' outputs."""
+    if tool == "nbconvert":
+        options = ["nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb"]
+    else:
+        options = ["papermill", "in.ipynb", "out.ipynb", "--no-progress-bar"]
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", *options],
+            cwd=folder,
+            env=environment(folder),
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+    finally:
+        info = folder / ".nbreactive" / "backend.json"
+        if info.exists():
+            os.kill(json.loads(info.read_text())["pid"], 15)
+    assert ran.returncode == 0, ran.stderr
+    cells: Any = nbformat.read(folder / "out.ipynb", 4).cells
+    code = [cell for cell in cells if cell.cell_type == "code" and cell.source]
+    outputs = [cell.outputs for cell in code if "papermill" not in cell.metadata.get("tags", [])]
+    assert not [output for cell in outputs for output in cell if output.output_type == "error"]
+    return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [("nbconvert", "01-chat"), ("nbconvert", "02-live-dashboard"), ("papermill", "02-live-dashboard")],
+)
+def test_bar_10_the_shipped_notebooks_execute_completely(tool: str, name: str, tmp_path: Path) -> None:
+    """Issue 2, bar 10: Restart & Run All without a page; what is live is there as it was in the end."""
+    shutil.copy(SHIPPED / f"{name}.ipynb", tmp_path / "in.ipynb")
+    outputs = execute(tool, tmp_path)
+    shown = [output.data for cell in outputs for output in cell if "data" in output]
+    tables = [data[LIVE]["table"] for data in shown if LIVE in data]
+    if name == "01-chat":
+        assert [table["columns"] for table in tables] == [[]]  # nobody had said anything yet
+        assert "Hello from a cell" in shown[-1]["text/plain"]
+        return
+    assert [table["columns"][:3] for table in tables] == [
+        ["category", "orders", "revenue"],
+        ["amount", "category", "day"],
+    ]
+    assert [len(table["rows"]) for table in tables] == [5, 8]
+    chart, counter = [data for data in shown if DRAWING in data]
+    assert chart[VEGA_LITE]["mark"] == {"type": "bar"}
+    [rows] = chart[VEGA_LITE]["datasets"].values()
+    assert sum(row["orders"] for row in rows) == 3005  # the five that the last cell but one placed are in it
+    assert "vega" in chart["text/html"]
+    assert counter["text/markdown"] == "### 3,005 orders"
+    loading = "".join(output.text for cell in outputs for output in cell if output.output_type == "stream")
+    assert "orders: 3,000 documents loaded" in loading
+
+
 def notebook(path: Path) -> nbformat.NotebookNode:
     sources = [
         "%load_ext nbreactive\nfrom nbreactive import api\nimport nbreactive",
@@ -152,27 +214,13 @@ def notebook(path: Path) -> nbformat.NotebookNode:
 def test_bar_10_executed_notebooks_have_complete_outputs(tool: str, tmp_path: Path) -> None:
     """Issue 2, bar 10: with a backend of their own folder, which is started for them."""
     notebook(tmp_path / "in.ipynb")
-    env = environment(tmp_path)
-    if tool == "nbconvert":
-        options = ["nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb"]
-    else:
-        options = ["papermill", "in.ipynb", "out.ipynb", "--no-progress-bar"]
-    ran = subprocess.run(
-        [sys.executable, "-m", *options], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    out = execute(tool, tmp_path)
+    greeting = "".join(output.get("text", "") for output in out[0])
+    assert (
+        greeting
+        == f"deployment default on a backend of this folder · data .nbreactive{os.sep} · shared with whoever uses this folder\n"
     )
-    try:
-        assert ran.returncode == 0, ran.stderr
-        cells: Any = nbformat.read(tmp_path / "out.ipynb", 4).cells
-        out = [cell.outputs for cell in cells if "papermill" not in cell.metadata.get("tags", []) and cell.source]
-        greeting = "".join(output.get("text", "") for output in out[0])
-        assert (
-            greeting
-            == f"deployment default on a backend of this folder · data .nbreactive{os.sep} · shared with whoever uses this folder\n"
-        )
-        live = out[3][0].data
-        assert live[LIVE]["table"]["rows"][0][:2] == ["al", "<b>saved</b>"]
-        assert "&lt;b&gt;saved&lt;/b&gt;" in live["text/html"]
-        assert out[4][0].data["text/plain"] == "'1 rows'"
-    finally:
-        info = json.loads((tmp_path / ".nbreactive" / "backend.json").read_text())
-        os.kill(info["pid"], 15)
+    live = out[3][0].data
+    assert live[LIVE]["table"]["rows"][0][:2] == ["al", "<b>saved</b>"]
+    assert "&lt;b&gt;saved&lt;/b&gt;" in live["text/html"]
+    assert out[4][0].data["text/plain"] == "'1 rows'"
