@@ -9,6 +9,7 @@ whoever wanted it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from nbreactive.engine.applied import AppliedState, Turn, entry_row
@@ -21,7 +22,15 @@ from nbreactive.engine.row_index import RowWrite
 from nbreactive.errors import SchemaError
 
 CHUNK_SECONDS = 0.001
+"""What a chunk may take on the loop, its transaction included."""
 CHUNK_DOCUMENTS = 500
+_FIRST = 16
+_FEWEST = 4
+_REST_BUSY = 2.0
+_REST_IDLE = 0.5
+"""How long to rest after a chunk, in terms of what it took: a mutation needs several turns of the loop."""
+_PATIENCE = 5
+"""Milliseconds to wait, after that, for a moment in which nothing runs."""
 
 
 async def backfill(
@@ -33,8 +42,10 @@ async def backfill(
     *,
     on_applied: Callable[[int, Keys], None],
     on_pending: Callable[[], None],
+    busy: Callable[[], bool],
 ) -> None:
     """Fill an index that is in the state ``backfilling``; returns when it is complete and durable."""
+    many = min(_FIRST, CHUNK_DOCUMENTS)
     while True:
         info = state.catalog.table(table)
         wanted = info.index(index) if info is not None else None
@@ -49,18 +60,22 @@ async def backfill(
         scan = state.reader.scan_documents(info.indexes[BY_ID].id, after and after + b"\x00", None, state.applied)
         for _, id, packed, _ in scan:
             rows.append(entry_row(wanted, packed, id))
-            if len(rows) >= CHUNK_DOCUMENTS or clock.monotonic() - started > CHUNK_SECONDS:
+            if len(rows) >= many or clock.monotonic() - started > CHUNK_SECONDS / 2:
                 upto = id
                 break
         turn = Turn(state)
         turn.add_filled(wanted, rows, upto)
         turn.finish(on_applied)
+        took = clock.monotonic() - started
+        many = min(CHUNK_DOCUMENTS, 2 * many, max(_FEWEST, int(len(rows) * CHUNK_SECONDS / max(took, 1e-6))))
         on_pending()
         snapshot = gate.snapshot(state.applied)
-        try:
+        with contextlib.suppress(Lost):
             await gate.release(snapshot)
-        except Lost:
-            continue
-        state.forget_fills(gate.durable)
-        # As long again for everybody else, who may need several turns of the loop for one mutation.
-        await asyncio.sleep(clock.monotonic() - started)
+            state.forget_fills(gate.durable)
+        disturbed = busy() or state.applied != snapshot.ts
+        await asyncio.sleep(took * (_REST_BUSY if disturbed else _REST_IDLE))
+        for _ in range(_PATIENCE):
+            if not busy():
+                break
+            await asyncio.sleep(0.001)

@@ -302,6 +302,7 @@ class Engine:
             index,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
+            busy=lambda: bool(self._executing),
         )
 
     async def release(self, ts: int) -> None:

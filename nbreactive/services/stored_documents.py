@@ -21,7 +21,9 @@ from nbreactive.values.validators import from_json
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
-_SLICE = 0.002
+_SLICE = 0.001
+_REST = 2.0
+"""How long to rest after a slice, in terms of what it took."""
 _NAMED = 5
 
 
@@ -50,8 +52,9 @@ class DocumentCheck:
         table_of = _names(self._engine.catalog())
         last: bytes | None = b""
         while last is not None and len(self._offenders) < _NAMED:
+            began = time.perf_counter()
             last = self._slice(last, table_of)
-            await asyncio.sleep(0)
+            await asyncio.sleep(_REST * (time.perf_counter() - began))
 
     def _slice(self, low: bytes, table_of: Callable[[str], str | None]) -> bytes | None:
         until = time.perf_counter() + _SLICE
