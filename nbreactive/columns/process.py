@@ -87,7 +87,7 @@ class _Server:
     def _step_back(self) -> None:
         """Let the backend and its workers go first, once all that is left to do is keeping up with them."""
         if not self._polite and os.name == "posix":
-            os.nice(5)
+            os.nice(10)
         self._polite = True
 
     def _rows(self, table: str) -> Iterator[frames.Reply]:

@@ -71,7 +71,7 @@ class Columns:
         *,
         read_log: ReadLog,
         memory_limit: str = "512MB",
-        threads: int = 2,
+        threads: int = 1,
         python: str | None = None,
         collect: float = _COLLECT,
     ) -> None:
