@@ -30,10 +30,11 @@ _USAGE = {
     "history": "history [MODULE]",
     "diff": "diff MODULE VERSION [VERSION]",
     "source": "source MODULE [VERSION]",
-    "rollback": "rollback MODULE VERSION",
+    "rollback": "rollback MODULE [VERSION]      (default: the version before)",
     "remove": "remove MODULE [--force]",
     "reset": "reset DEPLOYMENT      (deletes all its data)",
     "disconnect": "disconnect",
+    "help": "help",
 }
 
 _CELL_USAGE = "%%reactive deploy MODULE [--force] [-m MESSAGE]"
@@ -53,7 +54,7 @@ class ReactiveMagics(Magics):
         """Run ``%reactive COMMAND ...``; ``%reactive`` alone lists the commands."""
         command, _, rest = line.strip().partition(" ")
         if not command:
-            return show("\n".join([_CELL_USAGE, *(f"%reactive {usage}" for usage in _USAGE.values())]))
+            return self._help("")
         work: Callable[[str], Any] | None = getattr(self, f"_{command}", None) if command in _USAGE else None
         if work is None:
             near = difflib.get_close_matches(command, _USAGE, 1)
@@ -66,6 +67,10 @@ class ReactiveMagics(Magics):
                 )
             return self._deploy_cell(rest, cell)
         return work(rest)
+
+    def _help(self, rest: str) -> None:
+        _words("help", rest, 0, 0)
+        show("\n".join([_CELL_USAGE, *(f"%reactive {usage}" for usage in _USAGE.values())]))
 
     # ---- connection ----
 
@@ -172,10 +177,12 @@ class ReactiveMagics(Magics):
         return said
 
     def _rollback(self, rest: str) -> None:
-        given, _ = _words("rollback", rest, 2, 2)
-        module, version = module_name(given[0]), _number(given[1])
+        given, _ = _words("rollback", rest, 1, 2)
+        module = module_name(given[0])
         connected = client()
-        said = connected.admin("POST", "rollback", {"module": module, "version": version, "force": True})
+        body = {"module": module, "version": _number(given[1]) if len(given) > 1 else None}
+        said = connected.admin("POST", "rollback", body)
+        version = said["to"]
         connected.forget_functions()
         current = next((entry["version"] for entry in said["modules"] if entry["name"] == module), version)
         self.deployer.see(connected, {module: current})

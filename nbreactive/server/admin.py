@@ -85,10 +85,10 @@ class DeployHandler(AdminHandler):
 
 
 class RollbackBody(msgspec.Struct):
-    """Which module goes back to which version."""
+    """Which module goes back to which version; None: the one before the current one."""
 
     module: str
-    version: int
+    version: int | None = None
     force: bool = False
 
 
@@ -99,11 +99,11 @@ class RollbackHandler(AdminHandler):
         """Deploy an old source again."""
         self.caller.require("deploy")
         body = self.body(RollbackBody)
-        done = await self.backend.deployer.rollback(body.module, body.version, self.author())
-        self.site.logs.event(
-            "rolled back", author=self.author(), version=done.version, module=body.module, to=body.version
-        )
-        self.answer(done)
+        deployer = self.backend.deployer
+        version = deployer.version_before(body.module) if body.version is None else body.version
+        done = await deployer.rollback(body.module, version, self.author())
+        self.site.logs.event("rolled back", author=self.author(), version=done.version, module=body.module, to=version)
+        self.answer(msgspec.structs.asdict(done) | {"to": version})
 
 
 class FunctionsHandler(AdminHandler):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
 _ATTEMPTS = 5
+_NAMED = 20
+"""Versions that an error names at most."""
 
 
 class CodeHost(Protocol):
@@ -168,10 +170,34 @@ class Deployer:
             return self._result([name for name, module in changed.items() if module is not None], False, rerun)
 
     async def rollback(self, module: str, version: int, author: str) -> Deployed:
-        """Deploy a module's source as of ``version`` again."""
-        old = self.module_at(module, version)
+        """Deploy the source that ``version`` brought of a module again."""
+        old = self._brought(module).get(version)
+        if old is None:
+            raise self._no_version(module, f"there is no version {version} of {module[:100]}")
         request = DeployRequest(modules=[old.code], force=True, message=f"rollback of {module} to version {version}")
         return await self.deploy(request, author)
+
+    def version_before(self, module: str) -> int:
+        """The version of a module before the current one: of a removed module its last, else the last other source."""
+        current = self._stored.get(module)
+        for version, old in self._brought(module).items():
+            if current is None or (version < current.version and old.source != current.source):
+                return version
+        raise self._no_version(module, f"there is no version of {module[:100]} before the current one")
+
+    def _brought(self, module: str) -> dict[int, StoredModule]:
+        found = {record.version: record.modules[module] for record in self.history(module)}
+        return {version: stored for version, stored in found.items() if stored is not None}
+
+    def _no_version(self, module: str, what: str) -> DeployRefused:
+        versions = sorted(self._brought(module))
+        if not versions:
+            known = ", ".join(sorted(self._stored)) or "none"
+            return DeployRefused(f"no module {module[:100]!r} was ever deployed; deployed modules: {known}")
+        newest = ", ".join(map(str, versions[-_NAMED:]))
+        return DeployRefused(
+            f"{what}; there {'are' if len(versions) > 1 else 'is'} {'... ' * (len(versions) > _NAMED)}{newest}"
+        )
 
     # ---- looking -----------------------------------------------------------------------------------------
 

@@ -232,7 +232,9 @@ def test_magics(server: FakeServer, kernel: Kernel) -> None:
     assert kernel.run('%reactive run chat.send {"author": "$x", "body": "{y}"}').plain == "1"
     assert server.messages == [{"author": "$x", "body": "{y}"}]
     assert "Did you mean 'status'?" in kernel.run("%reactive statu").error_text
-    assert "Usage: %reactive rollback MODULE VERSION" in kernel.run("%reactive rollback chat").error_text
+    assert "%reactive rollback MODULE [VERSION]" in kernel.run("%reactive help").plain
+    assert "Usage: %reactive rollback MODULE [VERSION]" in kernel.run("%reactive rollback").error_text
+    assert "It knows: connect, status," in kernel.run("%reactive nonsense").error_text
     assert "is not a version" in kernel.run("%reactive rollback chat one").error_text
     ran = kernel.run("%%reactive deploy chat --force\nx = 1\n", "d")
     assert ran.error is None

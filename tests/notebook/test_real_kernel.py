@@ -89,6 +89,8 @@ def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp
     assert "version 2" in history
     assert "as it is" not in history
     assert "-    return ctx.db.query" in al.run("%reactive diff chat 1").plain
+    assert "there is no version 99 of chat; there are 1, 2" in al.run("%reactive rollback chat 99").error_text
+    assert al.run("%reactive rollback chat").plain == "chat is as it was at version 1 again · now version 3"
     assert "as it was at version 1 again" in al.run("%reactive rollback chat 1").plain
     assert "take(limit)" in al.run("%reactive source chat").plain
     assert al.run("%reactive tables").plain == "messages   1 document   no schema"

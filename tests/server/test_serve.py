@@ -131,7 +131,10 @@ def test_the_admin_api(tmp_path: Path) -> None:
         assert [d["version"] for d in admin("history?module=m")["deploys"]] == [2, 1]
         assert "-# two" not in admin("source?module=m&version=1")["source"]
         assert "+# two" in admin("source?module=m&diff=1")["diff"]
-        assert admin("rollback", {"module": "m", "version": 1})["version"] == 3
+        unknown = admin("rollback", {"module": "m", "version": 99})
+        assert unknown["message"] == "there is no version 99 of m; there are 1, 2"
+        back = admin("rollback", {"module": "m"})
+        assert (back["version"], back["to"]) == (3, 1)
         assert admin("modules")["modules"][0]["origin"] == cell
         (table,) = [t for t in admin("tables")["tables"] if t["name"] == "notes"]
         assert table["documents"] == 1

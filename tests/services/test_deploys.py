@@ -167,8 +167,14 @@ def test_history_source_rollback_and_removal(tmp_path: Path) -> None:
             back = await deployer.rollback("m", 1, "bob")
             assert back.version == 5 and await deployment.query("m:f") == 1
             assert deployer.history("m")[0].message == "rollback of m to version 1"
-            with pytest.raises(DeployRefused, match="no module 'm' at version 0"):
-                await deployer.rollback("m", 0, "bob")
+            for unknown in (0, 4, 99):  # 4 is a version of n
+                with pytest.raises(DeployRefused, match=f"^there is no version {unknown} of m; there are 1, 2, 3, 5$"):
+                    await deployer.rollback("m", unknown, "bob")
+            with pytest.raises(DeployRefused, match="no module 'x' was ever deployed; deployed modules: m, n"):
+                await deployer.rollback("x", 1, "bob")
+            with pytest.raises(DeployRefused, match="no version of n before the current one; there is 4"):
+                deployer.version_before("n")
+            assert deployer.version_before("m") == 3 and deployer.version == 5
             await deployer.deploy(DeployRequest(remove=["m"]), "ada")
             with pytest.raises(AssertionError, match="FunctionNotFound"):
                 await deployment.query("m:f")
@@ -176,6 +182,7 @@ def test_history_source_rollback_and_removal(tmp_path: Path) -> None:
             with pytest.raises(DeployRefused, match="no module 'm' to remove"):
                 await deployer.deploy(DeployRequest(remove=["m"]), "ada")
             assert deployer.module_at("m", 5).source == version(1)
+            assert deployer.version_before("m") == 5
             assert (await deployer.rollback("m", 3, "bob")).version == 7 and await deployment.query("m:f") == 3
 
     asyncio.run(main())
