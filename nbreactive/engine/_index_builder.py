@@ -25,6 +25,7 @@ from nbreactive.engine._row_keys import (
     ID_BYTES,
     INDEX_BYTES,
     LIVE,
+    SLOT_BITS,
     TS_BYTES,
     count_key,
     entry_key,
@@ -125,7 +126,7 @@ class Builder:
             if columns.table == TABLES:
                 self._catalog = self._catalog.changed(zip(columns.ids, columns.docs, strict=True))
             if self._mine(BY_ID):
-                head = pack_index(columns.table << 8)
+                head = pack_index(columns.table << SLOT_BITS)
                 keys = [head + id + version for id, version in zip(columns.ids, columns.versions, strict=True)]
                 self._rows += zip(keys, columns.docs, strict=True)
                 self._row_bytes += len(part.data)

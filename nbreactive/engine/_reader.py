@@ -20,6 +20,8 @@ from nbreactive.engine._row_keys import (
     ID_BYTES,
     INDEX_BYTES,
     MAX_TS,
+    SLOT_BITS,
+    SLOT_MASK,
     TS_BYTES,
     count_key,
     inverted,
@@ -77,7 +79,7 @@ class Reader:
 
     def document(self, table: int, id: bytes, ts: int) -> tuple[bytes, int] | None:
         """Return the packed document and the timestamp of its version, or None."""
-        prefix = pack_index(table << 8) + id
+        prefix = pack_index(table << SLOT_BITS) + id
         cursor = self._point
         if not cursor.set_range(prefix + inverted(ts)):
             return None
@@ -102,7 +104,7 @@ class Reader:
         Parameters
         ----------
         index_id
-            ``table number << 8 | slot``; slot 0 is the index by id, whose keys are the ids.
+            ``table number << SLOT_BITS | slot``; slot 0 is the index by id, whose keys are the ids.
         low, high
             Bounds in terms of keys (which end in the id); no ``high`` means to the end of the index.
         ts
@@ -115,7 +117,7 @@ class Reader:
         Lazy, but for keys over 400 bytes: all that share their first 400 bytes are read and sorted together.
         """
         start, stop = lower_bound(index_id, low), upper_bound(index_id, high)
-        cursor = self._cursor(self._entries if index_id & 0xFF else self._documents)
+        cursor = self._cursor(self._entries if index_id & SLOT_MASK else self._documents)
         rows = (_backward if reverse else _forward)(cursor, start, stop, inverted(ts), low, high)
         # A whole key that equals the first 400 bytes of a longer bound lies before the bound.
         return (row for row in rows if row[0] >= low) if len(low) > CUT else rows
@@ -125,7 +127,7 @@ class Reader:
     ) -> Iterator[tuple[bytes, bytes, bytes, int]]:
         """Like :meth:`scan`, yielding ``(key, document id, packed document, timestamp of its version)``."""
         document = self.document
-        table = index_id >> 8
+        table = index_id >> SLOT_BITS
         for key, id in self.scan(index_id, low, high, ts, reverse):
             found = document(table, id, ts)
             if found is not None:

@@ -30,8 +30,14 @@ LIVE = b"\x01"
 DEAD = b""
 """The value of a tombstone, in documents and in entries."""
 
+SLOT_BITS = 16
+"""An index id is 32 bits: ``table number << SLOT_BITS | slot``."""
+SLOT_MASK = (1 << SLOT_BITS) - 1
+LAST_TABLE = (1 << 32 - SLOT_BITS) - 2
+"""The highest table number, so that the index id behind each table's last one fits into 32 bits, too."""
+
 COUNTS = 1
-"""The pseudo index of counters in read sets; no table has it, as table numbers start at 1 and so index ids at 256."""
+"""The pseudo index of counters in read sets; no table has it, as table numbers start at 1."""
 
 pack_index = struct.Struct(">I").pack
 _pack_ts = struct.Struct(">Q").pack
@@ -50,7 +56,7 @@ def ts_of(stored: bytes) -> int:
 
 def document_key(table: int, id: bytes) -> bytes:
     """Return the stored key of a document, without its timestamp."""
-    return pack_index(table << 8) + id
+    return pack_index(table << SLOT_BITS) + id
 
 
 def entry_key(index_id: int, key: bytes) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
 """Of the row index; a file of another format is rebuilt."""
 
 

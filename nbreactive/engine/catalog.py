@@ -3,7 +3,7 @@
 Tables are described by documents of the reserved table ``_tables``; reserved tables themselves are built in. So the
 catalog is read at the same snapshot as everything else, and a change of schema is a write like any other.
 
-An index id is ``table number << 8 | slot``: slot 0 is ``by_id`` (key: the 16 id bytes), slot 1 ``by_creation_time``,
+An index id is ``table number << SLOT_BITS | slot``: slot 0 is ``by_id`` (key: the 16 id bytes), slot 1 ``by_creation_time``,
 declared indexes follow; a slot is never used twice. Keys of every other index end in the 16 id bytes, too. One pseudo
 index, :data:`COUNTS`, has a key per (index, equality prefix): whoever reads a counter records that key, whoever changes
 the counter touches it.
@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
+from nbreactive.engine._row_keys import LAST_TABLE, SLOT_BITS, SLOT_MASK
 from nbreactive.engine.read_set import END, WHOLE
 from nbreactive.engine.transactions import Interval
+from nbreactive.errors import SchemaError
 from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
@@ -38,7 +40,7 @@ CREATION_TIME = "_creationTime"
 
 def index_id(table: int, slot: int) -> int:
     """Return the id of an index, e.g. ``index_id(TABLES, BY_NAME)``."""
-    return table << 8 | slot
+    return table << SLOT_BITS | slot
 
 
 def count_key(index: int, prefix: bytes = b"") -> bytes:
@@ -185,6 +187,20 @@ class Catalog:
     def next_number(self) -> int:
         """Return the number for a new table (whoever uses it has read all of :func:`all_tables`)."""
         return max(FIRST_USER_TABLE - 1, *self.by_number) + 1
+
+
+def refuse_overflow(table: TableInfo) -> None:
+    """Raise :class:`SchemaError` if an index id of the table would be one of another table."""
+    if table.number > LAST_TABLE:
+        raise SchemaError(
+            f"there is no room for the table {table.name!r}: there have been {LAST_TABLE - FIRST_USER_TABLE + 1:,} tables"
+            " already; keep documents of one kind in one table, with a field that tells them apart"
+        )
+    if any(index.slot > SLOT_MASK for index in table.indexes):
+        raise SchemaError(
+            f"the table {table.name!r} has had {SLOT_MASK - FIRST_DECLARED + 1:,} indexes, as many as a table can have"
+            " in its life; declare a table with another name, and copy the documents to it"
+        )
 
 
 def field_of(doc: Mapping[str, Any], name: str) -> Any:

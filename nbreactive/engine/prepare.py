@@ -25,6 +25,7 @@ from nbreactive.engine.catalog import (
     TableInfo,
     count_key,
     index_id,
+    refuse_overflow,
     table_of,
 )
 from nbreactive.engine.row_index import RowWrite
@@ -193,5 +194,6 @@ def _check_table(packed: bytes, id: bytes, catalog: Catalog, reach: Visibility) 
     plain = len(table.indexes) == FIRST_DECLARED and not table.ephemeral and table.validator is None
     if reach != "system" and not plain:
         raise InvalidValue(f"a function may only create a plain table, not {table.name!r} as described")
-    if not FIRST_USER_TABLE <= table.number < 1 << 24 or table.name.startswith("_"):
+    refuse_overflow(table)
+    if table.number < FIRST_USER_TABLE or table.name.startswith("_"):
         raise InvalidValue(f"{table.name!r} (number {table.number}) cannot be a table's name and number")

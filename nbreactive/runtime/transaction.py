@@ -17,7 +17,16 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final, NamedTuple, NoReturn
 
-from nbreactive.engine.catalog import COUNTS, TABLES, TableInfo, all_modules, table_document, table_of
+from nbreactive.engine.catalog import (
+    BY_ID,
+    COUNTS,
+    TABLES,
+    TableInfo,
+    all_modules,
+    index_id,
+    table_document,
+    table_of,
+)
 from nbreactive.engine.read_set import ReadSetBuilder
 from nbreactive.engine.transactions import Reads, Write
 from nbreactive.errors import LimitExceeded, NBReactiveError
@@ -136,7 +145,7 @@ class Transaction:
     def document(self, info: TableInfo, id: bytes) -> Found | None:
         """Read one document."""
         self._check()
-        self._record(info.number << 8, id, id + b"\x00")
+        self._record(index_id(info.number, BY_ID), id, id + b"\x00")
         overlay = self._overlays.get(info.number)
         pending = overlay.docs.get(id) if overlay is not None else None
         if pending is not None:

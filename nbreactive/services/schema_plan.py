@@ -10,7 +10,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nbreactive.engine.catalog import FIRST_DECLARED, FIRST_USER_TABLE, Catalog, IndexInfo, TableInfo, index_id
+from nbreactive.engine.catalog import (
+    FIRST_DECLARED,
+    FIRST_USER_TABLE,
+    Catalog,
+    IndexInfo,
+    TableInfo,
+    index_id,
+    refuse_overflow,
+)
 from nbreactive.functions.specs import Issue, Manifest, TableSpec
 
 
@@ -110,6 +118,7 @@ def _changed(
         module=spec.module,
         next_slot=slot,
     )
+    refuse_overflow(after)
     check = (
         before is not None and validator is not None and validator != before.validator and before.number not in empty
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nbreactive.engine._row_keys import SLOT_BITS, SLOT_MASK
 from nbreactive.engine.row_index import Applied
 
 Versions = dict[tuple[int, bytes], dict[int, bytes | None]]
@@ -53,7 +54,9 @@ class RowModel:
         return None if doc is None else (doc, version)
 
     def scan(self, index_id: int, low: bytes, high: bytes | None, ts: int, reverse: bool) -> list[tuple[bytes, bytes]]:
-        source = self.entries if index_id & 0xFF else {(t << 8, id): found for (t, id), found in self.documents.items()}
+        source = self.entries
+        if not index_id & SLOT_MASK:
+            source = {(table << SLOT_BITS, id): found for (table, id), found in self.documents.items()}
         keys: list[bytes] = []
         for (index, key), versions in source.items():
             if index == index_id and low <= key and not (high and key >= high):

@@ -10,13 +10,14 @@ import random
 import sys
 from pathlib import Path
 
+from nbreactive.engine.catalog import index_id
 from nbreactive.engine.entries import Entry, Request, encode_entry
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.engine.transactions import Write
 
 TABLE = 10_001
-BY_TEXT = TABLE << 8 | 2
+BY_TEXT = index_id(TABLE, 2)
 COUNTER = BY_TEXT.to_bytes(4, "big")
 WHO, SESSION = b"w" * 16, b"s" * 16
 

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nbreactive.engine import _trust
+from nbreactive.engine.catalog import index_id
 from nbreactive.engine.entries import Request
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
 from tests.engine.row_model import RowModel
 
 TABLE = 10_001
-BY_ID, BY_CREATION, BY_TEXT = (TABLE << 8 | slot for slot in range(3))
+BY_ID, BY_CREATION, BY_TEXT = (index_id(TABLE, slot) for slot in range(3))
 COUNTER = BY_TEXT.to_bytes(4, "big")
 IDS = [bytes([0, number]) * 8 for number in range(6)]
 LONG = b"L" * 390

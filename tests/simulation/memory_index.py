@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from nbreactive.engine._row_keys import SLOT_BITS
 from nbreactive.engine.row_index import Applied
 from tests.engine.row_model import RowModel
 
@@ -56,7 +57,7 @@ class MemoryReader:
         self, index_id: int, low: bytes, high: bytes | None, ts: int, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes, bytes, int]]:
         for key, id in self.scan(index_id, low, high, ts, reverse):
-            found = self.document(index_id >> 8, id, ts)
+            found = self.document(index_id >> SLOT_BITS, id, ts)
             if found is not None:
                 yield key, id, *found
 
