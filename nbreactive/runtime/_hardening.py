@@ -17,7 +17,7 @@ setuid programs                               Linux: nothing of their rights (no
 sockets, programs, forks, threads, files      NotAllowed through Python; not noticed from C (ctypes), but what is
 written                                       forked there ends with its worker
 files that its user may read                  all of them
-memory                                        1 GiB (Linux), then MemoryError
+memory                                        1 GiB (Linux), then MemoryError; as much while modules are imported
 open files                                    512
 core dumps                                    none
 to live on without the backend                Linux: killed by the kernel; elsewhere it ends after its call
@@ -41,6 +41,7 @@ from typing import Any, Final
 _LINUX: Final = sys.platform == "linux"
 _PDEATHSIG: Final = 1
 _NO_NEW_PRIVS: Final = 38
+_RESERVE: Final = 4 << 20
 _CAPABILITY_VERSION: Final = 0x20080522
 _KEPT_CAPABILITIES: Final = 1 << 1
 """CAP_DAC_OVERRIDE: root goes on to read what others own, without which imports may fail."""
@@ -81,6 +82,36 @@ def limit_resources(memory_bytes: int, descriptors: int = 512) -> None:
         _lower(resource.RLIMIT_DATA, wanted)
     _lower(resource.RLIMIT_NOFILE, descriptors)
     _lower(resource.RLIMIT_CORE, 0)
+
+
+class ImportMemory:
+    """While entered, bounds the memory of this process on top of what it had at first; Linux only.
+
+    It keeps a little in reserve, with which the limit can be lifted again when a module has taken all the rest.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._most = _data_bytes() + memory_bytes if _LINUX else 0
+        self._before = (0, 0)
+        self._reserve = b""
+
+    def __enter__(self) -> None:
+        if not _LINUX:
+            return
+        import resource
+
+        self._before = resource.getrlimit(resource.RLIMIT_DATA)
+        most = min((self._most, *(limit for limit in self._before if limit != resource.RLIM_INFINITY)))
+        self._reserve = bytes(_RESERVE)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, self._before[1]))
+
+    def __exit__(self, *_: object) -> None:
+        if not _LINUX:
+            return
+        import resource
+
+        self._reserve = b""
+        resource.setrlimit(resource.RLIMIT_DATA, self._before)
 
 
 def _lower(which: int, wanted: int) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import linecache
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,9 +25,13 @@ from nbreactive.runtime.determinism import install_numpy
 from nbreactive.runtime.errors_of import text_of, user_frames
 from nbreactive.runtime.loader import Program, file_of
 
+_UNLIMITED: Final = nullcontext()
 
-def load_program(bundle: Bundle, import_paths: Sequence[str] = ()) -> tuple[Program, Manifest | list[Issue]]:
-    """Import all modules of a bundle; returns its manifest, or the issues that refuse it."""
+
+def load_program(
+    bundle: Bundle, import_paths: Sequence[str] = (), limits: AbstractContextManager[None] = _UNLIMITED
+) -> tuple[Program, Manifest | list[Issue]]:
+    """Import all modules of a bundle within ``limits``; returns its manifest, or the issues that refuse it."""
     program = Program(bundle, import_paths)
     program.install()
     issues = [
@@ -37,7 +42,7 @@ def load_program(bundle: Bundle, import_paths: Sequence[str] = ()) -> tuple[Prog
     issues += analyse(bundle)
     if issues:
         return program, issues
-    listing = _Listing(program)
+    listing = _Listing(program, limits)
     for module in bundle.modules:
         listing.add(module.name)
     install_numpy()
@@ -63,8 +68,9 @@ def refusal(issues: list[Issue]) -> DeployRefused:
 
 
 class _Listing:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, limits: AbstractContextManager[None]) -> None:
         self._program = program
+        self._limits = limits
         self.functions: list[FunctionSpec] = []
         self.tables: dict[str, TableSpec] = {}
         self.validation = True
@@ -72,7 +78,8 @@ class _Listing:
 
     def add(self, name: str) -> None:
         try:
-            module = self._program.load(name)
+            with self._limits:
+                module = self._program.load(name)
         except BaseException as error:  # noqa: BLE001 - it is user code
             self.issues += _issues_of(error, file_of(name))
             return
@@ -137,6 +144,9 @@ def _issues_of(error: BaseException, file: str, line: int = 0) -> Iterator[Issue
     text = text_of(error)
     if isinstance(error, NBReactiveError):
         reason, _, fix = text.partition("; ")
+    elif isinstance(error, MemoryError):
+        reason = "importing it took more memory than a worker may have (MemoryError)"
+        fix = "read less at import; keep large data in a table, or work on it in the notebook"
     else:
         name = type(error).__name__
         reason, fix = f"importing it raised {name}: {text}" if text else f"importing it raised {name}", ""

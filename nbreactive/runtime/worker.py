@@ -43,7 +43,7 @@ from nbreactive.errors import NBReactiveError
 from nbreactive.functions import references
 from nbreactive.functions.specs import Issue, Manifest
 from nbreactive.runtime import determinism, imports
-from nbreactive.runtime._hardening import bind_to_parent, give_up_rights, limit_resources
+from nbreactive.runtime._hardening import ImportMemory, bind_to_parent, give_up_rights, limit_resources
 from nbreactive.runtime._processes import (
     inherited_socket,
     open_descriptors,
@@ -87,7 +87,7 @@ def load(sock: socket.socket) -> tuple[Setup, Program] | None:
         signal.alarm(int(setup.import_seconds) + 5)
     determinism.install()
     references.refuse_calls()
-    program, found = load_program(setup.bundle, setup.import_paths)
+    program, found = load_program(setup.bundle, setup.import_paths, ImportMemory(setup.memory_bytes))
     if hasattr(signal, "alarm"):
         signal.alarm(0)
     manifest = found if isinstance(found, Manifest) else None

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import psutil
 import pytest
 
+from nbreactive.errors import DeployRefused
 from nbreactive.runtime.frames import Setup
-from tests.runtime.house import running, until
+from tests.runtime.house import bundle, running, until
 
 SOURCE = r"""
 import ctypes, os, resource, socket, subprocess, time
@@ -187,3 +188,33 @@ def _alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@linux
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    "source",
+    ["x = 1\ny = bytearray(400_000_000)\n", "kept = []\nfor n in range(2_000_000): kept.append([[n]])\n"],
+)
+def test_importing_takes_no_more_memory_than_a_call(
+    tmp_path: Path, method: Literal["fork", "spawn"], source: str
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path, "@query\ndef one(ctx): return 1\n", method=method, memory_bytes=100 << 20) as (
+            house,
+            pool,
+        ):
+            with pytest.raises(DeployRefused, match=r"more memory than a worker may have \(MemoryError\)") as refused:
+                await pool.prepare(bundle(2, big=source))
+            (issue,) = refused.value.issues
+            assert issue["file"] == "reactive/big.py"
+            assert issue["line"] in (0, 3)  # 0: when nothing at all is left, Python itself may lose the traceback
+            assert "read less at import" in issue["fix"]
+            assert house.finish(await pool.run(house.call("m:one"))) == 1
+            fits = "kept = bytearray(60 << 20)\n@query\ndef two(ctx): return len(bytearray(60 << 20)) >> 20\n"
+            await pool.prepare(bundle(3, big=fits))  # what a call may take comes on top of what importing took
+            await pool.activate(3)
+            pool.switch(3)
+            assert house.finish(await pool.run(house.call("big:two"))) == 60
+
+    asyncio.run(main())
