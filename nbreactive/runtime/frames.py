@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -101,7 +101,30 @@ class Imported(msgspec.Struct, frozen=True, array_like=True):
     cpu: float
 
 
-encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode(body: msgspec.Struct) -> bytes:
+    """Encode the body of a frame.
+
+    Lone surrogates, which only Python's text can hold (a printed file name, the text of an exception, a docstring),
+    are written as ``\\udc80``: nothing else that a function says may end its worker.
+    """
+    try:
+        return _encode(body)
+    except UnicodeEncodeError:
+        return _encode(_without_surrogates(msgspec.to_builtins(body, builtin_types=(bytes,))))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:

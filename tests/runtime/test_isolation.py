@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.runtime.house import running, until
+from nbreactive.errors import DeployRefused
+from tests.runtime.house import bundle, running, until
 
 SOURCE = r"""
 import builtins, ctypes, os, re, sys, time
@@ -339,3 +340,35 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert psutil.Process().num_fds() < 100
+
+
+@pytest.mark.parametrize("where", ["print", "log", "error", "data", "result"])
+def test_a_lone_surrogate_ends_no_worker(tmp_path: Path, where: str) -> None:
+    source = r"""
+@mutation
+def say(ctx, where: str):
+    "Says \ud800."
+    ctx.db.insert("t", {"bytes": b"\x00\xff"})
+    if where == "print": print("a\ud800b")
+    if where == "log": ctx.log.info("a\ud800b")
+    if where == "error": raise ValueError("a\ud800b")
+    if where == "data": raise AppError({"a\ud800b": 1})
+    return "a\ud800b" if where == "result" else 1
+"""
+
+    async def main() -> None:
+        async with running(tmp_path, source) as (house, pool):
+            outcome = await pool.run(house.call("m:say", {"where": where}))
+            assert pool.status()["crashes"] == 0
+            if outcome.failure is None:
+                assert [line.text for line in outcome.logs] == [r"a\ud800b"]
+                assert house.finish(outcome) == 1
+                assert outcome.writes[-1].doc is not None
+                assert b"\x00\xff" in outcome.writes[-1].doc
+            else:
+                assert where in ("error", "data", "result")
+                assert r"a\ud800b" in outcome.failure.message or "lone surrogate" in outcome.failure.message
+            with pytest.raises(DeployRefused, match=r"a\\ud800b"):
+                await pool.prepare(bundle(2, m=r"raise ValueError('a\ud800b')"))
+
+    asyncio.run(main())
