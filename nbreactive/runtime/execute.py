@@ -153,7 +153,7 @@ class Runner:
             raise ReturnsError("a query that was not read cannot be returned; add .collect() or .take(n)", "returns")
         if function.returns is not None:
             return function.returns.check(
-                result, "returns", error=ReturnsError, table_of=ctx.db.table_of, max_items=RESULT_ITEMS
+                result, "returns", error=ReturnsError, table_of=ctx.db.table_of, max_items=RESULT_ITEMS, datetimes=True
             )
         return check_value(result, "returns", datetimes=True, max_items=RESULT_ITEMS)
 

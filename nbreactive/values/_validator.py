@@ -41,7 +41,7 @@ class Validator(ABC):
 
     def __init__(self) -> None:
         self.is_optional = False
-        self._compiled: dict[tuple[int, int], Check] = {}
+        self._compiled: dict[tuple[int, int, bool], Check] = {}
         self._load: Load | Literal[False] | None = False
 
     def check(
@@ -53,6 +53,7 @@ class Validator(ABC):
         table_of: TableOf = None,
         max_nesting: int = VALUE_NESTING,
         max_items: int = ARRAY_ITEMS,
+        datetimes: bool = False,
     ) -> Any:
         """Return the plain value, or raise ``error`` with the path to what is wrong.
 
@@ -70,6 +71,8 @@ class Validator(ABC):
             How many containers may be inside each other.
         max_items
             How many items an array may have.
+        datetimes
+            Turn aware datetimes into numbers where anything may be, as results need it.
 
         Examples
         --------
@@ -79,16 +82,16 @@ class Validator(ABC):
         nbreactive.errors.InvalidValue: args.items[1].price: expected a number, got the string '3'; use float(x)
         """
         try:
-            return self.compile(max_nesting, max_items)(value, table_of)
+            return self.compile(max_nesting, max_items, datetimes)(value, table_of)
         except Mismatch as mismatch:
             raise mismatch.under(where, error) from None
 
-    def compile(self, max_nesting: int = VALUE_NESTING, max_items: int = ARRAY_ITEMS) -> Check:
+    def compile(self, max_nesting: int = VALUE_NESTING, max_items: int = ARRAY_ITEMS, datetimes: bool = False) -> Check:
         """Return the compiled check; it raises the private ``Mismatch``, without the path so far."""
-        compiled = self._compiled.get((max_nesting, max_items))
+        compiled = self._compiled.get((max_nesting, max_items, datetimes))
         if compiled is None:
-            compiled = self.compile_at(Bounds(max_nesting, max_items, datetimes=False), 0)
-            self._compiled[max_nesting, max_items] = compiled
+            compiled = self.compile_at(Bounds(max_nesting, max_items, datetimes), 0)
+            self._compiled[max_nesting, max_items, datetimes] = compiled
         return compiled
 
     @property

@@ -307,6 +307,14 @@ def test_datetimes_round_trip(moment):
         assert abs((back - moment).total_seconds()) < 1e-3
 
 
+def test_a_result_may_hold_datetimes_where_anything_may_be():
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    rows = v.array(v.record(v.string(), v.any()))
+    assert rows.check([{"at": at}], datetimes=True) == [{"at": at.timestamp() * 1000}]
+    with pytest.raises(InvalidValue, match=r"only stored where the schema says v\.datetime"):
+        rows.check([{"at": at}])
+
+
 def test_loading_touches_only_what_has_something_to_load():
     at = datetime(2026, 11, 1, tzinfo=UTC)
     ms = v.datetime().check(at)
