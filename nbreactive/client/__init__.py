@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from nbreactive.client import discovery, threads
 from nbreactive.client.arguments import SKIP
 from nbreactive.client.client import Client, path_of
 from nbreactive.client.live import LiveQuery
-from nbreactive.errors import ArgumentError
+from nbreactive.errors import ArgumentError, NBReactiveError
 
 __all__ = [
     "SKIP",
@@ -35,6 +36,8 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.client: Client | None = None
+        self.quiet = False
+        """Whether somebody else says where this process is connected (the notebook extension, in its status line)."""
 
 
 _process = _Process()
@@ -51,10 +54,21 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     token
         Token of the Jupyter server, when the address has none.
     admin_key
-        Admin key of a backend, for deploying to it.
+        Admin key of a backend (the file ``admin.key`` of its data folder), for deploying to it and for whole tables.
+
+    Examples
+    --------
+    >>> client = nbreactive.connect("http://127.0.0.1:3210", admin_key=key)       # doctest: +SKIP
+    >>> api.chat.send(author="me", body="from a script")       # doctest: +SKIP
+    >>> client.functions()       # doctest: +SKIP
     """
-    target = threads.loop_thread().submit(discovery.find(url, token, admin_key)).result()
-    client = Client(target)
+    try:
+        target = threads.loop_thread().submit(discovery.find(url, token, admin_key)).result()
+        client = Client(target)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+    if target.kind == "standalone" and not _process.quiet:
+        print(f"nbreactive: {client!r}", file=sys.stderr)  # noqa: T201 (nothing was asked for by name: say what it is)
     with _process.lock:
         before, _process.client = _process.client, client
     if before is not None:
@@ -98,6 +112,15 @@ class _CurrentClient:
     def paths(self) -> list[str]:
         client = connected()
         return client.known_paths if client is not None else []
+
+    def describe(self, path: str) -> Mapping[str, Any] | None:
+        client = connected()
+        return client.describe(path) if client is not None else None
+
+
+def be_quiet() -> None:
+    """Leave it to the caller to say where this process gets connected."""
+    _process.quiet = True
 
 
 def install() -> None:
@@ -145,7 +168,19 @@ def use_mutation(ref: Any) -> BoundMutation:
 
 
 def render(draw: Callable[..., Any], *queries: LiveQuery) -> Any:
-    """Show what ``draw(value1, value2, ...)`` returns, and draw it again whenever one of the queries changes."""
+    """Show what ``draw(value1, value2, ...)`` returns, and draw it again whenever one of the queries changes.
+
+    Parameters
+    ----------
+    draw
+        Takes the value of each query and returns anything that a cell can show: a figure, a chart, a widget, HTML.
+    *queries
+        The live queries to follow.
+
+    Examples
+    --------
+    >>> nbreactive.render(lambda sales, costs: bars(sales, costs), sales, costs)       # doctest: +SKIP
+    """
     from nbreactive.notebook.render import Rendering
 
     if not queries:
@@ -154,17 +189,57 @@ def render(draw: Callable[..., Any], *queries: LiveQuery) -> Any:
 
 
 def table(name: str, *, limit: int = 1000, order: str = "desc") -> LiveQuery:
-    """Show a table live, in one line, without a function (needs the right to deploy)."""
+    """Show a table live, in one line, without a function (needs the right to deploy).
+
+    Parameters
+    ----------
+    name
+        The table.
+    limit
+        How many rows are kept live, at most; ``.df()``, ``.pl()`` and ``.arrow()`` of the result give all of them.
+    order
+        ``"desc"``: the newest rows; ``"asc"``: the oldest.
+
+    Examples
+    --------
+    >>> orders = nbreactive.table("orders", limit=50)       # doctest: +SKIP
+    >>> orders.df().groupby("product")["amount"].sum()       # doctest: +SKIP
+    """
     from nbreactive.notebook.table import TableQuery
 
-    return TableQuery.open(current(), name, limit, order)
+    try:
+        return TableQuery.open(current(), name, limit, order)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
 
 
-def load(name: str, data: Any, **options: Any) -> int:
-    """Insert a DataFrame (or rows) into a table; see :func:`nbreactive.notebook.table.load`."""
+def load(name: str, data: Any, *, chunk: int = 1000, progress: Callable[[str], None] | None = None) -> int:
+    """Insert the rows of ``data`` into a table, in several mutations; returns how many.
+
+    Each chunk is one transaction: if one fails, the chunks before it stay, and the error says how many rows those are.
+
+    Parameters
+    ----------
+    name
+        The table; it is made if it does not exist.
+    data
+        A pandas or polars DataFrame, anything with ``__arrow_c_stream__``, a list of dicts, or a dict of columns.
+        Missing values become None, moments (with a time zone) milliseconds since the epoch.
+    chunk
+        Rows per mutation at most.
+    progress
+        Takes the progress line instead of standard output.
+
+    Examples
+    --------
+    >>> nbreactive.load("orders", pandas.read_csv("orders.csv"))       # doctest: +SKIP
+    """
     from nbreactive.notebook.table import load as load_into
 
-    return load_into(current(), name, data, **options)
+    try:
+        return load_into(current(), name, data, chunk=chunk, progress=progress)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,12 +7,13 @@ to the client thread and wait there for what they need.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 import traitlets
@@ -24,7 +25,7 @@ from nbreactive.client.live import FIRST_VALUE, LiveQuery
 from nbreactive.client.protocol import Outcome, encode_args
 from nbreactive.client.subscription import Key, Listener, Subscriptions
 from nbreactive.client.target import Target
-from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected
+from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected, Refused
 
 T = TypeVar("T")
 _log = logging.getLogger("nbreactive.functions")
@@ -57,6 +58,7 @@ class Client:
         self._patience = patience
         self._pid = os.getpid()
         self._kinds: dict[str, str] = dict(_SYSTEM_KINDS)
+        self._described: dict[str, dict[str, Any]] = {}
         self._live: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._waiting: set[asyncio.Future[Outcome]] = set()
         self._giving_up: asyncio.TimerHandle | None = None
@@ -95,9 +97,33 @@ class Client:
         self._check_process()
         if chosen.get("wait", True):
             self.check_thread(f"{path}.live(...) that waits")
+        self._check_is_query(path)
         live = LiveQuery(self, path, _arguments(args))
         self.keep(live)
-        return live.wait(chosen.get("timeout", FIRST_VALUE)) if chosen.get("wait", True) else live
+        if not chosen.get("wait", True):
+            return live
+        try:
+            return live.wait(chosen.get("timeout", FIRST_VALUE))
+        except FunctionNotFound:
+            live.close()
+            self._wait(self._kind(path))  # says what there is instead
+            self._check_is_query(path)
+            raise
+        except BaseException:
+            live.close()
+            raise
+
+    def _check_is_query(self, path: str) -> None:
+        if self._kinds.get(path, "query") != "query" and not threads.on_own_thread():
+            self._wait(self._load_functions())  # it may have been deployed as another kind since
+        kind = self._kinds.get(path, "query")
+        if kind != "query":
+            name = _dotted(path)
+            raise ArgumentError(
+                f"{name} is {'an' if kind == 'action' else 'a'} {kind}, and only queries can be live: call it, "
+                f"{name}(...)"
+                + (f", or keep it as a function, f = use_mutation({name})." if kind == "mutation" else ".")
+            )
 
     def _result(self, path: str, outcome: Outcome) -> Any:
         if outcome.logs:
@@ -111,12 +137,29 @@ class Client:
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request to ``/api/admin/<path>`` and return the decoded answer."""
         self.check_thread(f"a request for {path}")
-        return self._wait(self.target.fetch_json(method, f"/api/admin/{path}", body))
+        with self.explained():
+            return self._wait(self.target.fetch_json(method, f"/api/admin/{path}", body))
 
     def admin_bytes(self, path: str) -> bytes:
         """Like :meth:`admin` with GET, for answers that are not JSON; drawings may ask too (``table.df()``)."""
         self._check_process()
-        return self._wait(self.target.fetch("GET", f"/api/admin/{path}"))
+        with self.explained():
+            return self._wait(self.target.fetch("GET", f"/api/admin/{path}"))
+
+    @contextlib.contextmanager
+    def explained(self) -> Generator[None]:
+        """Say of what a backend refuses to those without its key where the key goes (it hides functions from them)."""
+        try:
+            yield
+        except (Refused, FunctionNotFound) as refused:
+            keyless = self.target.kind == "backend" and "Authorization" not in self.target.headers
+            if not keyless or (isinstance(refused, FunctionNotFound) and "_system/" not in str(refused)):
+                raise
+            raise Refused(
+                f"{self.target.label or self.target.base} lets only the holder of its admin key deploy, and look at or fill "
+                f'whole tables: connect("{self.target.base}", admin_key=...), in a notebook also '
+                f"%reactive connect {self.target.base} --key KEY. The key is in the file admin.key of its data folder."
+            ) from None
 
     def functions(self) -> list[dict[str, Any]]:
         """Return the deployed functions that this client may see, with arguments and documentation."""
@@ -128,9 +171,13 @@ class Client:
         """Paths of the functions that were there when they were last looked up; asks nobody."""
         return [path for path in self._kinds if not path.startswith("_")]
 
-    def forget_functions(self) -> None:
-        """Look the functions up again at the next call (something was deployed)."""
-        self._kinds = dict(_SYSTEM_KINDS)
+    def describe(self, path: str) -> dict[str, Any] | None:
+        """Return what is known of a function (kind, arguments, documentation); asks nobody."""
+        return self._described.get(path)
+
+    def forget_functions(self, deployed: Iterable[dict[str, Any]] = ()) -> None:
+        """Look the functions up again at the next call (something was deployed), but for those ``deployed`` now."""
+        self._know(deployed)
 
     # ---- life ----
 
@@ -152,6 +199,13 @@ class Client:
             live.close()
         self._closed.set()
         self._wait(self.connection.close())
+
+    def __repr__(self) -> str:
+        name = self.target.health.get("deployment", "default")
+        parts = [f"deployment {name} on {self.target.label or self.target.base}"]
+        if self.target.data:
+            parts.append(f"data {self.target.data}")
+        return f"<Client · {' · '.join([*parts, 'closed' if self.closed else self.connection.state])}>"
 
     def __enter__(self) -> Self:
         return self
@@ -256,15 +310,19 @@ class Client:
             hint = f" Did you mean {' or '.join(_dotted(name) for name in near)}?" if near else ""
             raise FunctionNotFound(
                 f"There is no function {_dotted(path)} on {self.target.label or self.target.base}.{hint} "
-                "See %reactive functions for what is deployed."
+                "client.functions() lists what is deployed, in a notebook %reactive functions."
             )
         return kind
 
     async def _load_functions(self) -> list[dict[str, Any]]:
         answer = await self.target.fetch_json("GET", "/api/admin/functions")
         functions: list[dict[str, Any]] = answer["functions"]
-        self._kinds = _SYSTEM_KINDS | {function["path"]: function["kind"] for function in functions}
+        self._know(functions)
         return functions
+
+    def _know(self, functions: Iterable[dict[str, Any]]) -> None:
+        self._described = {function["path"]: function for function in functions}
+        self._kinds = _SYSTEM_KINDS | {path: function["kind"] for path, function in self._described.items()}
 
     def _state_changed(self) -> None:
         loop = asyncio.get_running_loop()

@@ -119,12 +119,13 @@ class LiveQuery(traitlets.HasTraits):
             self._asked = 0.0
             if self._moved:
                 threads.callbacks().post(("asking", self._token), _weakly(self))
-        self._announce()
+        self.announce()
 
     def _put(self, name: str, new: Any) -> None:
         self._trait_values[name] = new  # no notification here: observers never run on the client thread
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Let observers and views look again, soon."""
         if self._handlers or self._watchers:
             threads.callbacks().post(("live", self._token), self._tell)
 
@@ -132,6 +133,11 @@ class LiveQuery(traitlets.HasTraits):
     def number(self) -> int:
         """Live queries of a process are numbered as they are made."""
         return self._token
+
+    @property
+    def total(self) -> int | None:
+        """How many rows there are, where that is known to be more than those in ``value``."""
+        return None
 
     # ---- arguments ----
 
@@ -172,7 +178,7 @@ class LiveQuery(traitlets.HasTraits):
             self._client.detach(self._token)
             self._put("error", failure)
             self._put("status", "error")
-        self._announce()
+        self.announce()
 
     def recipe(self) -> Callable[[], LiveQuery]:
         """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
@@ -198,7 +204,7 @@ class LiveQuery(traitlets.HasTraits):
             why = f" {self.message}" if self.message else ""
             raise NotConnected(
                 f"No first result of {self.path} within {timeout:g} s.{why} "
-                "The backend may be busy or gone: see %reactive status, or use .options(wait=False)."
+                "The backend may be busy or gone: see repr(client), in a notebook %reactive status, or use .options(wait=False)."
             )
         if self.error is not None and self.value is None:
             raise self.error
@@ -340,7 +346,7 @@ class LiveQuery(traitlets.HasTraits):
         self._closed = True
         self._put("status", "closed")
         self._finalizer()
-        self._announce()
+        self.announce()
         self._first.set()
         _observed.discard(self)
 

@@ -7,11 +7,12 @@ the process: in kernels a caller is installed that talks to a backend, in functi
 from __future__ import annotations
 
 import importlib
+import inspect
 import keyword
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn, Protocol, cast
 
-from nbreactive.errors import ArgumentError, NotAllowed
+from nbreactive.errors import ArgumentError, NBReactiveError, NotAllowed
 from nbreactive.functions.paths import DEFAULT, canonical_path
 
 
@@ -35,7 +36,7 @@ class Reference:
     """The name of a function: ``api.chat.send``.
 
     Call it with keywords, or with one dict where a name is no Python name: ``api.math.span({"from": 1})``. A function
-    whose name is taken here (``live``, ``aio``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
+    whose name is taken here (``live``, ``aio``, ``getdoc``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
     """
 
     __slots__ = ("_internal", "_options", "_steps")
@@ -64,17 +65,34 @@ class Reference:
 
     def live(self, *args: Any, **kwargs: Any) -> Any:
         """Return a live query: its value follows the data."""
-        return _caller().live(self, _arguments(args, kwargs), self._options)
+        given = _arguments(self, args, kwargs)
+        try:
+            return _caller().live(self, given, self._options)
+        except NBReactiveError as error:
+            raise error.with_traceback(None) from None  # the user's lines, and not our own
 
     def aio(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call once, from asynchronous code: ``await api.chat.send.aio(body="hi")``."""
-        return _caller().aio(self, _arguments(args, kwargs))
+        return _caller().aio(self, _arguments(self, args, kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call once and return the result."""
-        return _caller().call(self, _arguments(args, kwargs))
+        given = _arguments(self, args, kwargs)
+        try:
+            return _caller().call(self, given)
+        except NBReactiveError as error:
+            raise error.with_traceback(None) from None
 
-    def __getattr__(self, name: str) -> Reference:
+    def getdoc(self) -> str:
+        """Return the function's documentation, as far as this process knows it: IPython's ``api.chat.send?`` asks so."""
+        spec = _known(self)
+        if spec is None:
+            return f"The name of a function.\n\n{Reference.__doc__}"
+        return f"{spec['kind']} {self!r}{_signature(spec)}\n\n{spec.get('doc') or ''}".rstrip()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__" and (spec := _known(self)) is not None:
+            return _signature(spec)
         if name.startswith("_"):
             # Tools look for methods such as _repr_html_; no function's name starts so.
             raise AttributeError(
@@ -193,13 +211,50 @@ def _caller() -> Caller:
     return _installed
 
 
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _arguments(ref: Reference, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     if not args:
         return kwargs
     first: Any = args[0]
     if len(args) > 1 or kwargs or not isinstance(first, dict):
-        raise ArgumentError("arguments are keywords, or one dict, not both and not positional; write f(author=...)")
+        spec = _known(ref)
+        names = [*_signature(spec).parameters] if spec is not None else ["name"]
+        example = f"{ref!r}({', '.join(f'{name}=...' for name in names)})"
+        raise ArgumentError(f"arguments are keywords, or one dict, not both and not positional; write {example}")
     return dict(cast("dict[str, Any]", first))
+
+
+def _known(ref: Reference) -> Mapping[str, Any] | None:
+    """Return what the caller knows of a function without asking anybody: kind, args (JSON) and doc."""
+    describe: Callable[[str], Mapping[str, Any] | None] | None = getattr(_installed, "describe", None)
+    return describe(ref.path) if describe is not None else None
+
+
+class _LeftOut:
+    """Stands in signatures for the default of an argument that may be left out: the backend knows it."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_LEFT_OUT = _LeftOut()
+
+
+def _signature(spec: Mapping[str, Any]) -> inspect.Signature:
+    fields: Any = cast("dict[str, Any]", spec.get("args") or {}).get("value")
+    if not isinstance(fields, dict):  # any arguments at all
+        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD)])
+    given = cast("dict[str, dict[str, Any]]", fields)
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=_LEFT_OUT if field.get("optional") else inspect.Parameter.empty,
+            )
+            for name, field in given.items()
+            if name.isidentifier() and not keyword.iskeyword(name)
+        ]
+    )
 
 
 def _python_name(name: str) -> str:
@@ -227,4 +282,4 @@ def _rebuild(steps: tuple[str, ...], is_internal: bool, options: dict[str, Any])
     return Reference(steps, internal=is_internal, options=options)
 
 
-_TAKEN = frozenset({"aio", "internal", "live", "options", "path"})
+_TAKEN = frozenset({"aio", "getdoc", "internal", "live", "options", "path"})

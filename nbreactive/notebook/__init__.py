@@ -9,7 +9,7 @@ _loaded: dict[int, Any] = {}
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics, connect, and say in one line to what."""
-    from nbreactive.client import install
+    from nbreactive.client import be_quiet, install
     from nbreactive.notebook import errors_view, magics, settings
     from nbreactive.notebook.lifecycle import Hooks
 
@@ -21,6 +21,7 @@ def load_ipython_extension(shell: Any) -> None:
             settings.settings.parent = shell
             shell.configurables.append(settings.settings)
     install()
+    be_quiet()
     magics.greet()
 
 

@@ -71,8 +71,8 @@ def cell_text(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) and not value.is_integer() else str(value)
 
 
-def table_of(value: Any, columns: Any = None, limit: int = 1000) -> dict[str, Any]:
-    """Return a result as ``{columns, rows, total}``, with at most ``limit`` rows.
+def table_of(value: Any, columns: Any = None, limit: int = 1000, total: int | None = None) -> dict[str, Any]:
+    """Return a result as ``{columns, rows, total}``, with at most ``limit`` rows; ``total`` if there are more rows.
 
     A list of documents has a column per field, system fields last; a page of a paginated query shows its documents;
     one document shows its fields one under the other; anything else is one cell.
@@ -98,7 +98,7 @@ def table_of(value: Any, columns: Any = None, limit: int = 1000) -> dict[str, An
         return {"columns": ["value"], "rows": [[cell(row)] for row in rows], "total": len(value)}
     names = column_names(rows, columns)
     table = [[_field(name, row.get(name)) if isinstance(row, dict) else None for name in names] for row in rows]
-    return {"columns": [safe_text(name) for name in names], "rows": table, "total": len(value)}
+    return {"columns": [safe_text(name) for name in names], "rows": table, "total": total or len(value)}
 
 
 def _field(name: str, value: Any) -> Any:

@@ -78,7 +78,8 @@ class Deployer:
         base = {module["name"]: self._base(client, module["name"]) for module in modules}
         body = {"modules": modules, "remove": [], "base": base, "force": force, "message": message}
         said = client.admin("POST", "deploy", body)
-        client.forget_functions()
+        functions = [function for module in said.get("modules", []) for function in module.get("functions", [])]
+        client.forget_functions(functions)
         answer = Answer(deployment_of(client), said)
         self.see(client, answer.versions)
         return answer

@@ -45,7 +45,7 @@ def _in_kernel() -> bool:
 
 def snapshot(live: LiveQuery) -> dict[str, Any]:
     """Return the rows that may be saved: few, and none of a function that reads who asks."""
-    table = table_of(live.value, live.columns, settings.snapshot_rows)
+    table = table_of(live.value, live.columns, settings.snapshot_rows, live.total)
     return table | {"rows": []} if live.identity_read else table
 
 

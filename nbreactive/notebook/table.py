@@ -7,12 +7,13 @@ import difflib
 import math
 import re
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from nbreactive.client import frames
-from nbreactive.client.arguments import FixedArguments
+from nbreactive.client.arguments import Arguments, FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
 from nbreactive.errors import ArgumentError, InvalidValue, NBReactiveError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = "_system/tables:rows"
+COUNT = "_system/tables:count"
 INSERT = "_system/tables:insert_many"
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 1 << 20
@@ -34,6 +36,30 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 class TableQuery(LiveQuery):
     """A table, live: its newest documents to look at, all of it as a frame."""
+
+    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
+        # first, because views may ask for the total as soon as there are rows
+        self._count = LiveQuery(client, COUNT, FixedArguments({"table": title}), title=title)
+        super().__init__(client, path, arguments, title=title)
+        this = weakref.ref(self)
+
+        def counted() -> None:
+            found = this()
+            if found is not None:
+                found.announce()
+
+        self._count.watch(counted)
+
+    @property
+    def total(self) -> int | None:
+        """How many documents the table has; None while that is not known."""
+        count = self._count.value
+        return None if count is None else max(int(count), len(self.value or ()))
+
+    def close(self) -> None:
+        """Unsubscribe; the last value stays."""
+        super().close()
+        self._count.close()
 
     @classmethod
     def open(cls, client: Client, name: str, limit: int, order: str) -> TableQuery:
@@ -44,7 +70,13 @@ class TableQuery(LiveQuery):
         args = FixedArguments({"table": name, "limit": limit, "order": order})
         live = cls(client, ROWS, args, title=name)
         client.keep(live)
-        live.wait()
+        try:
+            with client.explained():
+                live.wait()
+                live._count.wait()
+        except BaseException:
+            live.close()
+            raise
         if not live.value:
             _say_if_missing(client, name)
         return live
@@ -99,9 +131,11 @@ def load(
     total, rows = rows_of(data)
     say = progress or _say
     done = 0
-    for documents in chunks(rows, max(1, chunk)):
+    moments: set[str] = set()
+    for documents in chunks(_noting_moments(rows, moments), max(1, chunk)):
         try:
-            client.call(INSERT, {"table": name, "documents": documents})
+            with client.explained():
+                client.call(INSERT, {"table": name, "documents": documents})
         except Exception as failure:
             say(f"{name}: stopped after {done:,} of {total:,} documents\n")
             failure.add_note(f"{done:,} of {total:,} documents were inserted before this.")
@@ -109,7 +143,29 @@ def load(
         done += len(documents)
         say(f"\r{name}: {done:,} of {total:,} documents")
     say(f"\r{name}: {done:,} documents loaded" + " " * 12 + "\n")
+    if moments and not _has_schema(client, name):
+        columns = f"column{'' if len(moments) == 1 else 's'} {', '.join(sorted(moments))}"
+        say(safe_text(f"{columns}: stored as milliseconds; a schema with v.datetime() makes them times again") + "\n")
     return done
+
+
+def _noting_moments(rows: Iterator[Any], moments: set[str]) -> Iterator[Any]:
+    """Pass rows on, and put the names of columns with datetimes into ``moments``."""
+    for row in rows:
+        if isinstance(row, dict):
+            found = {
+                str(key) for key, value in row.items() if isinstance(value, dt.datetime) and value.tzinfo is not None
+            }
+            moments |= found  # NaT calls itself a datetime, without a time zone
+        yield row
+
+
+def _has_schema(client: Client, name: str) -> bool:
+    try:
+        tables = client.admin("GET", "tables")["tables"]
+    except NBReactiveError:
+        return False
+    return any(table["name"] == name and table.get("module") for table in tables)
 
 
 def _say(text: str) -> None:

@@ -67,6 +67,7 @@ class TableView:
         self.live: LiveQuery | None = live
         self._asleep: Callable[[], LiveQuery] | None = None
         self._shown: Any = _NOTHING
+        self._total: int | None = None
         self._painted = 0.0
         self._lock = threading.Lock()
         self.widget: Any = _widget_class(STATIC)(**self._state(live))
@@ -103,10 +104,10 @@ class TableView:
             "badge": badge_of(live),
             "dimmed": live.dimmed,
         }
-        value = live.value
-        if value is not self._shown:
-            self._shown = value
-            state["table"] = table_of(value, live.columns, settings.view_rows)
+        value, total = live.value, live.total
+        if value is not self._shown or total != self._total:
+            self._shown, self._total = value, total
+            state["table"] = table_of(value, live.columns, settings.view_rows, total)
             state["updated"] = time.time() * 1000
         return state
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import inspect
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import nbreactive.client
+from nbreactive import api
 from nbreactive.client.client import Client
 from nbreactive.client.target import Target
 from nbreactive.errors import (
@@ -17,13 +22,15 @@ from nbreactive.errors import (
     FunctionFailed,
     FunctionNotFound,
     NBReactiveError,
+    Refused,
     StaleModule,
 )
+from nbreactive.notebook.cells import table_of
 from nbreactive.notebook.table import TableQuery, load
 from tests.client.fake_server import until
 from tests.served import KEY, Served
 
-CHAT = """
+CHAT = '''
 from nbreactive import query, mutation, AppError
 
 @query
@@ -40,16 +47,25 @@ def broken(ctx):
 
 @mutation
 def send(ctx, author: str, body: str):
+    """Say something."""
     if not body:
         raise AppError({"code": "EMPTY"})
     print("sending", body)
     return ctx.db.insert("messages", {"author": author, "body": body})
-"""
+'''
 
 
-def deploy(client: Client, source: str, *, key: str = "a.ipynb", base: int | None = None, force: bool = False) -> Any:
+def deploy(
+    client: Client,
+    source: str,
+    *,
+    key: str = "a.ipynb",
+    base: int | None = None,
+    force: bool = False,
+    module: str = "chat",
+) -> Any:
     origin = {"kind": "cell", "label": key, "key": key}
-    body = {"modules": [{"name": "chat", "source": source, "origin": origin}], "base": {"chat": base}, "force": force}
+    body = {"modules": [{"name": module, "source": source, "origin": origin}], "base": {module: base}, "force": force}
     answer = client.admin("POST", "deploy", body)
     client.forget_functions()
     return answer
@@ -133,10 +149,73 @@ def test_tables_are_looked_at_and_filled(client: Client) -> None:
     whole = live.df()
     assert len(whole) == 2500
     assert sorted(whole["n"]) == list(range(2500))
+    assert (len(live.value), live.total) == (10, 2500)
     load(client, "numbers", [{"n": -1}], progress=said.append)
     until(lambda: live.value[0]["n"] == -1)
+    until(lambda: live.total == 2501)
+    assert table_of(live.value, live.columns, 5, live.total)["total"] == 2501
     with pytest.raises(NBReactiveError, match="rename the column"):
         load(client, "numbers", pd.DataFrame({"a b": [1]}), progress=said.append)
+
+
+def test_moments_without_a_schema_are_said_to_be_milliseconds(client: Client) -> None:
+    said: list[str] = []
+    moment = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    load(client, "moments", [{"when": moment, "n": 1}, {"when": None, "n": 2}], progress=said.append)
+    assert said[-1] == "column when: stored as milliseconds; a schema with v.datetime() makes them times again\n"
+    deploy(
+        client,
+        "from nbreactive import define_schema, define_table, v\n"
+        "schema = define_schema({'dated': define_table({'when': v.datetime()})})\n",
+        module="dates",
+    )
+    load(client, "dated", [{"when": moment}], progress=said.append)
+    assert said[-1].strip() == "dated: 1 documents loaded"
+    assert TableQuery.open(client, "dated", 10, "desc").df()["when"][0] == moment
+
+
+def test_what_needs_the_admin_key_says_so(backend: Served) -> None:
+    with Client(Target(backend.url)) as keyless:
+        for attempt in (
+            lambda: TableQuery.open(keyless, "numbers", 10, "desc"),
+            lambda: load(keyless, "numbers", [{"n": 1}], progress=lambda line: None),
+            lambda: deploy(keyless, CHAT),
+            lambda: keyless.admin_bytes("rows?table=numbers"),
+        ):
+            with pytest.raises(Refused, match=r"holder of its admin key .* connect\(\"http.*\", admin_key=\.\.\.\)"):
+                attempt()
+        with pytest.raises(FunctionNotFound, match=r"client\.functions\(\) lists"):
+            keyless.call("nothing:here")
+        assert not keyless.live_queries
+
+
+def test_only_queries_are_live_and_failed_ones_do_not_stay(client: Client) -> None:
+    before = len(client.live_queries)
+    for again in range(2):  # the second time it is known before
+        if not again:
+            client.forget_functions()
+        with pytest.raises(ArgumentError, match=r"api\.chat\.send is a mutation.* f = use_mutation\(api\.chat\.send\)"):
+            client.live("chat:send", {"author": "al", "body": "x"})
+    for path in ("chat:broken", "chat:nowhere"):
+        with pytest.raises(NBReactiveError):
+            client.live(path)
+    assert len(client.live_queries) == before
+
+
+def test_what_a_client_knows_of_functions(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.functions()
+    monkeypatch.setattr(nbreactive.client._process, "client", client)
+    nbreactive.client.install()
+    assert str(inspect.signature(api.chat.list_messages)) == "(*, limit=...)"
+    assert str(inspect.signature(api.chat.send)) == "(*, author, body)"
+    assert api.chat.send.getdoc() == "mutation api.chat.send(*, author, body)\n\nSay something."
+    with pytest.raises(ArgumentError, match=r"write api\.chat\.list_messages\(limit=\.\.\.\)"):
+        api.chat.list_messages(10)
+    assert "deployment default on" in repr(client)
+    with pytest.raises(AppError) as failed:
+        api.chat.send(author="al", body="")
+    frames = traceback.extract_tb(failed.value.__traceback__)
+    assert [Path(frame.filename).name for frame in frames] == ["test_real_backend.py", "references.py"]
 
 
 def test_a_killed_backend_comes_back_to_the_same_clients(tmp_path: Path) -> None:
