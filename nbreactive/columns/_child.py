@@ -17,9 +17,10 @@ from nbreactive.errors import InvalidValue, NBReactiveError, ProtocolError, Unav
 class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting another one
     """The columns process is gone, or on its way out; its message is the reason."""
 
-    def __init__(self, message: str, *, damaged: bool = False, silent: bool = False) -> None:
+    def __init__(self, message: str, *, damaged: bool = False, silent: bool = False, ahead: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
+        self.ahead = ahead
         self.silent = silent
 
 
@@ -107,6 +108,6 @@ class Child:
             raise ChildDied(f"the columns process ended ({error}; exit code {code})", silent=True) from error
         if isinstance(reply, frames.Failed):
             if reply.fatal:
-                raise ChildDied(reply.message, damaged=reply.damaged)
+                raise ChildDied(reply.message, damaged=reply.damaged, ahead=reply.ahead)
             raise (InvalidValue if "has no table" in reply.message else Unavailable)(reply.message)
         return reply

@@ -37,7 +37,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     memory_limit: str
     threads: int
     tail: int | None = None
-    """The last ts of the log: a store that is ahead of it belongs to another log."""
+    """The last ts of the log: a store that is ahead of it is refused and left as it is."""
     suspect: bool = False
     """The file has shown itself to be damaged: set it aside."""
 
@@ -100,6 +100,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     fatal: bool = True
     damaged: bool = False
     """Whether the failure is that of a damaged file."""
+    ahead: bool = False
+    """Whether the store has commits that the log lacks; nothing was changed."""
 
 
 Reply = Ready | Applied | Part | DocumentPart | End | Failed

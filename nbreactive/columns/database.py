@@ -15,6 +15,7 @@ rows by scans and joins cannot be wrong, DuckDB's indexes could be after a crash
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 import duckdb
 
 from nbreactive.columns._frames import Open
+from nbreactive.errors import DataFolderError
 
 FORMAT = 1
 
@@ -67,7 +69,9 @@ class Store:
         self.connection = self._open()
         self.applied = self._prepare()
         if request.tail is not None and self.applied > request.tail:
-            self.applied = self._start_anew()
+            # Its commits may be nowhere else: neither to be set aside nor to be written over
+            self.connection.close()
+            raise DataFolderError(_ahead(self._path, self.applied, request.tail))
 
     def close(self) -> None:
         """Checkpoint, so that no write-ahead log is left, and close."""
@@ -145,6 +149,20 @@ def damaged(error: BaseException) -> bool:
     """Tell whether an error is that of a file which only a new one replaces, not of a full disk or a lock."""
     text = str(error).lower()
     return isinstance(error, duckdb.Error) and any(sign in text for sign in _DAMAGED)
+
+
+def _ahead(path: Path, applied: int, tail: int) -> str:
+    ends = f"ends at {_moment(tail)}" if tail else "is empty"
+    log = path.parent / "log"
+    return (
+        f"the log is older than {path.name}, or another one: {log} {ends}, {path.name} has commits up to"
+        f" {_moment(applied)}. Nothing was changed. Restore {log} from where it went, or a whole data folder from one"
+        f" backup; or, to lose what only {path.name} has, move {path} away and start from the log alone"
+    )
+
+
+def _moment(ts: int) -> str:
+    return f"{dt.datetime.fromtimestamp(ts / 1e9, dt.UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 def _literal(text: str) -> str:

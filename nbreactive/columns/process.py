@@ -28,7 +28,7 @@ from nbreactive.columns.apply import Applier
 from nbreactive.columns.database import Store, damaged
 from nbreactive.columns.documents import stream
 from nbreactive.columns.schema import quote
-from nbreactive.errors import InvalidValue
+from nbreactive.errors import DataFolderError, InvalidValue
 
 _PART = 4 << 20
 _ROWS = 65536
@@ -53,8 +53,9 @@ def main() -> None:
     except (EOFError, BrokenPipeError):
         pass
     except BaseException as error:  # noqa: BLE001 - reported, then this process ends
-        reason = "".join(traceback.format_exception_only(error)).strip()
-        frames.write(sink, frames.Failed(reason, damaged=damaged(error)))
+        ahead = isinstance(error, DataFolderError)
+        reason = error.message if ahead else "".join(traceback.format_exception_only(error)).strip()
+        frames.write(sink, frames.Failed(reason, damaged=damaged(error), ahead=ahead))
     finally:
         # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
         os._exit(0)

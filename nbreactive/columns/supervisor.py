@@ -23,7 +23,7 @@ from nbreactive.columns import _frames as frames
 from nbreactive.columns._child import Child, ChildDied
 from nbreactive.columns.documents import DocumentStream
 from nbreactive.engine.entries import Entry
-from nbreactive.errors import NBReactiveError, ProtocolError, Unavailable
+from nbreactive.errors import DataFolderError, NBReactiveError, ProtocolError, Unavailable
 
 __all__ = ["Columns", "DocumentStream", "ReadLog"]
 
@@ -90,6 +90,7 @@ class Columns:
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._ahead = False
         self._pending: deque[tuple[int, frames.Commit]] = deque()
         self._pending_bytes = 0
         self._behind = True
@@ -108,7 +109,7 @@ class Columns:
         Parameters
         ----------
         tail
-            The last ts of the log: a store that is ahead of it belongs to another log and is set aside.
+            The last ts of the log: a store that is ahead of it is left as it is, see :meth:`opened`.
         wait
             Whether to wait for that at all; whoever asks for something waits by himself.
         """
@@ -116,6 +117,21 @@ class Columns:
         self._task = asyncio.create_task(self._run(), name="columns")
         if wait:
             await self._tried.wait()
+
+    async def opened(self, seconds: float) -> bool:
+        """Wait until the store is open, or could not be; tell which. Still trying after ``seconds`` is not open.
+
+        Raises
+        ------
+        DataFolderError
+            It has commits that the log lacks. Nothing was changed, and it is not tried again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._tried.wait()
+        if self._ahead:
+            raise DataFolderError(self.error)
+        return self._up.is_set()
 
     async def close(self) -> None:
         """Apply all that the log has, checkpoint and end the process; 10 s at most, then it is killed.
@@ -226,7 +242,7 @@ class Columns:
     async def _ask(self, ask: Callable[[Child], T]) -> T:
         for _ in range(3):
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(0 if self._ahead else 30):
                     await self._up.wait()
                 return await self._call(ask)
             except ChildDied as error:
@@ -257,13 +273,14 @@ class Columns:
                 await self._call(lambda child: list(child.stream(frames.Close())))
             except (ChildDied, ProtocolError) as error:
                 self._note(error)
+                self._ahead = isinstance(error, ChildDied) and error.ahead
             except Exception as error:  # noqa: BLE001 - reading the log is the backend's: anything may fail
                 self.error = f"{type(error).__name__}: {error}"
                 _log.exception("columns: the feed of store.duckdb failed; it starts again")
             self._up.clear()
             self._tried.set()
             await self._dispose()
-            if self._closing:
+            if self._closing or self._ahead:
                 return
             self.restarts += 1
             self._forget()
@@ -288,7 +305,8 @@ class Columns:
         self._silent = 0
         if ready.set_aside:
             _log.warning("columns: store.duckdb could not be used and went to %s; rebuilding it", ready.set_aside)
-        self._open = msgspec.structs.replace(self._open, suspect=False)
+        # From here on it is ahead of where the log ended then
+        self._open = msgspec.structs.replace(self._open, suspect=False, tail=None)
         await self._advance(ready.applied, forward=False)
         self._up.set()
         self._tried.set()

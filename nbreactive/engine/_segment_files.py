@@ -26,7 +26,7 @@ class Segment(msgspec.Struct):
     marks: list[tuple[Position, int]]
     """Some positions and where their frames end, in order; the first is the header's."""
     end: int = 0
-    """Where its durable frames end; 0: at the end of the file, because later segments follow."""
+    """Where its durable frames end; 0: at the end of the file, because later segments follow, or it is not made yet."""
 
 
 def recover(files: FileSystem, segment: Segment, *, only: bool) -> tuple[Position, int] | None:

@@ -36,6 +36,10 @@ class OpenFile(Protocol):
         """Make what was written durable. After a failure nothing is known, and a second try proves nothing."""
         ...
 
+    def deleted(self) -> bool:
+        """Tell whether the file has no name any more, so that what is written to it is lost."""
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...
@@ -101,6 +105,10 @@ class DiskFile:
             os.fsync(self._fd)
         else:
             os.fdatasync(self._fd)  # the length of the file included
+
+    def deleted(self) -> bool:
+        """Tell whether the file has no name any more."""
+        return os.fstat(self._fd).st_nlink == 0
 
     def close(self) -> None:
         """Close the file."""

@@ -98,8 +98,9 @@ async def _rewind(log: CommitLog, index: RowIndex) -> None:
     position = index.log_position
     if position > await log.tail():
         raise DataFolderError(
-            "the log is shorter than the row index remembers: parts of the data folder are from different times;"
-            " restore all of it from one backup"
+            f"the log is older than the row index, or another one: it has {await log.tail()} batches, the index has"
+            f" {position}. Nothing was changed. Restore the log from where it went, or the whole data folder from one"
+            " backup; or, to start from the log alone and lose what it does not have, move index and store.duckdb away"
         )
     if position:
         batch = await first_batch(log, position - 1)

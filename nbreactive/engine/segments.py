@@ -6,6 +6,8 @@ system may have dropped the pages that it could not write and a second flush wou
 opened anew: a frame that is not there whole is cut off, durably, and the append has failed (``ReadOnly``); one that is
 there is written once more and flushed, and the append is ``ok``. Where even that fails the answer is ``unknown``, and
 ``tail`` tries again.
+
+A segment that somebody has deleted would take writes as if nothing had happened. So it is looked at before each append.
 """
 
 from __future__ import annotations
@@ -141,6 +143,9 @@ class SegmentLog:
             return Appended("tail", self._tail)
         frame = encode_frame(expected + 1, batch)
         try:
+            if self._file is not None and self._file.deleted():
+                # Not opened again: another backend may have made a file of that name since
+                raise FileNotFoundError(errno.ENOENT, "it was deleted", str(self._segments[-1].path))
             segment = self._room()
         except OSError as error:
             raise self._failed(error) from error
@@ -164,6 +169,11 @@ class SegmentLog:
     def _room(self) -> Segment:
         """Return the segment that takes the next frame; a new one, when the last is long enough."""
         segment = self._segments[-1]
+        if not segment.end:
+            new = self._create(segment.base)
+            with self._lock:
+                self._segments[-1] = new
+            return new
         if segment.end < self._segment_bytes:
             return segment
         new = self._create(self._tail)
@@ -226,6 +236,10 @@ class SegmentLog:
     def _failed(self, error: OSError) -> ReadOnly:
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             reason = "the disk is full: free some space, writing goes on by itself"
+        elif error.errno == errno.ENOENT:
+            reason = (
+                "its files were deleted while the backend was running: stop it, restore the data folder, start again"
+            )
         else:
             reason = "the disk does not take writes: look at the system's log and at the drive's health"
         return ReadOnly(f"nothing can be written to the log in {self._folder} ({error}); {reason}")
@@ -275,5 +289,8 @@ class SegmentLog:
                 break
             self._files.remove(self._segments.pop().path)
             self._files.sync_folder(self._folder)
-        if not self._segments:
-            self._segments.append(self._create(0))
+        if self._segments:
+            self._file = self._files.open(self._segments[-1].path)
+        else:
+            # Made by the first append: looking at a folder changes nothing in it
+            self._segments.append(Segment(self._folder / f"{0:020d}{_SUFFIX}", 0, [(0, HEADER_BYTES)]))

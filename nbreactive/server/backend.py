@@ -124,8 +124,10 @@ class Backend:
         await self.site.sockets.drain(self.config.limits.drain_seconds)
         await self._server.close_all_connections()
         await self._stop_watching()
-        await self._parts.close()
-        self._folder.close()
+        try:
+            await self._parts.close()
+        finally:
+            self._folder.close()
 
     # ---- what the admin API asks ---------------------------------------------------------------------------
 

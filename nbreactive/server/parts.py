@@ -2,7 +2,8 @@
 
 They are opened in the order in which they depend on each other and closed in the opposite one. A row index that is
 absent or not to be believed is filled from store.duckdb first, which is faster than replaying the whole log; the log
-then brings what the store does not have yet, and alone has everything. Otherwise nobody waits for store.duckdb.
+then brings what the store does not have yet, and alone has everything. A log that ends before store.duckdb does, or
+before the index, is not the one they were made from: then nothing is opened and nothing is changed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from nbreactive.columns.supervisor import Columns
+from nbreactive.engine import _trust
 from nbreactive.engine._index_builder import Part
 from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine
@@ -25,12 +27,16 @@ from nbreactive.engine.log import CommitLog
 from nbreactive.engine.recovery import Documents
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.segments import SegmentLog
-from nbreactive.errors import Unavailable
+from nbreactive.errors import DataFolderError, Unavailable
 from nbreactive.runtime.pool import Pool
 from nbreactive.services.deploys import Deployer
 
 FOLDERS = ("log", "index")
 STORE = "store.duckdb"
+_PATIENCE = 45
+"""Seconds for opening a store that the start depends on; somebody else may have it open for a while."""
+_GLANCE = 3
+"""Seconds for one that is only looked at, while everything else has started."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +77,25 @@ class Parts:
         async with contextlib.AsyncExitStack() as opened:
             log = await SegmentLog.open(config.data / "log", files=config.files)
             opened.push_async_callback(log.close)
-            index = RowIndex.open(config.data / "index")
-            opened.callback(index.close)
-            tail = await _last_ts(log)
+            tail, store = await _last_ts(log), config.data / STORE
+            known = store.exists()
             columns = Columns(config.data, read_log=lambda after: _entries_after(log, after))
             opened.push_async_callback(columns.close)
+            await columns.start(tail=tail, wait=False)
+            believed = _trust.believed(config.data / "index")
+            if known and not believed and not await columns.opened(_PATIENCE) and not tail:
+                raise DataFolderError(
+                    f"the log in {config.data / 'log'} is empty, and {store}, which may have more, cannot be read"
+                    f" ({columns.error or 'its process does not start'}). Nothing was changed. Close whatever has it"
+                    f" open, restore the log, or move {store} away to begin with an empty deployment"
+                )
+            index = RowIndex.open(config.data / "index")
+            opened.callback(index.close)
             pool = Pool(
                 config.data / "index", workers=config.workers, mode=config.mode, import_paths=config.import_paths
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
-            await columns.start(tail=tail, wait=False)
             engine = await Engine.open(
                 log=log,
                 index=index,
@@ -94,18 +108,27 @@ class Parts:
             await deployer.start()
             if pool.manifest is None:
                 await pool.start()
+            if known and believed:
+                await columns.opened(_GLANCE)
             opened.pop_all()
         return cls(log, index, columns, pool, engine, deployer, tail)
 
     async def close(self) -> None:
-        """Finish what runs and close everything, in order."""
+        """Finish what runs and close everything, in order; DataFolderError if the folder is gone."""
         await self.engine.close()
         await self.pool.close()
         self._feeding.cancel()
         await asyncio.gather(self._feeding, return_exceptions=True)
         await self.columns.close()
-        self.index.close()
-        await self.log.close()
+        try:
+            self.index.close()
+        except FileNotFoundError as error:
+            raise DataFolderError(
+                f"the data folder was deleted while its backend was running ({error.filename} is gone); since then"
+                " nothing was written. Restore it from a backup before the next start"
+            ) from None
+        finally:
+            await self.log.close()
 
     async def _feed(self, after: int) -> None:
         async for entries in self.engine.watch_entries(after):

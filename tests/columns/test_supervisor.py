@@ -16,7 +16,7 @@ import pytest
 from nbreactive.columns import _frames as frames
 from nbreactive.columns.supervisor import Columns, DocumentStream
 from nbreactive.engine.entries import Entry
-from nbreactive.errors import InvalidValue, Unavailable
+from nbreactive.errors import DataFolderError, InvalidValue, Unavailable
 from nbreactive.values import unpack
 from tests.columns._support import NOTES, Database, open_as_user, plain
 
@@ -213,7 +213,7 @@ def test_a_file_that_kills_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.
     asyncio.run(main())
 
 
-def test_a_store_ahead_of_the_log_is_of_another_log(tmp_path: Path) -> None:
+def test_a_store_ahead_of_the_log_is_refused_and_left_alone(tmp_path: Path) -> None:
     async def main() -> None:
         db = Database()
         db.define("notes")
@@ -222,14 +222,22 @@ def test_a_store_ahead_of_the_log_is_of_another_log(tmp_path: Path) -> None:
             await columns.wait(db.ts)
         other = Database()
         other.define("notes")
-        columns = Columns(tmp_path, read_log=other.read_log)
-        await columns.start(tail=other.ts)
-        try:
-            assert len(table(await columns.rows("notes", other.ts))) == 0
-        finally:
-            await columns.close()
+        for tail in (0, other.ts):
+            columns = Columns(tmp_path, read_log=other.read_log)
+            await columns.start(tail=tail)
+            try:
+                with pytest.raises(DataFolderError, match=r"the log is older than store\.duckdb.*Nothing was changed"):
+                    await columns.opened(30)
+                with pytest.raises(Unavailable, match=r"the log is older than store\.duckdb"):
+                    await columns.documents(flat)
+            finally:
+                await columns.close()
+        async with running(tmp_path, db) as columns:
+            assert len(table(await columns.rows("notes", db.ts))) == 1
+            assert columns.status()["restarts"] == 0
 
     asyncio.run(main())
+    assert [file.name for file in tmp_path.iterdir()] == ["store.duckdb"]
 
 
 def test_a_process_that_cannot_work_is_tried_again(tmp_path: Path) -> None:
@@ -327,3 +335,26 @@ def test_frames_have_a_largest_length() -> None:
         frames.read(io.BytesIO(b"\xff\xff\xff\xff"), frames.replies)
     with pytest.raises(EOFError):
         frames.read(io.BytesIO(b"\x05\0\0\0ab"), frames.replies)
+
+
+def test_a_process_that_died_goes_on_with_its_store_although_the_log_was_shorter_at_the_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        db = Database()
+        db.define("notes")
+        columns = Columns(tmp_path, read_log=db.read_log)
+        await columns.start(tail=db.ts)
+        try:
+            db.commit((NOTES, 1, {"n": 1}))
+            columns._forget()
+            await columns.feed([])
+            await columns.wait(db.ts)
+            columns.kill()
+            db.commit((NOTES, 2, {"n": 2}))
+            columns._forget()
+            await columns.feed([])
+            assert len(table(await columns.rows("notes", db.ts))) == 2
+        finally:
+            await columns.close()
+
+    asyncio.run(main())
+    assert not list(tmp_path.glob("*.damaged*"))

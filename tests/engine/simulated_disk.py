@@ -145,5 +145,8 @@ class _File:
         self.inode.flush(self.inode.dirty)
         self.inode.dirty.clear()
 
+    def deleted(self) -> bool:
+        return self.inode not in self.disk.inodes.values()
+
     def close(self) -> None:
         pass

@@ -373,3 +373,29 @@ def test_a_segment_trimmed_under_a_reader_is_named(tmp_path: Path) -> None:
                 pass
 
     on_disk(tmp_path, work, segment_bytes=1000)
+
+
+def test_a_deleted_segment_takes_no_appends(tmp_path: Path) -> None:
+    async def work(log: SegmentLog) -> None:
+        await append_all(log, batches(2))
+        segment = next(tmp_path.glob("*.log"))
+        segment.unlink()
+        for _ in range(2):
+            with pytest.raises(ReadOnly, match="its files were deleted while the backend was running"):
+                await log.append(2, [b"x"])
+        segment.write_bytes(b"of another backend")
+        with pytest.raises(ReadOnly):
+            await log.append(2, [b"x"])
+        assert segment.read_bytes() == b"of another backend" and await log.tail() == 2
+
+    on_disk(tmp_path, work)
+
+
+def test_looking_at_an_empty_folder_makes_nothing_in_it(tmp_path: Path) -> None:
+    async def work(log: SegmentLog) -> None:
+        assert await log.tail() == 0 and await log.trim(0) == 0 and await everything(log) == []
+        assert not list(tmp_path.iterdir())
+
+    on_disk(tmp_path, work)
+    on_disk(tmp_path, lambda log: append_all(log, batches(3)))
+    on_disk(tmp_path, lambda log: work_reopened(log, 3))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from nbreactive.errors import DataFolderError
 from nbreactive.server import _drives, data_folder
 from nbreactive.server.data_folder import DataFolder, running_backend
+from tests.served import Served
 
 
 def test_one_backend_at_a_time_also_from_another_process_case_45(tmp_path: Path) -> None:
@@ -74,3 +77,91 @@ def test_the_innermost_mount_decides() -> None:
 
 def test_this_machine_is_asked(tmp_path: Path) -> None:
     assert _drives.network_file_system(tmp_path) is None
+
+
+COUNTER = """
+from nbreactive import mutation, query
+
+@mutation
+def add(ctx, n: int):
+    ctx.db.insert("numbers", {"n": n})
+
+@query
+def numbers(ctx):
+    return sorted(row["n"] for row in ctx.db.query("numbers").collect())
+"""
+
+
+def _contents(folder: Path) -> dict[str, int]:
+    return {
+        str(file.relative_to(folder)): file.stat().st_size
+        for file in folder.rglob("*")
+        if file.is_file() and file.name.startswith(("store", "0"))
+    }
+
+
+def _refused(backend: Served) -> str:
+    before = _contents(backend.data)
+    done = subprocess.run(backend.command(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and not done.stdout
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert _contents(backend.data) == before
+    return done.stderr
+
+
+def test_a_log_that_is_older_than_the_rest_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    backend = Served(tmp_path, {"m": COUNTER})
+    log, index, aside = backend.data / "log", backend.data / "index", tmp_path / "aside"
+    with backend:
+        backend.call("mutation", "m:add", n=1)
+    shutil.copytree(log, tmp_path / "older")
+    with backend:
+        backend.call("mutation", "m:add", n=2)
+    log.rename(tmp_path / "good")
+
+    # the row index is lost, too, or is a copy, which is not believed
+    index.rename(aside)
+    for lost in (True, False):
+        if not lost:
+            shutil.copytree(aside, index)
+        assert "log is empty, store.duckdb has commits up to" in _refused(backend)
+        shutil.copytree(tmp_path / "older", log, dirs_exist_ok=True)
+        assert re.search(r"the log is older than store\.duckdb.*ends at 20.*Restore", _refused(backend))
+        shutil.rmtree(log)
+    shutil.rmtree(index)
+
+    # a good one
+    aside.rename(index)
+    shutil.copytree(tmp_path / "older", log)
+    assert "the log is older than the row index" in _refused(backend)
+    shutil.rmtree(log)
+    (tmp_path / "good").rename(log)
+    with backend:
+        assert backend.call("query", "m:numbers") == [1, 2]
+
+    # what the messages offer: the log alone
+    shutil.rmtree(index)
+    shutil.rmtree(log)
+    shutil.copytree(tmp_path / "older", log)
+    (backend.data / "store.duckdb").rename(tmp_path / "store.duckdb")
+    with backend:
+        assert backend.call("query", "m:numbers") == [1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+def test_a_data_folder_that_is_deleted_takes_no_more_writes_and_says_so_at_the_end(tmp_path: Path) -> None:
+    backend = Served(tmp_path, {"m": COUNTER}).start()
+    try:
+        backend.call("mutation", "m:add", n=1)
+        shutil.rmtree(backend.data)
+        for _ in range(2):
+            answer = backend.ask("mutation", "m:add", n=2)
+            assert answer["status"] == "error" and "were deleted while the backend was running" in str(answer)
+        assert backend.call("query", "m:numbers") == [1]
+        assert not backend.data.exists()
+    finally:
+        status = backend.stop()
+    assert status == 1
+    assert "Traceback" not in backend.log
+    assert not backend.data.exists()
+    assert "was deleted" in backend.log.splitlines()[-1]
