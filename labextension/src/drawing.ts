@@ -4,13 +4,16 @@
  * The bundle holds the drawing in the formats that any front end knows, and beside them, under our own type, how it
  * stands. Registered for that type, this renderer gets all updates of an output (a renderer for the drawing's own type
  * would empty the page before it draws). It lets the right renderer draw out of sight, and swaps when that is done.
+ *
+ * Jupyter passes updates on to outputs whose cell was run in this page. For those which came with the notebook (after a
+ * reload the kernel still draws them) this renderer listens itself, and asks the kernel for what it missed.
  */
 
 import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
-import type { Host } from './renderer';
-import { DRAWING_MIME_TYPE, readDrawing, type Drawing } from './payload';
+import { DRAWING_MIME_TYPE, isRecord, readDrawing, type Drawing } from './payload';
+import { GONE, type Host, type KernelMessage } from './renderer';
 import { describeTime } from './table';
 
 /** A drawing that takes longer (a widget whose kernel is gone never ends) is shown as far as it is. */
@@ -20,7 +23,7 @@ const VEGA_LITE = 'application/vnd.vegalite.v5+json';
 const TEXTS = ['text/html', 'text/plain'];
 /** A drawing that is older when it comes was saved, or drawn before the page was loaded. */
 const FRESH = 5_000;
-const GONE = 'The kernel was restarted since: this output is no longer live. Run the cell again.';
+const VEGA = 'application/vnd.vega';
 const DIM_DELAY = 150;
 
 export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
@@ -28,12 +31,14 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
   private _shown: IRenderMime.IRenderer | null = null;
   private _number = -1;
   private _turn = 0;
+  private _model: IRenderMime.IMimeModel | null = null;
   private _drawing: Drawing | null = null;
   private _mimeType = '';
   private _ended = '';
   private _checked = '';
+  private _answered = false;
   private _dimming: ReturnType<typeof setTimeout> | undefined;
-  private readonly _stopListening: () => void;
+  private readonly _stops: (() => void)[] = [];
 
   constructor(
     private readonly _host: Host | null,
@@ -45,10 +50,19 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     this._note.node.setAttribute('role', 'status');
     this._note.hide();
     this.addWidget(this._note);
-    this._stopListening = _host?.onKernelChange(() => this._describe()) ?? (() => {});
+    if (_host !== null) {
+      this._stops.push(
+        _host.onKernelChange(() => this._describe()),
+        _host.onMessage(message => this._hear(message)),
+      );
+    }
+    const theme = new MutationObserver(() => this._follow());
+    theme.observe(document.body, { attributeFilter: ['data-jp-theme-light'] });
+    this._stops.push(() => theme.disconnect());
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    this._model = model;
     this._drawing = readDrawing(model.data[DRAWING_MIME_TYPE]);
     const { number } = this._drawing;
     if (number !== this._number || this._shown === null) {
@@ -64,7 +78,7 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
 
   override dispose(): void {
     clearTimeout(this._dimming);
-    this._stopListening();
+    this._stops.forEach(stop => stop());
     super.dispose();
   }
 
@@ -90,7 +104,7 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
       trusted: model.trusted,
       // Vega adds a picture of the chart, for pages that show saved notebooks.
       setData: ({ data: more }) => {
-        if (turn === this._turn && more?.['image/png'] !== undefined) {
+        if (turn === this._turn && more?.['image/png'] !== undefined && model === this._model) {
           model.setData({ data: { ...model.data, 'image/png': more['image/png'] } });
         }
       },
@@ -116,9 +130,48 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     this._mimeType = mimeType;
   }
 
-  /** Ask the kernel, once, whether it is still the one that drew this. */
+  /** Draw a chart again in the colours of a new theme; it is the only drawing whose renderer looks at them. */
+  private _follow(): void {
+    if (this._shown !== null && this._model !== null && this._mimeType.startsWith(VEGA)) {
+      void this._draw(this._model);
+    }
+  }
+
+  /** Take what the kernel publishes for this output, unless it came through the output's cell. */
+  private _hear({ header, content }: KernelMessage): void {
+    const model = this._model;
+    const drawing = this._drawing;
+    if (model === null || drawing === null || drawing.id === '' || this.isDisposed || !isRecord(content)) {
+      return;
+    }
+    if (header.msg_type === 'comm_msg' && content.comm_id === drawing.beacon) {
+      const said = isRecord(content.data) && isRecord(content.data.content) ? content.data.content : {};
+      if (said.type === 'gone' && said.id === drawing.id) {
+        this._ended = GONE;
+        this._describe();
+      }
+    }
+    const transient = isRecord(content.transient) ? content.transient : {};
+    if (transient.display_id !== drawing.id || !isRecord(content.data)) {
+      return;
+    }
+    this._answered = true;
+    const next = readDrawing(content.data[DRAWING_MIME_TYPE]);
+    if (next.id === drawing.id && (next.number !== drawing.number || next.updated !== drawing.updated)) {
+      // The output itself takes it, so that it is saved, and seen by whatever else shows this output.
+      model.setData({
+        data: content.data as IRenderMime.IMimeModel['data'],
+        metadata: (isRecord(content.metadata) ? content.metadata : {}) as IRenderMime.IMimeModel['metadata'],
+      });
+      void this.renderModel(model);
+    } else {
+      this._describe();
+    }
+  }
+
+  /** Ask the kernel, once, whether it is still the one that drew this, and for what it has drawn since. */
   private async _check(): Promise<void> {
-    const { beacon } = this._drawing!;
+    const { beacon, id } = this._drawing!;
     if (beacon === this._checked || this._host === null) {
       return;
     }
@@ -126,12 +179,16 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     let here: boolean;
     try {
       here = await this._host.hasComm(beacon);
+      if (here && id !== '') {
+        this._host.tell(beacon, { type: 'show', id });
+      }
     } catch {
       this._checked = ''; // the connection broke: asked again when it is back
       return;
     }
-    if (!here && this._drawing!.beacon === beacon) {
-      this._ended = GONE;
+    if (this._drawing!.beacon === beacon) {
+      this._answered = true;
+      this._ended = here ? this._ended : GONE;
       this._describe();
     }
   }
@@ -153,8 +210,12 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     }
     const { kernel, message, status, updated } = this._drawing;
     const current = this._host?.kernelId() ?? '';
-    const since = updated > 0 ? ` (drawn ${describeTime(updated, Date.now())})` : '';
-    if (kernel === current && updated > 0 && Math.abs(Date.now() - updated) > FRESH) {
+    const time = updated > 0 ? describeTime(updated, Date.now()) : '';
+    const since = time && ` (drawn ${time})`;
+    const saved = Math.abs(Date.now() - updated) > FRESH;
+    if (this._host?.kernelTrouble()) {
+      this._checked = ''; // what is published meanwhile may not come
+    } else if (kernel === current) {
       void this._check();
     }
     // What a restarted kernel left stays old: the id of the kernel is the same afterwards.
@@ -163,10 +224,14 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     }
     const trouble = this._ended || this._host?.kernelTrouble();
     let note = '';
-    if (kernel !== current) {
+    if (current === '' && this._ended === '') {
+      note = time ? `Snapshot of ${time}` : 'Snapshot';
+    } else if (kernel !== current) {
       note = `Not live${since}: run the cell again.`;
     } else if (trouble) {
       note = trouble;
+    } else if (!this._answered && saved && updated > 0) {
+      note = `Snapshot of ${time}, until the kernel answers`;
     } else if (message !== '' && !TEXTS.includes(this._mimeType)) {
       note = `Not up to date${since}: ${message}`;
     } else if (status === 'reconnecting' || status === 'closed') {

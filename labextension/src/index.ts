@@ -12,17 +12,20 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { DrawingOutput } from './drawing';
 import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
-import { LiveOutput, type Host } from './renderer';
+import { LiveOutput, type Host, type KernelMessage } from './renderer';
 
-interface Signal {
-  connect(slot: () => void): boolean;
-  disconnect(slot: () => void): boolean;
+interface Signal<T = unknown> {
+  connect(slot: (sender: unknown, value: T) => void): boolean;
+  disconnect(slot: (sender: unknown, value: T) => void): boolean;
 }
 
 interface Kernel {
   readonly id: string;
   readonly status: string;
   readonly connectionStatus: string;
+  readonly clientId: string;
+  readonly username: string;
+  sendShellMessage(message: object): unknown;
   requestCommInfo(content: { target_name?: string }): Promise<{
     readonly content: { readonly status: string; readonly comms?: Record<string, unknown> };
   }>;
@@ -37,6 +40,8 @@ interface NotebookPanel {
     readonly statusChanged: Signal;
     readonly connectionStatusChanged: Signal;
     readonly kernelChanged: Signal;
+    readonly iopubMessage: Signal<KernelMessage>;
+    readonly ready: Promise<void>;
   };
 }
 
@@ -59,13 +64,30 @@ function describeKernel({ sessionContext }: NotebookPanel): string {
   return kernel.connectionStatus === 'connected' ? '' : 'No connection to the kernel: this output may be old.';
 }
 
+/** A message to a widget; by hand, since the comm itself belongs to what renders widgets. */
+function customMessage(kernel: Kernel, comm: string, content: object): object {
+  return {
+    channel: 'shell',
+    header: {
+      date: new Date().toISOString(),
+      msg_id: `nbreactive-${Date.now()}-${Math.random().toString(36).slice(2)}`,
+      msg_type: 'comm_msg',
+      session: kernel.clientId,
+      username: kernel.username,
+      version: '5.2',
+    },
+    parent_header: {},
+    metadata: {},
+    content: { comm_id: comm, data: { method: 'custom', content } },
+    buffers: [],
+  };
+}
+
 function hostOf(panel: NotebookPanel): NotebookHost {
   return {
     rendermime: panel.content.rendermime,
-    createWidgetView: () => {
-      const { rendermime } = panel.content;
-      return rendermime.mimeTypes.includes(WIDGET_MIME_TYPE) ? rendermime.createRenderer(WIDGET_MIME_TYPE) : null;
-    },
+    widgetFactory: () => panel.content.rendermime.getFactory(WIDGET_MIME_TYPE) ?? null,
+    createWidgetView: () => panel.content.rendermime.createRenderer(WIDGET_MIME_TYPE),
     kernelId: () => panel.sessionContext.session?.kernel?.id ?? '',
     hasComm: async id => {
       const reply = await panel.sessionContext.session?.kernel?.requestCommInfo({ target_name: COMMS });
@@ -76,8 +98,24 @@ function hostOf(panel: NotebookPanel): NotebookHost {
     onKernelChange: listener => {
       const { statusChanged, connectionStatusChanged, kernelChanged } = panel.sessionContext;
       const signals = [statusChanged, connectionStatusChanged, kernelChanged];
-      signals.forEach(signal => signal.connect(listener));
-      return () => signals.forEach(signal => signal.disconnect(listener));
+      const heard = () => listener();
+      signals.forEach(signal => signal.connect(heard));
+      let listening = true;
+      // What renders widgets waits for the same, and then takes a turn to register with this notebook.
+      void panel.sessionContext.ready.then(() => setTimeout(() => listening && listener()));
+      return () => {
+        listening = false;
+        signals.forEach(signal => signal.disconnect(heard));
+      };
+    },
+    onMessage: listener => {
+      const heard = (_: unknown, message: KernelMessage) => listener(message);
+      panel.sessionContext.iopubMessage.connect(heard);
+      return () => panel.sessionContext.iopubMessage.disconnect(heard);
+    },
+    tell: (comm, content) => {
+      const kernel = panel.sessionContext.session?.kernel;
+      kernel?.sendShellMessage(customMessage(kernel, comm, content));
     },
   };
 }

@@ -35,6 +35,8 @@ export interface Drawing {
   number: number;
   /** Id of the kernel that drew it. */
   kernel: string;
+  /** Its display id, by which a page that was loaded later knows the updates. */
+  id: string;
   /** Something that the kernel has as long as it is not restarted (a comm). */
   beacon: string;
   status: string;
@@ -49,6 +51,7 @@ export function readDrawing(data: unknown): Drawing {
   return {
     number: typeof said.number === 'number' ? said.number : 0,
     kernel: text(said.kernel),
+    id: text(said.id),
     beacon: text(said.beacon),
     status: text(said.status),
     message: text(said.message),
@@ -70,7 +73,7 @@ export function readTable(data: unknown, maxRows = Infinity, maxColumns = Infini
   return { columns, rows, total: Math.max(total, rows.length) };
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -3,7 +3,13 @@
  *
  * The saved snapshot is painted at once. Beside it, hidden, stands the kernel's own view, made by whatever renders
  * widgets in this notebook; as soon as that has found its model it takes the place of the snapshot, and when it is
- * closed the snapshot comes back. A kernel that stops while its view is shown leaves rows that are no longer live: a line
+ * closed the snapshot comes back.
+ *
+ * After a reload outputs are there before the kernel is known. ipywidgets hands its manager to renderers that stand in
+ * an output area themselves, and registers a factory of this notebook's own for those which come later; a view made
+ * before would wait for ever. So a view that shows nothing is made again whenever there is another factory.
+ *
+ * A kernel that stops while its view is shown leaves rows that are no longer live: a line
  * above them says so, also when the kernel is back, for the new one knows nothing of them.
  */
 
@@ -14,8 +20,10 @@ import { LiveTable } from './table';
 
 /** What the output needs of the notebook around it. */
 export interface Host {
-  /** Make the view of a kernel's widget; null where nothing renders widgets. */
-  createWidgetView(): (IRenderMime.IRenderer & Partial<Pick<Panel, 'widgets'>>) | null;
+  /** What makes views of widgets at the moment (another one as soon as it knows the kernel), null if nothing does. */
+  widgetFactory(): object | null;
+  /** Make the view of a kernel's widget. */
+  createWidgetView(): WidgetView;
   /** Id of the kernel, '' without one. */
   kernelId(): string;
   /** Whether the kernel has this comm; a busy kernel takes its time. */
@@ -26,16 +34,34 @@ export interface Host {
   kernelEnded(): boolean;
   /** Call `listener` when the answer of `kernelTrouble` may have changed; returns the way to stop. */
   onKernelChange(listener: () => void): () => void;
+  /** Hear what the kernel publishes, to whomever; returns the way to stop. */
+  onMessage(listener: (message: KernelMessage) => void): () => void;
+  /** Send something to a widget of the kernel. */
+  tell(comm: string, content: object): void;
 }
+
+/** The part of a published message that is used here. */
+export interface KernelMessage {
+  readonly header: { readonly msg_type: string };
+  readonly content: unknown;
+}
+
+type WidgetView = IRenderMime.IRenderer & Partial<Pick<Panel, 'widgets'>>;
+
+export const GONE = 'This output is no longer live: run the cell again.';
 
 export class LiveOutput extends Panel implements IRenderMime.IRenderer {
   private readonly _table: LiveTable;
   private readonly _snapshot: Widget;
   private readonly _trouble: Widget;
-  private _view: ReturnType<Host['createWidgetView']> = null;
+  private _model: IRenderMime.IMimeModel | null = null;
+  private _view: WidgetView | null = null;
+  private _factory: object | null = null;
   private _watcher: MutationObserver | null = null;
   private _stopListening: (() => void) | null = null;
   private _ended = '';
+  private _checked = '';
+  private _gone = false;
 
   constructor(private readonly _host: Host | null) {
     super();
@@ -58,8 +84,10 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
         message: 'This output was saved by a newer nbreactive: run the cell again, or update nbreactive.',
       },
     );
-    if (model.data[WIDGET_MIME_TYPE] !== undefined && this._view === null) {
-      this._mount(model);
+    if (model.data[WIDGET_MIME_TYPE] !== undefined && this._host !== null) {
+      this._model = model;
+      this._stopListening ??= this._host.onKernelChange(() => this._follow());
+      this._follow();
     }
   }
 
@@ -69,38 +97,78 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
     super.dispose();
   }
 
-  private _mount(model: IRenderMime.IMimeModel): void {
-    const view = this._host?.createWidgetView() ?? null;
-    if (this._host === null || view === null) {
+  private _follow(): void {
+    if (!this.isDisposed) {
+      this._mount();
+      this._check();
+      this._choose();
+    }
+  }
+
+  private get _mounted(): boolean {
+    return (this._view?.widgets?.length ?? 0) > 0;
+  }
+
+  private _mount(): void {
+    const factory = this._host!.widgetFactory();
+    if (factory === null || factory === this._factory || this._mounted) {
       return;
     }
+    this._factory = factory;
+    this._watcher?.disconnect();
+    this._view?.dispose();
+    const view = this._host!.createWidgetView();
     this._view = view;
     view.hide();
     this.addWidget(view);
     this._watcher = new MutationObserver(() => this._choose());
     this._watcher.observe(view.node, { childList: true });
-    this._stopListening = this._host.onKernelChange(() => this._choose());
     // Not awaited: without a kernel it never ends, and the snapshot is complete by itself.
-    void view.renderModel(model).then(
+    void view.renderModel(this._model!).then(
       () => this._choose(),
       () => this._choose(),
     );
   }
 
-  /** Show the kernel's view if there is one, else the snapshot. */
-  private _choose(): void {
-    if (this.isDisposed || this._view === null) {
+  /** Ask a kernel, once, whether it knows this view: another kernel, or the same restarted, does not. */
+  private _check(): void {
+    const kernel = this._host!.kernelId();
+    if (kernel === '' || this._host!.kernelEnded()) {
+      this._checked = '';
       return;
     }
-    const mounted = (this._view.widgets?.length ?? 0) > 0;
-    this._view.setHidden(!mounted);
-    this._snapshot.setHidden(mounted);
-    if (mounted && this._host?.kernelEnded()) {
+    const id = (this._model!.data[WIDGET_MIME_TYPE] as { model_id?: unknown } | null)?.model_id;
+    if (kernel === this._checked || typeof id !== 'string') {
+      return;
+    }
+    this._checked = kernel;
+    void this._host!.hasComm(id).then(
+      here => {
+        this._gone = !here;
+        this._choose();
+      },
+      () => {
+        this._checked = ''; // the connection broke: asked again when it is back
+      },
+    );
+  }
+
+  /** Show the kernel's view if there is one, else the snapshot. */
+  private _choose(): void {
+    if (this.isDisposed) {
+      return;
+    }
+    // A widget whose state was saved in the notebook has a view too; but no kernel feeds it.
+    const shown = this._mounted && (!this._gone || this._ended !== '');
+    this._view?.setHidden(!shown);
+    this._snapshot.setHidden(shown);
+    if (shown && this._host?.kernelEnded()) {
       this._ended = this._host.kernelTrouble();
     }
-    const trouble = mounted ? this._ended || (this._host?.kernelTrouble() ?? '') : '';
+    const missing = this._gone && this._host?.kernelId() ? GONE : '';
+    const trouble = shown ? this._ended || (this._host?.kernelTrouble() ?? '') : missing;
     this._trouble.node.textContent = trouble;
     this._trouble.setHidden(trouble === '');
-    this.toggleClass('nbr-mod-detached', trouble !== '');
+    this.toggleClass('nbr-mod-detached', shown && trouble !== '');
   }
 }

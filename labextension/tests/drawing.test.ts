@@ -4,7 +4,7 @@ import { Widget } from '@lumino/widgets';
 import { expect, test, vi } from 'vitest';
 import { DrawingOutput } from '../src/drawing';
 import { DRAWING_MIME_TYPE } from '../src/payload';
-import type { Host } from '../src/renderer';
+import type { Host, KernelMessage } from '../src/renderer';
 
 /** A renderer that draws text, when it is let. */
 class Painter extends Widget {
@@ -27,14 +27,19 @@ class Around implements Host {
   id = 'k';
   trouble = '';
   ended = false;
-  tell = () => {};
-  createWidgetView = () => null;
+  change = () => {};
+  publish: (message: KernelMessage) => void = () => {};
+  told: [string, object][] = [];
+  widgetFactory = () => null;
+  createWidgetView = () => new Painter() as never;
   kernelId = () => this.id;
   comms = ['b'];
   hasComm = async (id: string) => this.comms.includes(id);
   kernelEnded = () => this.ended;
   kernelTrouble = () => this.trouble;
-  onKernelChange = (listener: () => void) => ((this.tell = listener), () => {});
+  onKernelChange = (listener: () => void) => ((this.change = listener), () => {});
+  onMessage = (listener: (message: KernelMessage) => void) => ((this.publish = listener), () => {});
+  tell = (comm: string, content: object) => void this.told.push([comm, content]);
 }
 
 function modelOf(data: object, trusted: boolean) {
@@ -93,15 +98,15 @@ test('it says when it is not live any more, until it is drawn again', async () =
   await output.renderModel(drawing(1, 'one'));
   expect(note(output)).toBe('');
   Object.assign(around, { ended: true, trouble: 'restarting' });
-  around.tell();
+  around.change();
   expect(note(output)).toBe('restarting');
   Object.assign(around, { ended: false, trouble: '' });
-  around.tell();
+  around.change();
   expect(note(output)).toBe('restarting'); // the new kernel knows nothing of it
   await output.renderModel(drawing(2, 'two'));
   expect(note(output)).toBe('');
   around.id = 'another';
-  around.tell();
+  around.change();
   expect(note(output)).toContain('Not live');
 });
 
@@ -110,7 +115,7 @@ test('whether the notebook is trusted decides what may draw', async () => {
   const output = new DrawingOutput(null, registry);
   await output.renderModel(modelOf(drawing(1, 'one').data, false));
   expect(new Set(asked)).toEqual(new Set(['ensure']));
-  expect(note(output)).toContain('Not live');
+  expect(note(output)).toContain('Snapshot of');
 });
 
 test('a saved drawing asks whether its kernel was restarted before the page was loaded', async () => {
@@ -121,7 +126,54 @@ test('a saved drawing asks whether its kernel was restarted before the page was 
   around.comms = [];
   const another = new DrawingOutput(around, registry);
   await another.renderModel(drawing(1, 'one'));
-  await vi.waitFor(() => expect(note(another)).toContain('restarted since'));
+  await vi.waitFor(() => expect(note(another)).toContain('no longer live'));
   await another.renderModel(drawing(2, 'two', { renderedAt: Date.now() }));
   expect(note(another)).toBe('');
+});
+
+test('a drawing that came with the notebook asks for the newest, and follows what the kernel publishes', async () => {
+  const around = new Around();
+  const output = new DrawingOutput(around, registry);
+  const saved = drawing(1, 'one', { id: 'd' });
+  saved.setData = ({ data }) => Object.assign(saved, { data });
+  await output.renderModel(saved);
+  await vi.waitFor(() => expect(around.told).toEqual([['b', { type: 'show', id: 'd' }]]));
+  const publish = (display_id: string, number: number, text: string) => {
+    const { data } = drawing(number, text, { id: display_id, renderedAt: number });
+    const content = { data, metadata: {}, transient: { display_id } };
+    around.publish({ header: { msg_type: 'update_display_data' }, content });
+  };
+  publish('another', 2, 'not this');
+  publish('d', 3, 'newer');
+  await vi.waitFor(() => expect(visible(output)).toEqual(['newer']));
+  expect(saved.data['text/plain']).toBe('newer'); // it is saved with the notebook
+  const shown = output.widgets[1];
+  publish('d', 3, 'newer'); // as when the cell's output has taken it already
+  expect(output.widgets[1]).toBe(shown);
+
+  const gone = { comm_id: 'b', data: { method: 'custom', content: { type: 'gone', id: 'd' } } };
+  around.publish({ header: { msg_type: 'comm_msg' }, content: gone });
+  expect(note(output)).toContain('no longer live');
+});
+
+test('until the kernel answers, a saved drawing says that it is a snapshot', async () => {
+  const around = new Around();
+  let answer = (_: boolean) => {};
+  around.hasComm = () => new Promise(done => (answer = done));
+  const output = new DrawingOutput(around, registry);
+  await output.renderModel(drawing(1, 'one'));
+  expect(note(output)).toContain('Snapshot of');
+  answer(true);
+  await vi.waitFor(() => expect(note(output)).toBe(''));
+});
+
+test('a chart is drawn again in the colours of a new theme', async () => {
+  const output = new DrawingOutput(new Around(), registry);
+  const chart = drawing(1, 'chart');
+  Object.assign(chart.data, { 'application/vnd.vegalite.v5+json': {} });
+  await output.renderModel(chart);
+  const before = output.widgets[1];
+  document.body.setAttribute('data-jp-theme-light', 'false');
+  await vi.waitFor(() => expect(output.widgets[1]).not.toBe(before));
+  expect(visible(output)).toEqual(['chart']);
 });

@@ -17,10 +17,15 @@ class FakeHost implements Host {
   view: FakeView | null = new FakeView();
   trouble = '';
   listeners = new Set<() => void>();
-  createWidgetView = () => this.view as ReturnType<Host['createWidgetView']>;
+  factory = {};
+  widgetFactory = () => this.view && this.factory;
+  createWidgetView = () => this.view as unknown as ReturnType<Host['createWidgetView']>;
+  onMessage = () => () => {};
+  tell = () => {};
   kernelId = () => 'k';
   ended = false;
-  hasComm = async () => true;
+  here = true;
+  hasComm = async () => this.here;
   kernelEnded = () => this.ended;
   kernelTrouble = () => this.trouble;
   onKernelChange = (listener: () => void) => {
@@ -105,4 +110,35 @@ test('the payload of a newer version says what to do', async () => {
   const output = new LiveOutput(null);
   await output.renderModel(model({ [MIME_TYPE]: { v: 2 } }));
   expect(output.node.querySelector('[role=alert]')?.textContent).toContain('newer nbreactive');
+});
+
+test('a view that found no kernel is made again when widgets are rendered by something that knows it', async () => {
+  const host = new FakeHost();
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  const first = host.view!;
+  host.listeners.forEach(listener => listener());
+  expect(first.isDisposed).toBe(false);
+  host.view = new FakeView();
+  host.factory = {};
+  host.listeners.forEach(listener => listener());
+  expect(first.isDisposed).toBe(true);
+  expect(host.view.renderModel).toHaveBeenCalledWith(both);
+  host.view.found();
+  await vi.waitFor(() => expect(snapshotShown(output)).toBe(false));
+  // a view that shows something stays
+  host.factory = {};
+  host.listeners.forEach(listener => listener());
+  expect(host.view.isDisposed).toBe(false);
+});
+
+test('a kernel that does not know the view leaves the snapshot, and it is said', async () => {
+  const host = new FakeHost();
+  host.here = false;
+  const output = new LiveOutput(host);
+  await output.renderModel(both);
+  host.view!.found(); // from a state that was saved in the notebook
+  await vi.waitFor(() => expect(output.node.querySelector('.nbr-detached')?.textContent).toContain('no longer live'));
+  expect(snapshotShown(output)).toBe(true);
+  expect(output.hasClass('nbr-mod-detached')).toBe(false);
 });

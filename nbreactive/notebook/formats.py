@@ -40,18 +40,6 @@ def format_object(shown: Any) -> Bundle:
 
 
 @cache
-def beacon() -> str:
-    """Return the id of a widget that is never shown: pages ask for it, to know a kernel from the one it restarted to."""
-    from ipywidgets import Widget
-
-    _beacons.append(Widget())
-    return str(_beacons[-1].model_id)
-
-
-_beacons: list[Any] = []
-
-
-@cache
 def kernel_id() -> str:
     """Return the id by which a Jupyter server knows this kernel; empty outside of kernels."""
     from IPython.core.getipython import get_ipython

@@ -3,7 +3,8 @@
 A drawing runs on the nbreactive thread, the newest values only. Its result replaces the output of the same display id,
 which works from any thread, in every page that shows the notebook, and is saved with it. Beside what was drawn the
 bundle says how it stands (live, old because of an error, from which kernel): JupyterLab and Notebook show that, and put
-a new drawing in the place of the old one only when it is complete, so that nothing flickers.
+a new drawing in the place of the old one only when it is complete, so that nothing flickers. A page that is loaded later
+asks for the newest drawing through a widget that is never shown, the beacon.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from nbreactive.client import threads
 from nbreactive.client.live import LiveQuery
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.errors_view import frames_text
-from nbreactive.notebook.formats import Bundle, beacon, format_object, kernel_id
+from nbreactive.notebook.formats import Bundle, format_object, kernel_id
 from nbreactive.notebook.lifecycle import cells
 
 _log = logging.getLogger("nbreactive")
@@ -66,6 +68,12 @@ class RenderView:
         self._first: Bundle | None = None
         self._ready = threading.Event()
         self._published = False
+        self._latest: Bundle | None = None
+
+    @property
+    def id(self) -> str:
+        """The display id of its output."""
+        return self._id
 
     def start(self) -> None:
         """Draw for the first time, show it here, and follow the queries from now on."""
@@ -78,6 +86,7 @@ class RenderView:
             self._ready.wait(FIRST_DRAWING)
         first = self._first or _text_bundle("drawing ...")
         self._published = True
+        self._latest = first
         _publish(first, self._id, update=False)
         for query in self._queries():
             query.watch(self._changed)
@@ -130,12 +139,18 @@ class RenderView:
         bundle = self._with_state(self._bundle, rendering.queries)
         if self._published:
             if bundle is not None:
+                self._latest = bundle
                 _publish(bundle, self._id, update=True)
         elif bundle is not None:
             self._first = bundle
             self._ready.set()
         if old is not self._widget:
             _close_widget(old)
+
+    def show_again(self) -> None:
+        """Publish the newest drawing for a page that was loaded since (nbreactive thread)."""
+        if self._latest is not None and self.rendering is not None:
+            _publish(self._latest, self._id, update=True)
 
     def _draw(self, rendering: Rendering) -> Bundle:
         try:
@@ -165,8 +180,31 @@ class RenderView:
         kernel = kernel_id()
         if not kernel:
             return bundle
-        noted = {"v": 1, "kernel": kernel, "beacon": beacon(), "renderedAt": time.time() * 1000, **state}
+        noted = {"v": 1, "id": self._id, "kernel": kernel, "beacon": beacon().model_id}
+        noted |= {"renderedAt": time.time() * 1000, **state}
         return {DRAWING_MIME: noted, **bundle[0]}, bundle[1]
+
+
+@cache
+def beacon() -> Any:
+    """Return a widget that is never shown: by it pages know a kernel from the one it restarted to, and ask for drawings."""
+    from ipywidgets import Widget
+
+    made = Widget()
+    made.on_msg(_asked)
+    return made
+
+
+def _asked(widget: Any, content: Any, _buffers: Any) -> None:
+    """Hear a page that wants to see a drawing (any thread, so it only takes a note)."""
+    if not isinstance(content, dict) or content.get("type") != "show":
+        return
+    wanted = content.get("id")
+    view = next((view for view in open_renderings() if view.id == wanted), None)
+    if view is None:
+        widget.send({"type": "gone", "id": wanted})
+    else:
+        threads.callbacks().post(("show again", wanted), view.show_again)
 
 
 def _worst(states: Iterable[str]) -> str:

@@ -35,6 +35,14 @@ class Person:
     def open(self, path: str, app: App = "lab") -> None:
         """Open a notebook and wait for its kernel."""
         self.page.goto(f"{self._server.url}/{_PAGES[app]}/{path}?token={self.name.lower()}-token&reset")
+        self._wait_for_notebook()
+
+    def reload(self) -> None:
+        """Press F5."""
+        self.page.reload()
+        self._wait_for_notebook()
+
+    def _wait_for_notebook(self) -> None:
         expect(self.page.locator(".jp-Notebook")).to_be_visible(timeout=PATIENCE)
         self.wait_for_kernel("idle")
 
