@@ -63,6 +63,7 @@ class Auth:
 
         A query that asks is computed per person; one that does not is shared by all who subscribe to it.
         """
+        self._execution.txn.check_running()
         self._execution.identity_read = True
         identity = self._execution.call.identity
         if identity is None:
@@ -138,6 +139,7 @@ class QueryContext:
         every
             Queries only: run again after so many milliseconds while somebody is subscribed (at least 1000).
         """
+        self._execution.txn.check_running()
         if every is not None:
             self._repeat(every)
         return self._execution.call.now
@@ -155,6 +157,7 @@ class QueryContext:
     def _run(self, kind: Kind, reference: Any, args: dict[str, Any] | None, kwargs: dict[str, Any]) -> Any:
         if args is not None and kwargs:
             raise InvalidValue(f"ctx.run_{kind} takes the arguments as one dict or as keywords, not both")
+        self._execution.txn.check_running()
         if self._depth >= CALL_DEPTH:
             fix = "call an ordinary Python function instead of a query or mutation"
             self._execution.txn.abort(

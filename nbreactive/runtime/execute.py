@@ -98,7 +98,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the call, not the worker
             failure = failure_of(error, call.request_id, production=self._production)
             value = b"null"
-        return Outcome(
+        outcome = Outcome(
             value=value,
             failure=failure,
             reads=txn.reads(),
@@ -110,6 +110,8 @@ class Runner:
             kind=kind,
             duration_us=int((_real_clock() - began) * 1e6),
         )
+        txn.end()
+        return outcome
 
     # ---- finding -----------------------------------------------------------------------------------------
 

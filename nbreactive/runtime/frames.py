@@ -105,10 +105,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def encode(body: msgspec.Struct) -> bytes:
-    """Encode the body of a frame.
+    r"""Encode the body of a frame.
 
     Lone surrogates, which only Python's text can hold (a printed file name, the text of an exception, a docstring),
-    are written as ``\\udc80``: nothing else that a function says may end its worker.
+    are written as ``\udc80``: nothing else that a function says may end its worker.
     """
     try:
         return _encode(body)

@@ -14,9 +14,14 @@ from collections.abc import Generator
 from typing import Any, Final, Literal
 
 from nbreactive.engine.transactions import LogLine
+from nbreactive.errors import NotAllowed
 
 MAX_LINES: Final = 256
 MAX_LINE_BYTES: Final = 4096
+ENDED: Final = (
+    "this ctx belongs to a call that has ended, so nothing can be read, written or logged with it any more; use the ctx"
+    " that the running function was given, and keep no ctx, ctx.db, ctx.log or unread query in a global"
+)
 
 Level = Literal["DEBUG", "LOG", "INFO", "WARN", "ERROR"]
 
@@ -24,9 +29,10 @@ Level = Literal["DEBUG", "LOG", "INFO", "WARN", "ERROR"]
 class CallLog:
     """The lines of one call."""
 
-    __slots__ = ("_dropped", "_partial", "lines")
+    __slots__ = ("_dropped", "_partial", "closed", "lines")
 
     def __init__(self) -> None:
+        self.closed = False
         self.lines: list[LogLine] = []
         self._partial: dict[Level, str] = {}
         self._dropped = 0
@@ -56,6 +62,7 @@ class CallLog:
 
     def close(self) -> list[LogLine]:
         """All lines, with the unfinished ones, and a last one that says how many were dropped."""
+        self.closed = True
         for level, text in self._partial.items():
             self.add(level, text)
         self._partial.clear()
@@ -91,27 +98,32 @@ class Logger:
     def __init__(self, log: CallLog) -> None:
         self._log = log
 
+    def _add(self, level: Level, values: tuple[Any, ...]) -> None:
+        if self._log.closed:
+            raise NotAllowed(ENDED)
+        self._log.add(level, _text(values))
+
     def __call__(self, *values: Any) -> None:
         """Log at level LOG."""
-        self._log.add("LOG", _text(values))
+        self._add("LOG", values)
 
     def debug(self, *values: Any) -> None:
         """Log at level DEBUG."""
-        self._log.add("DEBUG", _text(values))
+        self._add("DEBUG", values)
 
     def info(self, *values: Any) -> None:
         """Log at level INFO."""
-        self._log.add("INFO", _text(values))
+        self._add("INFO", values)
 
     def warn(self, *values: Any) -> None:
         """Log at level WARN."""
-        self._log.add("WARN", _text(values))
+        self._add("WARN", values)
 
     warning = warn
 
     def error(self, *values: Any) -> None:
         """Log at level ERROR."""
-        self._log.add("ERROR", _text(values))
+        self._add("ERROR", values)
 
 
 def _text(values: tuple[Any, ...]) -> str:

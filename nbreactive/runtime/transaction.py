@@ -6,7 +6,8 @@ Rows are therefore fetched in chunks, never through an iterator that outlives a 
 consumed, not what was fetched ahead.
 
 Going over a limit of the transaction (or any other :meth:`Transaction.abort`) is final: the error is raised again by
-every later use and at the end, so a function that catches it cannot commit.
+every later use and at the end, so a function that catches it cannot commit. With its call a transaction ends: whatever
+a function has kept of it (a ctx in a global, a query half read) raises NotAllowed in later calls.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.engine.read_set import ReadSetBuilder
 from nbreactive.engine.transactions import Reads, Write
-from nbreactive.errors import LimitExceeded, NBReactiveError
+from nbreactive.errors import LimitExceeded, NBReactiveError, NotAllowed
 from nbreactive.runtime.determinism import real_monotonic
+from nbreactive.runtime.output import ENDED
 from nbreactive.runtime.overlay import Pending, TableOverlay
 from nbreactive.runtime.scan import Scan
 from nbreactive.runtime.tables import SnapshotReader, Table, TableCache, all_read, name_read
@@ -90,6 +92,7 @@ class Transaction:
         self._created = max(float(now), snapshot / 1e6)
         self._random = b""
         self.aborted: NBReactiveError | None = None
+        self._ended = False
         self.documents_read = 0
         self.bytes_read = 0
         self.documents_written = 0
@@ -187,6 +190,7 @@ class Transaction:
 
     def fetch(self, index_id: int, low: bytes, high: bytes, reverse: bool, count: int) -> list[tuple[bytes, bytes]]:
         """Up to ``count`` stored keys of a range."""
+        self._check()
         self._renew()
         return list(islice(self._reader.scan(index_id, low, high, self.snapshot, reverse), count))
 
@@ -200,6 +204,7 @@ class Transaction:
 
     def count_read(self, size: int) -> None:
         """Note that a document was read."""
+        self._check()
         self.documents_read += 1
         self.bytes_read += size
         if self.documents_read > READ_DOCUMENTS:
@@ -286,7 +291,18 @@ class Transaction:
 
     def _check(self) -> None:
         if self.aborted is not None:
+            self.check_running()
             raise self.aborted
+
+    def check_running(self) -> None:
+        """Raise if the call of this transaction has ended."""
+        if self._ended:
+            raise NotAllowed(ENDED)
+
+    def end(self) -> None:
+        """The call is over: whoever has kept something of it (a ctx in a global) reads and writes nothing with it."""
+        self._ended = True
+        self.aborted = self.aborted or NotAllowed(ENDED)
 
     def _exceeded(self, what: str, found: int, allowed: int, fix: str) -> NoReturn:
         self.abort(LimitExceeded(over(what, found, allowed, fix)))

@@ -372,3 +372,45 @@ def say(ctx, where: str):
                 await pool.prepare(bundle(2, m=r"raise ValueError('a\ud800b')"))
 
     asyncio.run(main())
+
+
+KEEPING = """
+KEPT = []
+@mutation
+def keep(ctx):
+    for n in range(100): ctx.db.insert("t", {"n": n})
+    rows = iter(ctx.db.query("t"))
+    next(rows)
+    KEPT[:] = [ctx, ctx.db, ctx.db.query("t"), rows, ctx.auth, ctx.log, ctx.db.query("t").first()["_id"]]
+@mutation
+def use(ctx, how: str):
+    old, db, rows, begun, auth, log, id = KEPT
+    return eval(how) and None
+@internal_mutation
+def insert(ctx): ctx.db.insert("t", {"n": 1})
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        'old.db.insert("t", {"n": 1})', 'old.db.insert("new", {"n": 1})', 'db.get(id)', 'db.patch(id, {"n": 5})',
+        "db.delete(id)", "rows.collect()", "rows.count()", "len(list(begun))", "auth.get_user_identity()", "old.now()",
+        "old.auth.get_user_identity()", "log('late')", "log.warn('late')", "old.run_mutation(insert)",
+    ],
+)  # fmt: skip
+def test_what_was_kept_of_a_call_cannot_be_used_in_another(tmp_path: Path, how: str) -> None:
+    async def main() -> None:
+        async with running(tmp_path, KEEPING, workers=1) as (house, pool):
+            # Until one worker has been given both calls: there is a spare one, too.
+            for _ in range(20):
+                house.finish(await pool.run(house.call("m:keep")))
+                outcome = await pool.run(house.call("m:use", {"how": how}))
+                assert outcome.failure is not None, how
+                if "not enough values" not in outcome.failure.message:
+                    break
+            assert outcome.failure.code == "NotAllowed", outcome.failure
+            assert "use the ctx that the running function was given" in outcome.failure.message
+            assert not outcome.writes
+
+    asyncio.run(main())
