@@ -1,14 +1,20 @@
-"""The data folder: one backend at a time, of a known format, on a local drive."""
+"""The data folder: one backend at a time, of a known format, on a local drive.
+
+Whoever has locked the file ``lock`` owns the folder. Somebody may delete that file, and then a second backend could lock
+a new one; so on POSIX the folder itself is locked as well. Windows does not let anybody delete a file that is open.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
 
+from nbreactive.engine.files import Disk
 from nbreactive.errors import DataFolderError
 from nbreactive.server._drives import network_file_system
 
@@ -56,10 +62,12 @@ class DataFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise DataFolderError(_in_use(path)) from None
+        self._itself: int | None = None
         try:
+            self._itself = _lock_folder(path)
             self._check_format()
-        except DataFolderError:
-            self._lock.release()
+        except BaseException:
+            self._release()
             raise
 
     @property
@@ -81,12 +89,18 @@ class DataFolder:
     def close(self) -> None:
         """Let another backend have the folder."""
         self.info_file.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._itself is not None:
+            os.close(self._itself)
+            self._itself = None
         self._lock.release()
 
     def _check_format(self) -> None:
         file = self.path / "format"
         if not file.exists():
-            file.write_text(f"{FORMAT}\n", "utf-8")
+            _write_private(file, f"{FORMAT}\n".encode(), durable=True)
             return
         text = file.read_text("utf-8", "replace").strip()
         if text != str(FORMAT):
@@ -111,9 +125,32 @@ def _in_use(path: Path) -> str:
     return f"the data folder {path} is in use {who}; {fix}, stop it, or choose another folder with --data"
 
 
-def _write_private(file: Path, data: bytes) -> None:
+def _lock_folder(path: Path) -> int | None:
+    """Lock the folder itself until the descriptor that is returned is closed."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DataFolderError(_in_use(path)) from None
+    except OSError:
+        pass  # a file system without such locks: the lock file has to do
+    return descriptor
+
+
+def _write_private(file: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file that only its owner may read; after a crash it is there whole or not at all, if it is ``durable``."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
     temporary.replace(file)
+    if durable:
+        Disk().sync_folder(file.parent)

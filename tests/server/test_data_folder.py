@@ -32,6 +32,38 @@ def test_one_backend_at_a_time_also_from_another_process_case_45(tmp_path: Path)
     DataFolder(folder.path).close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+def test_one_backend_at_a_time_although_somebody_deleted_the_lock_file_case_45(tmp_path: Path) -> None:
+    backend = Served(tmp_path, {"m": COUNTER})
+    with backend:
+        (backend.data / "lock").unlink()
+        other = subprocess.run(
+            [*backend.command(), "--port", "0"], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert other.returncode == 1 and not other.stdout and "in use by the backend" in other.stderr
+        backend.call("mutation", "m:add", n=1)
+        (backend.data / "lock").unlink(missing_ok=True)
+        with pytest.raises(DataFolderError, match="in use by the backend"):
+            DataFolder(backend.data)
+        backend.call("mutation", "m:add", n=2)
+        backend.kill()
+        backend.start()  # nothing that the killed one started holds the folder
+        assert backend.call("query", "m:numbers") == [1, 2]
+
+
+def test_the_format_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_folder.os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            DataFolder(tmp_path)
+    assert not (tmp_path / "format").exists()
+    DataFolder(tmp_path).close()
+    assert (tmp_path / "format").read_text() == "1\n"
+
+
 def test_another_format_is_refused_and_left_alone_case_45(tmp_path: Path) -> None:
     DataFolder(tmp_path).close()
     (tmp_path / "format").write_text("99\n")
