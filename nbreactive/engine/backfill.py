@@ -38,19 +38,22 @@ async def backfill(
     gate: Gate,
     clock: Clock,
     table: str,
-    index: str,
+    index: int,
     *,
     on_applied: Callable[[int, Keys], None],
     on_pending: Callable[[], None],
     busy: Callable[[], bool],
 ) -> None:
-    """Fill an index that is in the state ``backfilling``; returns when it is complete and durable."""
+    """Fill an index that is in the state ``backfilling``; returns when it is complete and durable.
+
+    It is named by its id: while an index is replaced by one with other fields, the table has two of the same name.
+    """
     many = min(_FIRST, CHUNK_DOCUMENTS)
     while True:
         info = state.catalog.table(table)
-        wanted = info.index(index) if info is not None else None
+        wanted = next((found for found in info.indexes if found.id == index), None) if info is not None else None
         if info is None or wanted is None:
-            raise SchemaError(f"there is no index {index!r} of table {table!r} to fill; deploy the schema first")
+            raise SchemaError(f"a new index of the table {table!r} was taken back while it was filled; deploy again")
         after = state.filled.get(wanted.id, b"")
         if wanted.state == "ready" or after == END:
             return

@@ -292,8 +292,8 @@ class Engine:
             else:
                 return snapshot.ts
 
-    async def backfill(self, table: str, index: str) -> None:
-        """Fill an index that is in the state ``backfilling`` while everything else goes on."""
+    async def backfill(self, table: str, index: int) -> None:
+        """Fill an index (its id) that is in the state ``backfilling`` while everything else goes on."""
         await backfill(
             self._state,
             self.gate,

@@ -87,17 +87,21 @@ class SchemaChange:
 
     async def _build(self, change: TableChange) -> None:
         name = change.after.name
-        await self._engine.transact(lambda reader, catalog, ts: self._stage(reader, catalog, ts, name))
-        for index in change.build:
-            await self._engine.backfill(name, index.name)
-            self._built.add(index.id)
+        build: list[int] = []
 
-    def _stage(self, reader: Reader, catalog: Catalog, ts: int, name: str) -> list[Write]:
-        for change in self._plan(catalog):
-            if change.after.name == name and change.before is not None and change.build:
-                self._added |= {index.id for index in change.build}
-                return [_table(reader, ts, staged(change), change.before)]
-        return []
+        def stage(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
+            build.clear()
+            for now in self._plan(catalog):
+                if now.after.name == name and now.before is not None and now.build:
+                    build.extend(index.id for index in now.build)
+                    self._added.update(build)
+                    return [_table(reader, ts, staged(now), now.before)]
+            return []
+
+        await self._engine.transact(stage)
+        for index in build:
+            await self._engine.backfill(name, index)
+            self._built.add(index)
 
     def _undo(self, reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
         added = self._added

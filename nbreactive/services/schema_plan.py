@@ -95,13 +95,14 @@ def _changed(
     empty: Collection[int],
 ) -> TableChange:
     validator = spec.validator if manifest.schema_validation and spec.validator.get("type") != "any" else None
-    existing = {index.name: index for index in table.indexes[FIRST_DECLARED:]}
+    # Two can have the same name: one that is in use, and one that is being built, or was when the process ended.
+    existing = {(index.name, index.fields): index for index in table.indexes[FIRST_DECLARED:]}
     slot = table.next_slot
     indexes: list[IndexInfo] = []
     build: list[IndexInfo] = []
     for name, fields in spec.indexes.items():
-        index = existing.get(name)
-        if index is None or index.fields != tuple(fields):
+        index = existing.get((name, tuple(fields)))
+        if index is None:
             index = IndexInfo(index_id(table.number, slot), name, slot, tuple(fields), "backfilling")
             slot += 1
         if index.state != "ready":

@@ -578,6 +578,12 @@ async def _make_table(bench: Bench, name: str, *, ephemeral: bool = False, state
     await bench.engine.transact(change)
 
 
+def _by_n(bench: Bench) -> int:
+    info = bench.engine.catalog().table("notes")
+    assert info is not None
+    return info.indexes[FIRST_DECLARED].id
+
+
 def _index(bench: Bench, name: str = "notes") -> tuple[list[int], list[int], int]:
     """What by_n holds, what it should hold, and the sum of its counters."""
     from nbreactive.values import unpack
@@ -610,7 +616,7 @@ def test_backfill_beside_writes_misses_and_doubles_nothing(tmp_path: Path, monke
         for n in range(100):
             await bench.mutate("add", {"n": n})
         await _make_table(bench, "notes", state="backfilling")
-        filling = asyncio.ensure_future(bench.engine.backfill("notes", "by_n"))
+        filling = asyncio.ensure_future(bench.engine.backfill("notes", _by_n(bench)))
         n = 0
         while not filling.done():
             n += 1
@@ -638,7 +644,7 @@ def test_interrupted_backfill_goes_on_after_a_restart(tmp_path: Path, monkeypatc
         for n in range(30):
             await bench.mutate("add", {"n": n})
         await _make_table(bench, "notes", state="backfilling")
-        filling = asyncio.ensure_future(bench.engine.backfill("notes", "by_n"))
+        filling = asyncio.ensure_future(bench.engine.backfill("notes", _by_n(bench)))
         while not bench.engine._state.filled:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await bench.mutate("bump")
@@ -646,7 +652,7 @@ def test_interrupted_backfill_goes_on_after_a_restart(tmp_path: Path, monkeypatc
         filling.cancel()
         await bench.start()
         await bench.mutate("add", {"n": 99})
-        await bench.engine.backfill("notes", "by_n")
+        await bench.engine.backfill("notes", _by_n(bench))
         await _make_table(bench, "notes", state="ready")
         rows, docs, counted = _index(bench)
         assert rows == docs

@@ -306,7 +306,7 @@ def test_a_deploy_that_is_refused_after_its_index_was_built_leaves_nothing(
             before = engine.catalog().table("posts")
             backfill, staged = engine.backfill, []
 
-            async def spoilt(table: str, index: str) -> None:
+            async def spoilt(table: str, index: int) -> None:
                 await backfill(table, index)
                 found = engine.catalog().table(table)
                 assert found is not None
