@@ -21,6 +21,11 @@ from nbreactive.engine.transactions import Write
 from nbreactive.functions.specs import Visibility
 from nbreactive.values.packing import unpack
 
+_AHEAD = 100_000_000
+"""By how much (ns) the creation times of one transaction may be ahead of the clock: each document takes a microsecond."""
+_ROUNDING = 1_000
+"""More (ns) than a product of floats is off."""
+
 
 class Pending(NamedTuple):
     """An applied commit that is not durable yet; ``data`` is its log entry, None for what is never logged."""
@@ -52,6 +57,7 @@ class AppliedState:
         self.log_position = index.log_position
         self.catalog = Catalog.load(self.reader, self.applied)
         self.pending: list[Pending] = []
+        self._latest = 0
         self.filled: dict[int, bytes] = {}
         """Running backfills: index id -> last document id that they have passed."""
         self._fills: deque[tuple[int, int, bytes | None]] = deque()
@@ -60,9 +66,25 @@ class AppliedState:
                 if info.state != "ready":
                     self._resume(info)
 
-    def next_ts(self) -> int:
-        """Return the timestamp of the next commit: above every one that ever was, close to the wall clock."""
-        return max(self.highest + 1, self.clock.now_ns())
+    def now_ns(self) -> int:
+        """Return the wall clock, which may go back; calls take the time from here."""
+        now = self.clock.now_ns()
+        self._latest = max(self._latest, now)
+        return now
+
+    def next_ts(self, created: float = 0.0) -> int:
+        """Return the timestamp of the next commit: above every one that ever was, close to the wall clock.
+
+        It is not before ``created``, the commit's latest ``_creationTime``: whoever sees the commit creates documents
+        after its timestamp, so creation times follow commits even while the clock stands still, or is behind where it
+        once was. What no honest worker can have made, later than the clock ever was, is not followed.
+        """
+        ts = max(self.highest + 1, self.now_ns())
+        if created * 1e6 > ts - _ROUNDING:
+            latest = max(self.highest, self._latest) + _AHEAD
+            whole, part = min(created, latest / 1_000_000).as_integer_ratio()
+            ts = max(ts, -(-whole * 1_000_000 // part))
+        return ts
 
     def rewind(self, to_ts: int) -> None:
         """Undo every commit after ``to_ts``."""
@@ -129,7 +151,7 @@ class Turn:
         after = catalog_after(writes, state.catalog, reach)
         check_writes(writes, after, reach)
         prepared = prepare(writes, self._current, after, state.filled)
-        ts = state.next_ts()
+        ts = state.next_ts(prepared.created)
         entry = Entry(ts, state.epoch, prepared.logged, request)
         logged = bool(prepared.logged) or state.log_everything or log
         self._pending.append(Pending(entry, encode_entry(entry) if logged else None))

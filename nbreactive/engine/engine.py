@@ -383,7 +383,7 @@ class Engine:
             spec.identity,
             request_id,
             snapshot.ts,
-            self.clock.now_ns() // 1_000_000,
+            self._state.now_ns() // 1_000_000,
             self._random.randbytes(16),
             spec.journal,
         )
@@ -399,7 +399,7 @@ class Engine:
             request.identity,
             request.request_id,
             snapshot.ts,
-            self.clock.now_ns() // 1_000_000,
+            self._state.now_ns() // 1_000_000,
             self._random.randbytes(16),
         )
         return await self._execute(call, urgent=urgent)

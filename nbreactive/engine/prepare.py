@@ -52,6 +52,8 @@ class Prepared(NamedTuple):
     """As it is after the transaction."""
     logged: list[Write]
     """The writes that the log keeps: those of ephemeral tables are left out."""
+    created: float = 0.0
+    """The latest ``_creationTime`` of its new documents."""
 
 
 class StaleVersion(Conflict):
@@ -120,6 +122,7 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
     logged: list[Write] = []
     touched: dict[int, list[bytes]] = {}
     deltas: dict[bytes, int] = {}
+    created = 0.0
     for write in writes:
         table = after.number(write.table)
         if table is None:
@@ -133,9 +136,12 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
             continue
         skip = unfilled(table, write.id, filled)
         old_keys, old_counts = table.entries(unpack(found[0]), write.id, skip) if found is not None else ((), ())
-        new_keys, new_counts = (
-            table.entries(_document(write.doc), write.id, skip) if write.doc is not None else ((), ())
-        )
+        new_keys, new_counts = (), ()
+        if write.doc is not None:
+            doc = _document(write.doc)
+            new_keys, new_counts = table.entries(doc, write.id, skip)
+            if found is None and doc[CREATION_TIME] > created:
+                created = doc[CREATION_TIME]
         puts = [key for key in new_keys if key not in old_keys]
         dels = [key for key in old_keys if key not in new_keys]
         counts: list[tuple[bytes, int]] = []
@@ -153,7 +159,7 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
     changed = [key for key, delta in deltas.items() if delta]
     if changed:
         touched[COUNTS] = changed
-    return Prepared(rows, touched, after, logged)
+    return Prepared(rows, touched, after, logged, created)
 
 
 def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:

@@ -41,7 +41,7 @@ from nbreactive.values.limits import READ_BYTES, READ_DOCUMENTS, READ_INTERVALS,
 from nbreactive.values.packing import pack
 
 _RENEW_AFTER: Final = 0.005
-_TICK: Final = 2.0**-12
+_TICK: Final = 2.0**-10
 """Step of ``_creationTime`` (ms) between documents of one mutation: exact in a double until the year 2248."""
 
 
@@ -88,8 +88,9 @@ class Transaction:
         self._renewed = real_monotonic()
         self._made = 0
         self._counter = 0
-        # Later than every document that was there at the snapshot, even when the clock has not moved on by a millisecond.
-        self._created = max(float(now), snapshot / 1e6)
+        # Later than every document that was there at the snapshot, even when the clock has not moved on or is behind:
+        # no commit has a creation time above its timestamp. Divided as whole numbers, which rounds once.
+        self._created = max(float(now), snapshot / 1_000_000)
         self._random = b""
         self.aborted: NBReactiveError | None = None
         self._ended = False
