@@ -86,6 +86,11 @@ class AppliedState:
             ts = max(ts, -(-whole * 1_000_000 // part))
         return ts
 
+    def remember_position(self) -> None:
+        """Let the row index know how much of the log it holds: a start after a kill rewinds it to there."""
+        if not self.pending and self.index.log_position < self.log_position:
+            self.index.apply([], log_position=self.log_position)
+
     def rewind(self, to_ts: int) -> None:
         """Undo every commit after ``to_ts``."""
         self.pending.clear()

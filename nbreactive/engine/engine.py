@@ -290,6 +290,8 @@ class Engine:
                 if not lost.again:
                     raise
             else:
+                # A kill from here on must not take back what is only in the row index, such as a filled index.
+                self._state.remember_position()
                 return snapshot.ts
 
     async def backfill(self, table: str, index: int) -> None:

@@ -64,6 +64,7 @@ class Housekeeping:
         state.changes.trim(horizon)
         started = self._clock.monotonic()
         index = state.index
+        state.remember_position()
         while True:
             cleaned = index.collect(horizon, _SLICE_COMMITS)
             cleaned += index.drop_requests(now - self._request, _SLICE_COMMITS)
@@ -71,6 +72,4 @@ class Housekeeping:
                 break
             if self._clock.monotonic() - started > _SLICE_SECONDS:
                 return True
-        if not state.pending and index.log_position < state.log_position:
-            index.apply([], log_position=state.log_position)
         return False
