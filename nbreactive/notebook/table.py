@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from nbreactive.client import frames
 from nbreactive.client.arguments import Arguments, FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
-from nbreactive.errors import ArgumentError, InvalidValue, NBReactiveError
+from nbreactive.errors import ArgumentError, FunctionNotFound, InvalidValue, NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.values.checks import check_value
 from nbreactive.values.sizes import size_of
@@ -82,10 +83,13 @@ class TableQuery(LiveQuery):
         return live
 
     def arrow(self) -> pa.Table:
-        """Return the whole table, typed, as it stands in the backend's column store."""
+        """Return the whole table, typed, as it stands in the backend's column store; empty if there is none yet."""
         if self.error is not None:
             raise self.error
-        return frames.from_ipc(self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}"))
+        try:
+            return frames.from_ipc(self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}"))
+        except FunctionNotFound:  # open() has said so
+            return frames.to_arrow([], ["_id", "_creationTime"])
 
     def df(self) -> pd.DataFrame:
         """Return the whole table as a pandas DataFrame."""
@@ -123,6 +127,8 @@ def load(
         The table; it is made if it does not exist.
     data
         A pandas or polars DataFrame, anything with ``__arrow_c_stream__``, a list of dicts, or a dict of columns.
+        The index of a pandas DataFrame becomes a column if it has a name; without one, only row numbers are left out.
+        ``_id`` and ``_creationTime`` are refused, since every document gets new ones.
     chunk
         Rows per mutation at most.
     progress
@@ -143,6 +149,8 @@ def load(
         done += len(documents)
         say(f"\r{name}: {done:,} of {total:,} documents")
     say(f"\r{name}: {done:,} documents loaded" + " " * 12 + "\n")
+    if not done:
+        _say_if_missing(client, name)
     if moments and not _has_schema(client, name):
         columns = f"column{'' if len(moments) == 1 else 's'} {', '.join(sorted(moments))}"
         say(safe_text(f"{columns}: stored as milliseconds; a schema with v.datetime() makes them times again") + "\n")
@@ -188,18 +196,51 @@ def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
         )
     if isinstance(data, list | tuple):
         return len(data), iter(data)
+    if type(data).__name__ == "Series":
+        raise ArgumentError("A Series is one column without a name for its field: load series.to_frame('name').")
     if hasattr(data, "iter_rows") and hasattr(data, "columns"):  # polars
         return data.height, data.iter_rows(named=True)
     if hasattr(data, "iloc"):  # pandas
-        return len(data), _pandas_rows(data)
+        frame = _with_index(data)
+        _refuse_doubles(list(frame.columns))
+        return len(frame), _pandas_rows(frame)
     if hasattr(data, "__arrow_c_stream__"):
         import pyarrow as pa
 
-        table = pa.table(data)
+        try:
+            table = pa.table(data)
+        except (TypeError, ValueError) as failure:
+            raise ArgumentError(f"A {type(data).__name__} is no table of named columns: {failure}") from None
+        _refuse_doubles(table.column_names)
         return table.num_rows, (row for batch in table.to_batches(CHUNK_ROWS) for row in batch.to_pylist())
     raise ArgumentError(
         f"A {type(data).__name__} has no rows to load: give a DataFrame, Arrow data or a list of dicts."
     )
+
+
+def _refuse_doubles(columns: list[Any]) -> None:
+    doubles = [column for column, times in Counter(columns).items() if times > 1]
+    if doubles:
+        names = ", ".join(repr(column) for column in doubles)
+        raise ArgumentError(
+            f"{'Columns' if len(doubles) > 1 else 'A column'} called {names} "
+            f"{'are' if len(doubles) > 1 else 'is'} there more than once: rename or drop all but one, "
+            "e.g. df = df.loc[:, ~df.columns.duplicated()]."
+        )
+
+
+def _with_index(frame: Any) -> Any:
+    """Return a pandas DataFrame with its index as columns, unless that only numbers the rows."""
+    index = frame.index
+    if any(name is None for name in index.names):
+        if index.nlevels == 1 and (index.dtype.kind in "iu" or not len(index)):
+            return frame
+        raise ArgumentError(
+            "The index of the DataFrame has values but no name: give it one with df.rename_axis('name'), and it becomes a "
+            "column (a list of names, if it has several levels), or leave it out with df.reset_index(drop=True)."
+        )
+    _refuse_doubles([*index.names, *frame.columns])
+    return frame.reset_index()
 
 
 def _pandas_rows(frame: Any) -> Iterator[dict[str, Any]]:
@@ -230,7 +271,11 @@ def document_of(row: Any, at: int) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, value in row.items():
         if name in ("_id", "_creationTime"):
-            continue  # every document gets new ones
+            raise InvalidValue(
+                f"{name!r} cannot be loaded, as every document gets a new one: leave it out, e.g. "
+                "df.drop(columns=['_id', '_creationTime'], errors='ignore'), or rename the column to keep it",
+                f"row {at}",
+            )
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidValue(
                 f"{name!r} cannot be the name of a field (letters, digits and _, a letter first): rename the column, "

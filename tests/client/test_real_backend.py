@@ -239,3 +239,16 @@ def test_a_drawing_may_use_the_whole_table(client: Client) -> None:
     found: list[int] = []
     threads.callbacks().post("drawing", lambda: found.append(len(live.df())))
     until(lambda: found == [30])
+
+
+def test_an_empty_frame_makes_no_table(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    said: list[str] = []
+    assert load(client, "nothing", pd.DataFrame({"a": [], "b": []}), progress=said.append) == 0
+    assert said[-1].strip() == "nothing: 0 documents loaded"
+    assert "There is no table 'nothing' yet" in capsys.readouterr().out
+    live = TableQuery.open(client, "nothing", 10, "desc")
+    assert live.value == []
+    assert list(live.df().columns) == ["_id", "_creationTime"]
+    assert len(live.pl()) == 0
