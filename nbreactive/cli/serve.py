@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -98,7 +99,9 @@ async def _serve(config: BackendConfig, idle_exit: float | None) -> int:
     _stop_on_signals(loop, stop)
     if os.environ.get("NBREACTIVE_EXIT_WITH_STDIN") == "1":
         threading.Thread(target=_wait_for_end_of_input, args=(loop, stop), name="nbreactive-stdin", daemon=True).start()
-    backend = await Backend.open(config)
+    backend = await _open(config, stop)
+    if backend is None:
+        return 0
     try:
         print(f"ready {backend.url}", flush=True)
         if idle_exit is None:
@@ -108,6 +111,19 @@ async def _serve(config: BackendConfig, idle_exit: float | None) -> int:
     finally:
         await backend.close()
     return 0
+
+
+async def _open(config: BackendConfig, stop: asyncio.Event) -> Backend | None:
+    """Open the backend; None if it is told to stop before it is ready."""
+    opening, stopping = asyncio.ensure_future(Backend.open(config)), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not opening.done():
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            return await opening
+        return None
+    return await opening
 
 
 async def _wait_until_idle(backend: Backend, seconds: float, stop: asyncio.Event) -> None:

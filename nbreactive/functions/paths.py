@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 
 from nbreactive.values.limits import IDENTIFIER, over
@@ -67,4 +68,13 @@ def module_problem(module: str) -> str:
     >>> module_problem("admin/users"), module_problem("../etc") != ""
     ('', True)
     """
-    return next((problem for part in module.split("/") if (problem := identifier_problem(part, "a module"))), "")
+    for part in module.split("/"):
+        problem = identifier_problem(part, "a module")
+        if problem:
+            return problem
+        if keyword.iskeyword(part):
+            return (
+                f"the name of a module cannot be {part!r}: that is a word of Python's own, so that neither api.{part} nor"
+                f" reactive.{part} could be written; rename it, e.g. to {part}_"
+            )
+    return ""

@@ -36,6 +36,8 @@ from nbreactive.services.stored_modules import (
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
+TOO_LONG = "took more than"
+"""In the message of an import that was given up."""
 _ATTEMPTS = 5
 _NAMED = 20
 """Versions that an error names at most."""
@@ -138,8 +140,8 @@ class Deployer:
 
     # ---- changing ----------------------------------------------------------------------------------------
 
-    async def deploy(self, request: DeployRequest, author: str) -> Deployed:
-        """Deploy, or change nothing and say why.
+    async def deploy(self, request: DeployRequest, author: str, *, import_seconds: float | None = None) -> Deployed:
+        """Deploy, or change nothing and say why; ``import_seconds`` bounds the import more than usual.
 
         Raises
         ------
@@ -159,7 +161,14 @@ class Deployer:
                 else:
                     sources[name] = module
             version = self._version + 1
-            manifest = await self._host.prepare(self._bundle(version, sources))
+            try:
+                async with asyncio.timeout(import_seconds):
+                    manifest = await self._host.prepare(self._bundle(version, sources))
+            except TimeoutError:
+                names = ", ".join(f"reactive/{module.name}.py" for module in request.modules) or "the modules"
+                raise DeployRefused(
+                    f"importing {names} {TOO_LONG} {import_seconds:g} s; do no work at import"
+                ) from None
             try:
                 rerun = await self._flip(manifest, changed, author, request.message)
             except BaseException:

@@ -1,14 +1,16 @@
 """The functions folder: every ``.py`` file in it is a module, pushed when it is saved.
 
 All changes of a moment go as one deploy. If that is refused, the files are tried one by one, so that one broken file
-does not hold back the others; what stays refused is remembered as a problem, and its old version goes on running.
+does not hold back the others, and again as long as that gets any further, because one may need another; what stays
+refused is remembered as a problem, and its old version goes on running.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+import tokenize
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,15 @@ from watchfiles import Change, DefaultFilter, awatch
 
 from nbreactive.errors import DeployRefused, NBReactiveError
 from nbreactive.functions.specs import ModuleSource, Origin
-from nbreactive.services.deploys import Deployer, DeployRequest
+from nbreactive.services.deploys import TOO_LONG, Deployer, DeployRequest
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SETTLE_MS = 100
 _LOOK_AGAIN = 1.0
+_IMPORT_SECONDS = 10
+"""For importing everything; nobody waits here who knows that it takes long, but everybody else's deploys do."""
+_READY_SECONDS = 10
+"""How long a start waits for the first push."""
 _SKIPPED = frozenset(("__init__", "__pycache__", "_generated"))
 
 
@@ -47,15 +53,19 @@ class FunctionsFolder:
         """Why files are not deployed as they are, by module name."""
 
     async def start(self) -> None:
-        """Deploy what is there, then watch."""
-        await self.push()
-        self._task = asyncio.create_task(self._watch())
+        """Deploy what is there, then watch; whatever takes long goes on after this has returned."""
+        pushing = asyncio.create_task(self.push())
+        self._task = asyncio.create_task(self._watch(pushing))
+        await asyncio.wait((pushing,), timeout=_READY_SECONDS)
+        if pushing.done():
+            pushing.result()
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching; a deploy that is under way is given up."""
         self._stop.set()
         if self._task is not None:
-            await self._task
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def push(self) -> None:
         """Deploy the folder as it is now."""
@@ -70,22 +80,39 @@ class FunctionsFolder:
             for name in [module.name for module in wanted]:
                 self.problems.pop(name, None)
             return
-        for module in wanted:
-            why = await self._deploy([module], [])
-            if why is None:
-                self.problems.pop(module.name, None)
-            elif self.problems.get(module.name) != why:
-                self.problems[module.name] = why
-                self._report("file not deployed", "error", module=module.name, file=module.origin.label, reason=why)
+        await self._one_by_one(wanted)
         for name in gone:
             why = await self._deploy([], [name])
             if why is not None:
                 self._report("file not removed", "error", module=name, reason=why)
 
+    async def _one_by_one(self, modules: Sequence[ModuleSource]) -> None:
+        refused = dict.fromkeys((module.name for module in modules), "")
+        slow = set[str]()
+        version = -1
+        while version != self._deployer.version:  # the last round brought something that others may need
+            version = self._deployer.version
+            for module in modules:
+                if module.name in refused and module.name not in slow:
+                    why = await self._deploy([module], [])
+                    if why is None:
+                        del refused[module.name]
+                        self.problems.pop(module.name, None)
+                    else:
+                        refused[module.name] = why
+                        slow |= {module.name} if TOO_LONG in why else set()
+        for module in modules:
+            why = refused.get(module.name)
+            if why is not None and self.problems.get(module.name) != why:
+                self.problems[module.name] = why
+                self._report("file not deployed", "error", module=module.name, file=module.origin.label, reason=why)
+
     async def _deploy(self, modules: list[ModuleSource], remove: list[str]) -> str | None:
         try:
             done = await self._deployer.deploy(
-                DeployRequest(modules=modules, remove=remove, message="functions folder"), "functions folder"
+                DeployRequest(modules=modules, remove=remove, message="functions folder"),
+                "functions folder",
+                import_seconds=_IMPORT_SECONDS,
             )
         except DeployRefused as error:
             return _told(error)
@@ -102,7 +129,8 @@ class FunctionsFolder:
             )
         return None
 
-    async def _watch(self) -> None:
+    async def _watch(self, pushing: asyncio.Task[None]) -> None:
+        await pushing
         while not self._stop.is_set():
             if not self.path.is_dir():
                 await self._rest()
@@ -136,14 +164,15 @@ class FunctionsFolder:
         unreadable: dict[str, str] = {}
         for file in sorted(self.path.rglob("*.py")) if self.path.is_dir() else ():
             parts = file.relative_to(self.path).with_suffix("").parts
-            if any(
-                part in _SKIPPED or not _NAME.fullmatch(part) for part in parts
-            ) or not file.resolve().is_relative_to(self.path):
-                continue
+            if any(part in _SKIPPED or not _NAME.fullmatch(part) for part in parts) or not (
+                file.is_file() and file.resolve().is_relative_to(self.path)
+            ):
+                continue  # reading a pipe would wait for somebody who writes into it
             name = "/".join(parts)
             try:
-                source = file.read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
+                with tokenize.open(file) as text:  # as Python reads it: a byte order mark, "# coding: latin-1"
+                    source = text.read()
+            except (OSError, UnicodeDecodeError, SyntaxError) as error:
                 unreadable[name] = f"{file.name} cannot be read: {error}"
                 continue
             found[name] = ModuleSource(name, source, Origin("file", f"{self.path.name}/{name}.py", str(file)))

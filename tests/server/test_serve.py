@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -215,3 +218,51 @@ def test_wrong_arguments(arguments: list[str]) -> None:
         [sys.executable, "-m", "nbreactive", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2 and "usage" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+def test_sigterm_before_it_is_ready_while_a_file_is_imported_without_end(tmp_path: Path) -> None:
+    functions, begun = tmp_path / "reactive", tmp_path / "begun"
+    functions.mkdir()
+    (functions / "m.py").write_text(f"open({str(begun)!r}, 'w').close()\nwhile True: pass\n")
+    command = [sys.executable, "-m", "nbreactive", "serve", str(functions), "--data", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [*command, "--port", "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not begun.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        said, errors = process.communicate(timeout=8)  # well before it would have been ready anyway
+        assert (process.returncode, said, errors) == (0, "", "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_sigterm_during_a_deploy_that_does_not_end(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    backend = Served(tmp_path).start()
+    endless = {
+        "name": "m",
+        "source": f"open({str(begun)!r}, 'w').close()\nwhile True: pass\n",
+        "origin": {"kind": "api"},
+    }
+
+    def deploy() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            backend.fetch("/api/admin/deploy", {"modules": [endless]}, admin=True)
+
+    deploying = threading.Thread(target=deploy)
+    deploying.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not begun.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        status = backend.stop()
+        deploying.join()
+    assert status == 0 and "Traceback" not in backend.log

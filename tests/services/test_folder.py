@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from nbreactive.services import folder as folder_module
 from nbreactive.services.folder import FunctionsFolder
-from tests.services.running import running
+from tests.services.running import Deployment, running
 
 
 def source(text: str) -> str:
@@ -56,5 +61,98 @@ def test_files_are_pushed_as_they_are_saved(tmp_path: Path) -> None:
             assert "belongs to a.ipynb" in folder.problems["cell"]
             assert await deployment.query("cell:f") == "from a cell"
             await folder.close()
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def watched(tmp_path: Path, files: dict[str, bytes]) -> AsyncIterator[tuple[Deployment, FunctionsFolder]]:
+    for name, content in files.items():
+        (tmp_path / "reactive").mkdir(exist_ok=True)
+        (tmp_path / "reactive" / name).write_bytes(content)
+    async with running(tmp_path / "data") as deployment:
+        folder = FunctionsFolder(tmp_path / "reactive", deployment.parts.deployer, lambda event, level, **fields: None)
+        try:
+            await folder.start()
+            yield deployment, folder
+        finally:
+            await folder.close()
+
+
+def test_an_endless_import_holds_back_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "_IMPORT_SECONDS", 2)
+
+    async def main() -> None:
+        async with watched(
+            tmp_path, {"a.py": b"while True: pass\n", "good.py": source("good").encode(), "z.py": b"("}
+        ) as (deployment, folder):
+            await eventually(lambda: folder.problems.keys() == {"a", "z"})
+            assert await deployment.query("good:f") == "good"
+            assert folder.problems["a"] == "importing reactive/a.py took more than 2 s; do no work at import"
+
+    asyncio.run(main())
+
+
+def test_a_start_does_not_wait_for_an_endless_import_and_closing_gives_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "_IMPORT_SECONDS", 1000)
+    monkeypatch.setattr(folder_module, "_READY_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with asyncio.timeout(25), watched(tmp_path, {"a.py": b"while True: pass\n"}) as (deployment, _):
+            assert deployment.parts.deployer.version == 0
+
+    asyncio.run(main())
+
+
+def test_one_by_one_in_the_order_in_which_they_need_each_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        uses = "from nbreactive import query\nfrom reactive.{0} import f as g\n\n@query\ndef f(ctx):\n    return 'of {0}'\n"
+        files = {"a.py": uses.format("b"), "b.py": uses.format("c"), "c.py": source("c"), "broken.py": "("}
+        async with watched(tmp_path, {name: text.encode() for name, text in files.items()}) as (deployment, folder):
+            assert folder.problems.keys() == {"broken"}
+            assert await deployment.query("a:f") == "of b"
+
+    asyncio.run(main())
+
+
+def test_files_are_read_as_python_reads_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        files = {
+            "mark.py": b"\xef\xbb\xbf" + source("Grüße").encode(),
+            "latin.py": b"# coding: latin-1\n" + source("Grüße").encode("latin-1"),
+            "no_such.py": b"# coding: no-such\n",
+            "lines.py": source("lines").replace("\n", "\r\n").encode(),
+        }
+        async with watched(tmp_path, files) as (deployment, folder):
+            assert [await deployment.query(f"{name}:f") for name in ("mark", "latin", "lines")] == [
+                "Grüße",
+                "Grüße",
+                "lines",
+            ]
+            assert folder.problems.keys() == {"no_such"} and "no-such" in folder.problems["no_such"]
+
+    asyncio.run(main())
+
+
+def test_what_is_no_module(tmp_path: Path) -> None:
+    files = tmp_path / "reactive"
+    (files / "folder.py").mkdir(parents=True)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(files / "pipe.py")
+
+    async def main() -> None:
+        async with (
+            asyncio.timeout(25),
+            watched(tmp_path, {"class.py": b"", "good.py": source("good").encode()}) as (
+                deployment,
+                folder,
+            ),
+        ):
+            assert await deployment.query("good:f") == "good"
+            assert folder.problems.keys() == {"class"}
+            assert "a word of Python's own" in folder.problems["class"]
+            assert "rename it, e.g. to class_" in folder.problems["class"]
 
     asyncio.run(main())
