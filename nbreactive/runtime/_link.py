@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 
 from nbreactive.errors import ProtocolError
+from nbreactive.runtime import _processes
 from nbreactive.runtime.frames import Parser
 
 _CHUNK = 1 << 16  # larger ones are mapped and unmapped by malloc for every call, at 17 us each
@@ -44,6 +45,8 @@ class Link:
         self._on_end = on_end
         self._waiting = bytearray()
         self.closed = False
+        self.unread = False
+        """Whether the other side went away without having read all that was sent."""
         self._loop.add_reader(sock, self.poll)
 
     def send(self, data: bytes) -> None:
@@ -71,7 +74,8 @@ class Link:
             data = self.sock.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
+            self.unread = isinstance(error, ConnectionResetError)
             data = b""
         if not data:
             self._end(None)
@@ -83,6 +87,10 @@ class Link:
                     return
         except ProtocolError as error:
             self._end(error)
+
+    def has_unread(self) -> bool:
+        """Whether the other side has not read all that was sent; False where the system does not tell."""
+        return self.unread or bool(self._waiting) or (not self.closed and _processes.unread_bytes(self.sock) > 0)
 
     def fail(self, error: Exception) -> None:
         """End the link because of what a frame held."""

@@ -31,6 +31,7 @@ _SET: Final = {
     "MKL_NUM_THREADS": "1",
 }
 _LINUX: Final = sys.platform == "linux"
+_SIOCOUTQ: Final = 0x5411
 
 
 def can_fork() -> bool:
@@ -79,6 +80,15 @@ def inherited_socket() -> socket.socket:
         sock = socket.fromshare(sys.stdin.buffer.read())  # type: ignore[attr-defined]
     sock.setblocking(True)
     return sock
+
+
+def unread_bytes(sock: socket.socket) -> int:
+    """How much of what was sent on a socket the other process has not read; 0 where that cannot be asked."""
+    if not _LINUX:
+        return 0
+    import fcntl
+
+    return int.from_bytes(fcntl.ioctl(sock, _SIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -244,6 +244,7 @@ class Group:
             if kind == REPLY and worker.job is not None:
                 reply = _reply.decode(body)
                 if reply.number != worker.number:
+                    worker.stale = 0 < reply.number < worker.number
                     raise msgspec.ValidationError(
                         f"a reply to call {reply.number}, but call {worker.number} is running"
                     )

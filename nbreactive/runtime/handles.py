@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Job:
     """One call that waits for its outcome."""
 
-    __slots__ = ("call", "future", "seconds")
+    __slots__ = ("call", "future", "moved", "seconds")
 
     def __init__(self, call: Call, future: asyncio.Future[Outcome], seconds: float) -> None:
         self.call = call
         self.future = future
         self.seconds = seconds
+        self.moved = False
+        """Whether it was taken from a worker that was not fit for it, and given to another one."""
 
     def finish(self, outcome: Outcome) -> None:
         """Give the caller the outcome, unless there is none any more."""
@@ -52,6 +54,8 @@ class Worker:
         self.ended = False
         self.error: Exception | None = None
         self.killed = False
+        self.stale = False
+        """Whether it has answered a call again that it had answered before."""
 
     def send(self, job: Job) -> None:
         """Give the worker a call."""
@@ -59,6 +63,11 @@ class Worker:
         self.number += 1
         self.clock = Stopwatch(job.seconds, time.monotonic())
         self.link.send(frame(CALL, encode(Request(self.number, job.call))))
+
+    @property
+    def innocent(self) -> bool:
+        """Whether it seems that it was not the job that went wrong here, but what ran before and had not ended."""
+        return self.job is not None and not self.job.moved and (self.stale or self.link.has_unread())
 
     def kill(self) -> None:
         """End the process now."""

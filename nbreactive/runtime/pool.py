@@ -3,7 +3,8 @@
 ``workers`` calls run at a time, one more worker stands by. A call that runs for longer than 20 ms does not count any
 more, so the spare takes its place and the next one is started: one slow call never keeps the others waiting. After its
 time (1 s, :mod:`nbreactive.runtime.timing`) the worker is killed and the call fails; a worker that dies takes one call
-with it, which has written nothing. A function that does so again and again is not run for a while
+with it, which has written nothing. A call that was given to a worker in which an earlier one, though answered, still
+runs (only forged answers do that) is given to another worker instead, once. A function that does so again and again is not run for a while
 (:mod:`nbreactive.runtime.breaker`). Deploys change what new calls run on (:mod:`nbreactive.runtime.versions`).
 """
 
@@ -84,7 +85,7 @@ class Pool:
         self._breaker = Breaker()
         self._watching: asyncio.TimerHandle | None = None
         self._closing = False
-        self._counts = {"calls": 0, "timeouts": 0, "crashes": 0, "recycled": 0, "extra": 0}
+        self._counts = {"calls": 0, "timeouts": 0, "crashes": 0, "recycled": 0, "extra": 0, "moved": 0}
         self.on_death: Callable[[], None] | None = None
         """Called after the death of every worker; the engine frees its slot in the table of LMDB's readers."""
 
@@ -218,6 +219,11 @@ class Pool:
             self._watching = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._watch)
 
     def _timeout(self, worker: Worker, job: Job, *, importing: bool) -> None:
+        if worker.innocent:
+            worker.kill()
+            worker.group.discard(worker)
+            self._move(worker)
+            return
         self._counts["timeouts"] += 1
         worker.kill()
         worker.group.discard(worker)
@@ -232,7 +238,19 @@ class Pool:
             self._dispatch()
 
     def _on_end(self, worker: Worker) -> None:
-        self._gone(worker, self._crashed(worker))
+        if worker.innocent:
+            self._move(worker)
+        else:
+            self._gone(worker, self._crashed(worker))
+
+    def _move(self, worker: Worker) -> None:
+        """Run the job of a worker that is gone on another one, once: what ran before it had answered, but not ended."""
+        job = worker.job
+        assert job is not None
+        job.moved = True
+        self._counts["moved"] += 1
+        self._queue.appendleft(job)
+        self._gone(worker, None)
 
     def _on_lost(self, workers: list[Worker]) -> None:
         # Whatever ended the zygote, it was not any of these functions.

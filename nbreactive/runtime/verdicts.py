@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
+
+import msgspec
 
 from nbreactive.engine.catalog import FIRST_USER_TABLE, TABLES
 from nbreactive.engine.transactions import Call, Failure, Outcome
@@ -11,11 +14,17 @@ from nbreactive.runtime import timing
 from nbreactive.runtime.breaker import KILLS, WINDOW_SECONDS
 from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE
 
+_skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
 
 def problem_of(outcome: Outcome) -> str:
     """What is wrong with an outcome that decodes; honest workers have none of it."""
     if len(outcome.value) > 4 * RESULT_SIZE:
         return "a result that is too long"
+    if not _is_json(outcome.value) or (
+        outcome.failure is not None and outcome.failure.data is not None and not _is_json(outcome.failure.data)
+    ):
+        return "a result that is not JSON"
     if outcome.writes and (outcome.kind != "mutation" or outcome.failure is not None):
         return "writes of a call that cannot write"
     for write in outcome.writes:
@@ -24,6 +33,15 @@ def problem_of(outcome: Outcome) -> str:
         if write.doc is not None and len(write.doc) > 2 * DOCUMENT_SIZE:
             return "a document that is too long"
     return ""
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether ``data`` can be put into messages as it is: 0.3 us for 200 bytes, 1 ms for a megabyte."""
+    try:
+        _skim(data)
+        return data.isascii() or bool(data.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def timed_out(call: Call, seconds: float, *, importing: bool) -> Outcome:

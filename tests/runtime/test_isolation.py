@@ -7,6 +7,7 @@ with spawned workers.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -412,5 +413,100 @@ def test_what_was_kept_of_a_call_cannot_be_used_in_another(tmp_path: Path, how: 
             assert outcome.failure.code == "NotAllowed", outcome.failure
             assert "use the ctx that the running function was given" in outcome.failure.message
             assert not outcome.writes
+
+    asyncio.run(main())
+
+
+FORGERY = r"""
+import msgspec, os, sys, time
+from nbreactive.engine.transactions import Outcome
+from nbreactive.runtime.frames import REPLY, Reply, encode, frame
+
+def _frame():
+    at = sys._getframe()
+    while "request" not in at.f_locals or "sock" not in at.f_locals: at = at.f_back
+    return at.f_locals["sock"], at.f_locals["request"].number
+def answer(value=b"1", number=None, **more):
+    sock, mine = _frame()
+    sock.sendall(frame(REPLY, encode(Reply(mine if number is None else number, Outcome(value, **more)))))
+def next_call():
+    import select
+    sock, _ = _frame()
+    select.select([sock], [], [])
+    return sock
+@query
+def again(ctx):
+    answer()
+    next_call()
+    return 2
+@query
+def sleeps(ctx):
+    answer()
+    time.sleep(60)
+@query
+def dies(ctx):
+    answer()
+    next_call()
+    os._exit(0)
+@query
+def stale(ctx):
+    answer(number=_frame()[1] - 1)
+    time.sleep(60)
+@query
+def number(ctx): return _frame()[1]
+@query
+def raw(ctx, value: bytes, data: bool):
+    if data: answer(failure={"code": "AppError", "message": "no", "data": value})
+    else: answer(value)
+    time.sleep(60)
+@query
+def fine(ctx): return "fine"
+@mutation
+def write(ctx): ctx.db.insert("t", {})
+"""
+
+
+@pytest.mark.parametrize("name", ["again", "sleeps", "dies"])
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells whether a call was read")
+def test_who_answers_early_harms_no_other_call(tmp_path: Path, name: str) -> None:
+    async def main() -> None:
+        async with running(tmp_path, FORGERY, workers=1) as (house, pool):
+            await until(lambda: pool.status()["idle"] == 2)
+            assert house.finish(await pool.run(house.call(f"m:{name}"))) == 1
+            house.finish(await pool.run(house.call("m:write")))
+            assert pool.status()["moved"] == 1
+            assert (pool.status()["crashes"], pool.status()["timeouts"]) == (0, 0)
+            for _ in range(3):
+                assert house.finish(await pool.run(house.call("m:fine"))) == "fine"
+            rows = await pool.run(house.call("_system/tables:count", {"table": "t"}, reach="system"))
+            assert house.finish(rows) == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_that_forges_is_moved_once_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, FORGERY, workers=1) as (house, pool):
+            await until(lambda: pool.status()["idle"] == 2)
+            while house.finish(await pool.run(house.call("m:number"))) < 2:
+                pass
+            failure = (await pool.run(house.call("m:stale"))).failure
+            assert failure is not None and failure.code == "FunctionCrashed"
+            assert (pool.status()["moved"], pool.status()["crashes"]) == (1, 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("data", [False, True])
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"1 2", b'"a', b"[1,]", b"nul", b'1},{"evil":1', b'"\xff"', b'"\xed\xa0\x80"', b"[" * 100_000]
+)
+def test_what_is_not_json_is_no_result(tmp_path: Path, value: bytes, data: bool) -> None:
+    async def main() -> None:
+        async with running(tmp_path, FORGERY) as (house, pool):
+            failure = (await pool.run(house.call("m:raw", {"value": value, "data": data}))).failure
+            assert failure is not None and failure.code == "FunctionCrashed"
+            assert "a result that is not JSON" in failure.message
+            assert house.finish(await pool.run(house.call("m:fine"))) == "fine"
 
     asyncio.run(main())
