@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nbreactive.client import discovery, threads
+from nbreactive.client import discovery, standalone, threads
 from nbreactive.client.arguments import SKIP
 from nbreactive.client.client import Client, path_of
 from nbreactive.client.live import LiveQuery
@@ -62,13 +62,15 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     >>> api.chat.send(author="me", body="from a script")       # doctest: +SKIP
     >>> client.functions()       # doctest: +SKIP
     """
+    started = len(standalone.children())
     try:
         target = threads.loop_thread().submit(discovery.find(url, token, admin_key)).result()
         client = Client(target)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
-    if target.kind == "standalone" and not _process.quiet:
-        print(f"nbreactive: {client!r}", file=sys.stderr)  # noqa: T201 (nothing was asked for by name: say what it is)
+    if target.kind == "standalone" and not _process.quiet:  # nothing was asked for by name
+        did = "started" if len(standalone.children()) > started else "connected to"
+        print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
     with _process.lock:
         before, _process.client = _process.client, client
     if before is not None:

@@ -200,12 +200,15 @@ class Client:
         self._closed.set()
         self._wait(self.connection.close())
 
-    def __repr__(self) -> str:
+    @property
+    def where(self) -> str:
+        """Which deployment this is, and where."""
         name = self.target.health.get("deployment", "default")
-        parts = [f"deployment {name} on {self.target.label or self.target.base}"]
-        if self.target.data:
-            parts.append(f"data {self.target.data}")
-        return f"<Client · {' · '.join([*parts, 'closed' if self.closed else self.connection.state])}>"
+        data = f" · data {self.target.data}" if self.target.data else ""
+        return f"deployment {name} on {self.target.label or self.target.base}{data}"
+
+    def __repr__(self) -> str:
+        return f"<Client · {self.where} · {'closed' if self.closed else self.connection.state}>"
 
     def __enter__(self) -> Self:
         return self

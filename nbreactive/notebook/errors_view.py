@@ -61,8 +61,12 @@ def _headline(error: NBReactiveError) -> str:
     if isinstance(error, DeployRefused) and issues:
         text = text.split("\n", 1)[0]
     elif getattr(error, "trace", ""):
-        text = "\n".join(line for line in text.split("\n") if not _AT.fullmatch(line))
+        text = _without_places(text)
     return _shown(text)
+
+
+def _without_places(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not _AT.fullmatch(line)).rstrip("\n")
 
 
 _AT = re.compile(r"    at \S+ \(.*:\d+\)")
@@ -73,7 +77,7 @@ def _details(error: NBReactiveError) -> list[str]:
     parts: list[str] = []
     trace = str(getattr(error, "trace", "") or "").strip("\n")
     if trace:
-        parts.append(_shown(trace))
+        parts.append(_shown(trace.removesuffix(_without_places(str(error).strip())).rstrip("\n")))
     if isinstance(error, DeployRefused):
         parts += [_issue(issue) for issue in getattr(error, "issues", None) or []]
     if isinstance(error, StaleModule):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import nbreactive.client
 from nbreactive.client import discovery, standalone
 from nbreactive.client.discovery import clean_url
 from nbreactive.client.target import Target
@@ -115,3 +116,20 @@ def test_a_backend_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "data" / "log").write_text("not a folder")
     with pytest.raises(NotConnected, match="could not start"):
         asyncio.run(standalone.start_or_reuse(tmp_path / "data"))
+
+
+def test_a_script_is_told_what_it_is_connected_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("JPY_PARENT_PID", "NBREACTIVE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    where = f"deployment default on a backend of this folder · data {tmp_path / '.nbreactive'}"
+    try:
+        for did in ("started", "connected to"):
+            assert repr(nbreactive.connect()).startswith(f"<Client · {where} · ")
+            assert capsys.readouterr().err == f"nbreactive: {did} {where}\n"
+    finally:
+        nbreactive.client.disconnect()
+        standalone.children()[-1].terminate()
+        standalone.children()[-1].wait(10)

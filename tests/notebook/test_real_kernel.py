@@ -105,6 +105,17 @@ def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp
     assert "deployed chat" in again.run(CHAT + "# mine\n", "d").plain
 
 
+def test_the_message_of_a_failed_function_is_said_once(kernels: Callable[[str], Kernel]) -> None:
+    kernel = kernels("fails.ipynb")
+    source = "%%reactive deploy fails\nfrom nbreactive import query\n\n@query\ndef f(ctx):\n    return [][1]\n"
+    assert kernel.run(source, "d").error is None
+    text = kernel.run("api.fails.f()", "f").error_text
+    assert text.count("IndexError: list index out of range") == 1
+    assert text.splitlines()[-3:] == ["asked by", "  this notebook, line 1", "    api.fails.f()"]
+    assert 'File "reactive/fails.py", line 5, in f' in text
+    assert "live queries: 0" in kernel.run("%reactive status", "s").plain
+
+
 def test_a_kernel_that_was_restarted_before_the_notebook_was_saved_deploys_its_own_module(
     kernels: Callable[[str], Kernel],
 ) -> None:
