@@ -86,6 +86,16 @@ def test_the_dashboard_follows_filters_and_orders(
     seen = page.evaluate("() => [...window.frames_seen]")
     assert len(seen) == 1, seen
     assert seen[0].startswith("true ")
+
+    # a chart takes the colours of another theme
+    page.evaluate("() => { document.body.dataset.jpThemeLight = 'false'; }")
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('.nbr-drawing > :not(.nbr-staged) canvas')].some(canvas => {
+            const [red, green, blue, opaque] = canvas.getContext('2d').getImageData(1, 1, 1, 1).data;
+            return opaque === 255 && red + green + blue < 300;
+        })""",
+        timeout=PATIENCE,
+    )
     assert foreign == []
     assert alice.errors == []
 
