@@ -77,10 +77,11 @@ class SyncProtocol(WebSocketProtocol13):
             raise WebSocketClosedError from None
 
     def _send_now(self, data: bytes) -> int:
-        if self.stream.closed() or self.stream.writing():
+        socket = self.stream.socket
+        if socket is None or self.stream.closed() or self.stream.writing():
             return 0
         try:
-            return self.stream.socket.send(data)
+            return socket.send(data)
         except OSError:
             return 0  # It is full, or broken: the stream finds out which.
 

@@ -59,7 +59,7 @@ def duckdb_commit() -> tuple[float, float]:
 
 async def tornado_broadcast(payload: str, sockets: int) -> float:
     """Median seconds until the last of ``sockets`` has a broadcast of ``payload`` from a bare tornado server."""
-    child = subprocess.Popen([sys.executable, "-c", _BROADCASTER], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    child = subprocess.Popen([sys.executable, "-c", _BROADCASTER], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         url = f"ws://127.0.0.1:{child.stdout.readline().strip()}/"

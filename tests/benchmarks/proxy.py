@@ -43,7 +43,7 @@ async def proxy(*, quick: bool) -> list[Figure]:
         command += [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={_TOKEN}"]
         command += ["--ServerApp.open_browser=False"] + (["--allow-root"] if os.geteuid() == 0 else [])
         with (folder / "jupyter.log").open("w") as log:
-            child = subprocess.Popen(command, env={**os.environ, **homes}, stdout=log, stderr=log)  # noqa: ASYNC220
+            child = subprocess.Popen(command, env={**os.environ, **homes}, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}/nbreactive"
             headers = {"Authorization": f"token {_TOKEN}"}

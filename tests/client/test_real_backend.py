@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +31,7 @@ from nbreactive.errors import (
 from nbreactive.notebook.cells import table_of
 from nbreactive.notebook.table import TableQuery, load
 from tests.client.fake_server import until
-from tests.served import KEY, Served
+from tests.served import KEY, ROOT, Served
 
 CHAT = '''
 from nbreactive import query, mutation, AppError
@@ -252,3 +255,41 @@ def test_an_empty_frame_makes_no_table(client: Client, capsys: pytest.CaptureFix
     assert live.value == []
     assert list(live.df().columns) == ["_id", "_creationTime"]
     assert len(live.pl()) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("again", ["", "nbreactive.connect()", "os.environ['NBREACTIVE_URL'] = 'http://127.0.0.1:1'"])
+def test_forked_processes_write_where_their_parent_does(backend: Served, tmp_path: Path, again: str) -> None:
+    script = f"""
+import multiprocessing, os
+import nbreactive
+
+def grandchild(n):
+    nbreactive.load("forked", [{{"n": n}}], progress=lambda line: None)
+
+def child(n):
+    {again or "pass"}
+    if n == 3:  # a fork of a fork, which has not been connected itself
+        process = multiprocessing.get_context("fork").Process(target=grandchild, args=(n,))
+        process.start()
+        process.join()
+        return os.getpid()
+    grandchild(n)
+    return os.getpid()
+
+nbreactive.connect({backend.url!r}, admin_key={KEY!r})
+grandchild(0)
+children = [multiprocessing.get_context("fork").Process(target=child, args=(n,)) for n in (1, 2, 3)]
+for process in children: process.start()
+for process in children: process.join()
+print(*[process.exitcode for process in children], *sorted(nbreactive.table("forked").df()["n"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    environment.pop("NBREACTIVE_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["0", "0", "0"], done.stderr
+    assert {"0", "1", "2", "3"} <= set(done.stdout.split()[3:])
+    assert list(tmp_path.iterdir()) == []  # no backend of their own

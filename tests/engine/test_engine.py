@@ -457,7 +457,7 @@ def test_killed_engine_comes_back_without_what_was_not_durable(tmp_path: Path) -
         last = bench.engine.durable
         log.faults.delay = 10_000
         lost = asyncio.ensure_future(bench.mutate("bump"))
-        while bench.engine.applied == last:  # noqa: ASYNC110
+        while bench.engine.applied == last:
             await asyncio.sleep(0)
         ahead = bench.engine.applied
         await bench.kill()
@@ -645,7 +645,7 @@ def test_interrupted_backfill_goes_on_after_a_restart(tmp_path: Path, monkeypatc
             await bench.mutate("add", {"n": n})
         await _make_table(bench, "notes", state="backfilling")
         filling = asyncio.ensure_future(bench.engine.backfill("notes", _by_n(bench)))
-        while not bench.engine._state.filled:  # noqa: ASYNC110
+        while not bench.engine._state.filled:
             await asyncio.sleep(0)
         await bench.mutate("bump")
         await bench.kill()

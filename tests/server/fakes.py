@@ -248,7 +248,7 @@ class Wire:
                 if data is None:
                     self.ended = True
                     self.connection.close()
-                    while (  # noqa: ASYNC110
+                    while (
                         self.connection.protocol is not None and not self.connection.protocol.stream.closed()
                     ):
                         await asyncio.sleep(0.005)
