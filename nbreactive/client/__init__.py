@@ -12,6 +12,7 @@ from nbreactive.client import discovery, standalone, threads
 from nbreactive.client.arguments import SKIP
 from nbreactive.client.client import Client, path_of
 from nbreactive.client.live import LiveQuery
+from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, NBReactiveError
 
 __all__ = [
@@ -36,8 +37,17 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.client: Client | None = None
+        self.inherited: Target | None = None
+        """Where the process that this one was forked from was connected."""
         self.quiet = False
         """Whether somebody else says where this process is connected (the notebook extension, in its status line)."""
+
+    def forked(self) -> None:
+        """Start afresh in a forked child, with the parent's deployment: it must write where its parent does."""
+        target = self.client.target if self.client is not None else self.inherited
+        quiet = self.quiet or target is not None  # the parent has said it
+        self.__init__()
+        self.inherited, self.quiet = target, quiet
 
 
 _process = _Process()
@@ -50,7 +60,8 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     ----------
     url
         A Jupyter server's address, as copied from a browser, or a backend's. Without it: ``NBREACTIVE_URL``, else
-        the Jupyter server of this kernel, else a backend in ``.nbreactive`` here, which is started if need be.
+        the Jupyter server of this kernel, else a backend in ``.nbreactive`` here, which is started if need be. In a
+        forked process (a pool of ``multiprocessing``): the deployment that the parent was connected to.
     token
         Token of the Jupyter server, when the address has none.
     admin_key
@@ -64,7 +75,12 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     """
     started = len(standalone.children())
     try:
-        target = threads.loop_thread().submit(discovery.find(url, token, admin_key)).result()
+        parent = _process.inherited if url is None else None
+        if parent is not None and token is None and admin_key is None:
+            target = parent
+        else:
+            address = parent.base if parent is not None else url
+            target = threads.loop_thread().submit(discovery.find(address, token, admin_key)).result()
         client = Client(target)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
@@ -73,6 +89,8 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
     with _process.lock:
         before, _process.client = _process.client, client
+        if url is not None:
+            _process.inherited = None
     if before is not None:
         before.close()
     install()
@@ -245,4 +263,4 @@ def load(name: str, data: Any, *, chunk: int = 1000, progress: Callable[[str], N
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.__init__)
+    os.register_at_fork(after_in_child=_process.forked)
