@@ -27,11 +27,12 @@ from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
     DeployRecord,
     StoredModule,
-    deploy_document,
+    deploy_documents,
     module_document,
     read_history,
     read_modules,
 )
+from nbreactive.values.limits import DOCUMENT_SIZE, WRITTEN_BYTES, over
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
@@ -263,6 +264,7 @@ class Deployer:
                 known = ", ".join(sorted(self._stored)) or "none"
                 raise DeployRefused(f"there is no module {name[:100]!r} to remove; deployed modules: {known}")
             changed[name] = None
+        _refuse_size([module for module in changed.values() if module is not None])
         return changed
 
     async def _flip(
@@ -294,7 +296,7 @@ class Deployer:
             name: StoredModule(name, module.source, module.origin, version, author, now) if module is not None else None
             for name, module in changed.items()
         }
-        record = deploy_document(DeployRecord(version, now, author, message, after))
+        records = deploy_documents(DeployRecord(version, now, author, message, after))
 
         def flip(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
             nonlocal rerun
@@ -303,7 +305,7 @@ class Deployer:
             for name, module in after.items():
                 id, previous = stored[name][:2] if name in stored else (self._engine.new_internal(), 0)
                 writes.append(Write(MODULES, id, module_document(module) if module is not None else None, previous))
-            writes.append(Write(DEPLOYS, self._engine.new_internal(), record))
+            writes += [Write(DEPLOYS, self._engine.new_internal(), record) for record in records]
             rerun = len(self._engine.subscriptions)
             self._host.switch(version)
             return writes
@@ -329,6 +331,19 @@ class Deployer:
             for name in names
         ]
         return Deployed(self._version, unchanged, modules, rerun)
+
+
+def _refuse_size(modules: Iterable[ModuleSource]) -> None:
+    total = 0
+    for module in modules:
+        size = len(module.source.encode("utf-8", "surrogatepass"))
+        total += size
+        if size > DOCUMENT_SIZE:
+            what, fix = f"bytes of source in the module {module.name[:100]!r}", "split it, or keep its data in a table"
+            raise DeployRefused(over(what, size, DOCUMENT_SIZE, fix))
+    if total > WRITTEN_BYTES * 3 // 4:
+        what = "bytes of source in one deploy"
+        raise DeployRefused(over(what, total, WRITTEN_BYTES * 3 // 4, "deploy some modules first, then the others"))
 
 
 def _now() -> float:

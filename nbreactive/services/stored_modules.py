@@ -11,6 +11,7 @@ import msgspec
 from nbreactive.engine.catalog import BY_CREATION_TIME, CREATION_TIME, DEPLOYS, MODULES, SnapshotReader, index_id
 from nbreactive.engine.read_set import END
 from nbreactive.functions.specs import ModuleSource, Origin
+from nbreactive.values.limits import DOCUMENT_SIZE
 from nbreactive.values.packing import pack, unpack
 
 
@@ -74,9 +75,19 @@ def module_document(module: StoredModule) -> bytes:
     return pack(module.summary() | {"source": module.source, CREATION_TIME: module.time})
 
 
-def deploy_document(record: DeployRecord) -> bytes:
-    """The document of ``_deploys``."""
-    return pack(msgspec.to_builtins(record) | {CREATION_TIME: record.time})
+def deploy_documents(record: DeployRecord) -> list[bytes]:
+    """The documents of ``_deploys``: one, or several with some modules each if all of them are too long for one."""
+    parts: list[dict[str, Any]] = [{}]
+    room = DOCUMENT_SIZE
+    for name, module in msgspec.to_builtins(record.modules).items():
+        size = len(pack(module))
+        if size > room and parts[-1]:
+            parts.append({})
+            room = DOCUMENT_SIZE
+        parts[-1][name] = module
+        room -= size
+    said = msgspec.to_builtins(record) | {CREATION_TIME: record.time}
+    return [pack(said | {"modules": modules}) for modules in parts]
 
 
 def read_modules(reader: SnapshotReader, ts: int) -> dict[str, tuple[bytes, int, StoredModule]]:
@@ -90,10 +101,14 @@ def read_modules(reader: SnapshotReader, ts: int) -> dict[str, tuple[bytes, int,
 
 def read_history(reader: SnapshotReader, ts: int) -> list[DeployRecord]:
     """All deploys, newest first."""
-    records = [
-        msgspec.convert(unpack(doc), DeployRecord, strict=False) for _, doc, _ in _documents(reader, DEPLOYS, ts)
-    ]
-    return sorted(records, key=lambda record: -record.version)
+    records: dict[int, DeployRecord] = {}
+    for _, doc, _ in _documents(reader, DEPLOYS, ts):
+        record = msgspec.convert(unpack(doc), DeployRecord, strict=False)
+        if record.version in records:
+            modules = records[record.version].modules | record.modules
+            record = msgspec.structs.replace(record, modules=modules)
+        records[record.version] = record
+    return sorted(records.values(), key=lambda record: -record.version)
 
 
 def _documents(reader: SnapshotReader, table: int, ts: int) -> Iterator[tuple[bytes, bytes, int]]:

@@ -332,3 +332,37 @@ def test_a_deploy_that_is_refused_after_its_index_was_built_leaves_nothing(
             assert again is not None and again.indexes[2].slot > index.slot
 
     asyncio.run(main())
+
+
+def test_one_deploy_of_many_long_modules(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            deployer = deployment.parts.deployer
+            filler = "# " + "x" * 300_000 + "\n"
+            modules = [ModuleSource(f"m{number}", filler + version(number), OTHER) for number in range(12)]
+            await deployer.deploy(DeployRequest(modules=modules), "ada")
+            await deployer.deploy(DeployRequest(modules=[ModuleSource("m3", version(33), OTHER)]), "ada")
+            for record, names in zip(deployer.history(), [["m3"], [m.name for m in modules]], strict=True):
+                assert list(record.modules) == names
+            assert deployer.module_at("m11", 1).source == modules[11].source
+            await deployer.rollback("m3", 1, "ada")
+            assert await deployment.query("m3:f") == 3
+        async with running(tmp_path) as deployment:
+            assert await deployment.query("m11:f") == 11
+            assert [record.version for record in deployment.parts.deployer.history()] == [3, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_sources_that_are_too_long_are_refused_by_name(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            with pytest.raises(DeployRefused, match=r"bytes of source in the module 'long'.*split it"):
+                await deployment.deploy("long", "#" * (1 << 20) + "\n")
+            many = [ModuleSource(f"m{number}", "#" * 1_000_000, OTHER) for number in range(13)]
+            with pytest.raises(DeployRefused, match=r"bytes of source in one deploy.*first, then the others"):
+                await deployment.parts.deployer.deploy(DeployRequest(modules=many), "ada")
+            assert deployment.parts.deployer.version == 0
+            await deployment.parts.deployer.deploy(DeployRequest(modules=many[:12]), "ada")
+
+    asyncio.run(main())
