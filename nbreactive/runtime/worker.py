@@ -13,6 +13,7 @@ more than 1 s (loop, sleep, endless C call) FunctionTimeout       killed by the 
 more memory than allowed                    FunctionOutOfMemory   replaced
 segmentation fault, ``os._exit``, abort     FunctionCrashed       gone
 forged or endless frames, socket closed     FunctionCrashed       killed by the backend
+a forged answer, and it goes on             what it forged        killed; the next call is moved
 ``sys.exit``, any other BaseException       FunctionFailed        goes on
 recursion without end                       FunctionFailed        goes on
 too many open files                         FunctionFailed        replaced
@@ -22,6 +23,7 @@ a result over 16 MiB                        LimitExceeded         goes on
 endless printing                            none (lines dropped)  goes on
 an exception in ``__del__``                 none (a log line)     goes on
 builtins replaced                           none                  replaced after the call
+a ctx of an earlier call                    NotAllowed            goes on
 =========================================== ===================== ==============================
 
 The 1 s is that of :mod:`nbreactive.runtime.timing`: importing modules inside a function does not count (up to 10 s), and
