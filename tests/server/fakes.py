@@ -248,9 +248,7 @@ class Wire:
                 if data is None:
                     self.ended = True
                     self.connection.close()
-                    while (
-                        self.connection.protocol is not None and not self.connection.protocol.stream.closed()
-                    ):
+                    while self.connection.protocol is not None and not self.connection.protocol.stream.closed():
                         await asyncio.sleep(0.005)
                     return None
                 message = msgspec.json.decode(data)
