@@ -287,7 +287,7 @@ def test_a_full_disk_starts_the_process_again(tmp_path: Path, monkeypatch: pytes
             for n in range(40):
                 await columns.feed([db.commit((NOTES, n, {"blob": os.urandom(100_000)}))])
             async with asyncio.timeout(30):
-                while columns.restarts < 2:  # noqa: ASYNC110
+                while columns.restarts < 2:
                     await asyncio.sleep(0.01)
             assert columns.status()["error"]
             limit.write_text("0")

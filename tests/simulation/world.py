@@ -161,7 +161,7 @@ class World:
             return writes + [Write(REGISTERS, _register(key), registers) for key in range(KEYS)]
 
         await engine.transact(create)
-        while not engine.idle:  # noqa: ASYNC110 - also where the gate is left open on purpose
+        while not engine.idle:
             await asyncio.sleep(0)
 
     async def _chaos(self) -> None:
