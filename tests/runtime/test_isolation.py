@@ -328,10 +328,15 @@ def loop(ctx):
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    def children() -> set[int]:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
+
+    before = children()  # other tests of this run may have processes that stay
+
     async def main() -> set[int]:
         async with running(tmp_path, SOURCE) as (house, pool):
             await pool.run(house.call("m:segfault"))
-            found = {child.pid for child in psutil.Process().children(recursive=True)}
+            found = children() - before
             assert len(found) >= 3
         return found
 
@@ -340,7 +345,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert psutil.Process().num_fds() < 100
+    assert psutil.Process().num_fds() < 200
 
 
 @pytest.mark.parametrize("where", ["print", "log", "error", "data", "result"])
