@@ -331,7 +331,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     def children() -> set[int]:
         return {child.pid for child in psutil.Process().children(recursive=True)}
 
-    before = children()  # other tests of this run may have processes that stay
+    # other tests of this run may have processes and descriptors that stay
+    before, descriptors = children(), psutil.Process().num_fds()
 
     async def main() -> set[int]:
         async with running(tmp_path, SOURCE) as (house, pool):
@@ -345,7 +346,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert psutil.Process().num_fds() < 200
+    assert psutil.Process().num_fds() <= descriptors + 3  # psutil's and the interpreter's own
 
 
 @pytest.mark.parametrize("where", ["print", "log", "error", "data", "result"])
