@@ -1,6 +1,7 @@
 """The committer: what decides which transactions have happened, and in which order.
 
-Transactions queue up and are taken once per turn of the event loop. Each is validated - has anything that it read been
+Transactions queue up and are taken once per turn of the event loop, or a few milliseconds later where many more are
+about to come: what is taken together shares one LMDB transaction and one flush. Each is validated - has anything that it read been
 touched after its snapshot? is every document at the version it replaces? - then gets the next timestamp and goes
 into the row index, the change list and the queue of the flusher. Nothing here waits: from validation to the new applied
 timestamp no other code runs, so the order of commits is the order of timestamps.
@@ -11,6 +12,7 @@ What is applied is not yet durable: the flusher writes it to the log, and the ga
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -52,6 +54,8 @@ class Commit(NamedTuple):
     reach: Visibility = "public"
     slot: object | None = None
     """The exclusive slot that it runs in, if it does."""
+    patience: float = 0.0
+    """Seconds that it may wait for others to be taken together with it."""
 
 
 class _Queued(NamedTuple):
@@ -88,7 +92,8 @@ class Committer:
         self._on_pending = on_pending
         self._queue: deque[_Queued] = deque()
         self._parked: deque[_Queued] = deque()
-        self._scheduled = False
+        self._scheduled: asyncio.Handle | None = None
+        self._due = math.inf
         self._exclusive = asyncio.Lock()
         self._slot: object | None = None
 
@@ -105,7 +110,7 @@ class Committer:
         Lose
             It must be run again.
         """
-        return await self._enqueue(commit)
+        return await self._enqueue(commit, commit.patience)
 
     async def transact(self, function: Transact) -> Snapshot:
         """Run ``function`` between two commits and commit what it returns; its errors are raised here."""
@@ -140,19 +145,23 @@ class Committer:
         self._queue.clear()
         self._parked.clear()
 
-    def _enqueue(self, work: Commit | Transact) -> asyncio.Future[Snapshot]:
+    def _enqueue(self, work: Commit | Transact, patience: float = 0.0) -> asyncio.Future[Snapshot]:
         done: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._queue.append(_Queued(work, done))
-        self._schedule()
+        self._schedule(patience)
         return done
 
-    def _schedule(self) -> None:
-        if self._queue and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._take)
+    def _schedule(self, patience: float = 0.0) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + patience if patience else 0.0
+        if self._queue and due < self._due:
+            self._due = due
+            if self._scheduled is not None:
+                self._scheduled.cancel()
+            self._scheduled = loop.call_at(due, self._take) if patience else loop.call_soon(self._take)
 
     def _take(self) -> None:
-        self._scheduled = False
+        self._scheduled, self._due = None, math.inf
         group: list[tuple[asyncio.Future[Snapshot], int]] = []
         turn = Turn(self.state)
         while self._queue:

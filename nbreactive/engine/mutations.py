@@ -20,7 +20,7 @@ from nbreactive.engine.committer import Commit, Committer, HotKey, Lose
 from nbreactive.engine.entries import Request
 from nbreactive.engine.gate import Gate, Lost, Snapshot
 from nbreactive.engine.lanes import Lanes
-from nbreactive.engine.order import Order
+from nbreactive.engine.order import Order, Ticket
 from nbreactive.engine.requests import MutationRequest, Result, owner_key
 from nbreactive.engine.transactions import Outcome
 from nbreactive.errors import Overloaded
@@ -29,6 +29,12 @@ Execute = Callable[[MutationRequest, Snapshot, bool], Awaitable[Outcome]]
 """Run a mutation at a snapshot; True is urgent."""
 
 _RequestKey = tuple[bytes, bytes, int]
+
+_CROWD = 8
+"""Functions that run, or wait to, from which on a commit waits for others."""
+_PATIENCE = 100e-6
+"""For how long, in seconds and for each of them: less than what they take."""
+_LONGEST_PATIENCE = 4e-3
 
 
 class _Attempt(NamedTuple):
@@ -79,6 +85,7 @@ class Mutations:
         self._order = Order(gate)
         self._tasks: dict[asyncio.Task[Result], _RequestKey | None] = {}
         self._running: dict[_RequestKey, asyncio.Task[Result]] = {}
+        self._executing = 0
 
     def start(self, request: MutationRequest) -> asyncio.Task[Result]:
         """Run a mutation to its end; the task must not be cancelled, others may wait for it, too."""
@@ -124,7 +131,7 @@ class Mutations:
                 if key is not None and (repeated := await self._repeated(request, key)) is not None:
                     return repeated
                 try:
-                    done = await self._attempt(request, key, done, losses, hot)
+                    done = await self._attempt(request, key, ticket, done, losses, hot)
                 except Lose as lose:
                     losses += 1
                     hot = lose.hot or hot
@@ -158,6 +165,7 @@ class Mutations:
         self,
         request: MutationRequest,
         key: _RequestKey | None,
+        ticket: Ticket,
         before: _Attempt | None,
         losses: int,
         hot: HotKey | None,
@@ -171,7 +179,7 @@ class Mutations:
         if lane is not None:
             async with self._lanes.enter(lane, call):
                 return await self._run_and_commit(request, key, before, urgent=losses > 0)
-        return await self._run_and_commit(request, key, before, urgent=losses > 0)
+        return await self._run_and_commit(request, key, before, urgent=losses > 0, alone=ticket)
 
     async def _run_and_commit(
         self,
@@ -181,6 +189,7 @@ class Mutations:
         *,
         urgent: bool,
         slot: object | None = None,
+        alone: Ticket | None = None,
     ) -> _Attempt:
         if before is not None:
             seen, outcome = before.seen, before.outcome
@@ -188,12 +197,23 @@ class Mutations:
             if self._catch_up is not None:
                 await self._catch_up()
             seen = self._gate.snapshot(self._state.applied)
-            outcome = await self._execute(request, seen, urgent)
+            self._executing += 1
+            try:
+                outcome = await self._execute(request, seen, urgent)
+            finally:
+                self._executing -= 1
         if outcome.failure is not None or not outcome.writes:
             return _Attempt(seen, seen, outcome, wrote=False)
         record = Request(*key, outcome.value) if key is not None else None
-        commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot)
+        patience = self._patience(alone) if alone is not None else 0.0
+        commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot, patience)
         return _Attempt(seen, await self._committer.commit(commit), outcome, wrote=True)
+
+    def _patience(self, ticket: Ticket) -> float:
+        """For how long a commit on which no other mutation waits may wait for others."""
+        if self._executing < _CROWD or ticket.followed:
+            return 0.0
+        return min(self._executing * _PATIENCE, _LONGEST_PATIENCE)
 
 
 def _result(request: MutationRequest, done: _Attempt) -> Result:

@@ -23,6 +23,11 @@ class Ticket:
         self._wake: asyncio.Future[None] | None = None
         self.snapshot: Snapshot | None = None
 
+    @property
+    def followed(self) -> bool:
+        """Whether others of its session come after it."""
+        return self._order.followed(self._key, self)
+
     async def turn(self) -> None:
         """Wait until everything before it is applied."""
         self.snapshot = None
@@ -69,6 +74,10 @@ class Order:
             if other.snapshot is None or self._gate.lost(other.snapshot):
                 return True
         return False
+
+    def followed(self, key: Hashable, ticket: Ticket) -> bool:
+        """Whether there are any behind ``ticket``."""
+        return self._tickets[key][-1] is not ticket
 
     def wake(self, key: Hashable) -> None:
         """Let those that wait look again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from nbreactive.engine.transactions import Call, Outcome
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 class Job:
     """One call that waits for its outcome."""
 
-    __slots__ = ("call", "future", "moved", "seconds")
+    __slots__ = ("call", "future", "moved", "queued", "seconds")
 
     def __init__(self, call: Call, future: asyncio.Future[Outcome], seconds: float) -> None:
         self.call = call
         self.future = future
         self.seconds = seconds
+        self.queued = False
+        """Whether it waits for a worker."""
         self.moved = False
         """Whether it was taken from a worker that was not fit for it, and given to another one."""
 
@@ -45,9 +48,13 @@ class Worker:
         self.pid = process.pid if process is not None else 0
         self.link: Link
         self.job: Job | None = None
+        """What it runs."""
+        self.waiting: deque[Job] = deque()
+        """What it was sent besides, and runs next."""
         self.clock: Stopwatch
         """Of the job."""
         self.number = 0
+        """Of the job."""
         self.stuck = False
         self.ready = False
         self.status: int | None = None
@@ -59,15 +66,32 @@ class Worker:
 
     def send(self, job: Job) -> None:
         """Give the worker a call."""
-        self.job = job
-        self.number += 1
-        self.clock = Stopwatch(job.seconds, time.monotonic())
-        self.link.send(frame(CALL, encode(Request(self.number, job.call))))
+        self.waiting.append(job)
+        number = self.number + len(self.waiting)
+        if self.job is None:
+            self.begin_next()
+        self.link.send(frame(CALL, encode(Request(number, job.call))))
+
+    def begin_next(self) -> None:
+        """Take note that the job has ended and the next one, if there is one, has begun."""
+        self.job = None
+        if self.waiting:
+            self.job = self.waiting.popleft()
+            self.number += 1
+            self.clock = Stopwatch(self.job.seconds, time.monotonic())
+
+    @property
+    def path(self) -> str:
+        """The function that it runs."""
+        return self.job.call.path if self.job is not None else ""
 
     @property
     def innocent(self) -> bool:
         """Whether it seems that it was not the job that went wrong here, but what ran before and had not ended."""
-        return self.job is not None and not self.job.moved and (self.stale or self.link.has_unread())
+        if self.job is None or self.job.moved:
+            return False
+        # With more calls behind it, what is unread may be those: nothing tells then.
+        return self.stale or (not self.waiting and self.link.has_unread())
 
     def kill(self) -> None:
         """End the process now."""

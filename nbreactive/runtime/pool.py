@@ -1,6 +1,7 @@
 """The worker pool: calls in, outcomes out, whatever the functions do meanwhile.
 
-``workers`` calls run at a time, one more worker stands by. A call that runs for longer than 20 ms does not count any
+``workers`` calls run at a time, one more worker stands by. Short calls may wait in a worker, so that it goes on at once
+(:mod:`nbreactive.runtime.durations`). A call that runs for longer than 20 ms does not count any
 more, so the spare takes its place and the next one is started: one slow call never keeps the others waiting. After its
 time (1 s, :mod:`nbreactive.runtime.timing`) the worker is killed and the call fails; a worker that dies takes one call
 with it, which has written nothing. A call that was given to a worker in which an earlier one, though answered, still
@@ -22,8 +23,9 @@ from nbreactive.errors import Unavailable
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime._processes import cpu_of
 from nbreactive.runtime.breaker import Breaker
+from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
-from nbreactive.runtime.group import Method
+from nbreactive.runtime.group import Group, Method
 from nbreactive.runtime.handles import Job, Worker
 from nbreactive.runtime.verdicts import crashed, failed, paused, problem_of, timed_out
 from nbreactive.runtime.versions import Versions
@@ -31,6 +33,8 @@ from nbreactive.runtime.versions import Versions
 _STUCK_SECONDS: Final = 0.02
 _TICK_SECONDS: Final = 0.01
 _SYSTEM_FACTOR: Final = 10
+_WAITING: Final = 4
+"""Calls that wait in a worker."""
 _EMPTY: Final = Bundle(0, ())
 
 
@@ -83,6 +87,7 @@ class Pool:
         self._user_time = user_time
         self._queue: deque[Job] = deque()
         self._breaker = Breaker()
+        self._durations = Durations()
         self._watching: asyncio.TimerHandle | None = None
         self._closing = False
         self._counts = {"calls": 0, "timeouts": 0, "crashes": 0, "recycled": 0, "extra": 0, "moved": 0}
@@ -114,7 +119,7 @@ class Pool:
     def switch(self, version: int) -> None:
         """From now on, new calls run on ``version``; running ones end on theirs."""
         self._versions.switch(version)
-        self._breaker = Breaker()
+        self._breaker, self._durations = Breaker(), Durations()
         self._dispatch()
 
     def drop(self, version: int) -> None:
@@ -132,6 +137,7 @@ class Pool:
         system = call.path.startswith("_system/")
         seconds = self._user_time * (_SYSTEM_FACTOR if system else 1)
         job = Job(call, asyncio.get_running_loop().create_future(), seconds)
+        job.queued = True
         if urgent:
             self._queue.appendleft(job)
         else:
@@ -144,17 +150,41 @@ class Pool:
         if group is None:
             return
         queue, idle = self._queue, group.idle
-        while queue and idle and len(group.busy) - group.stuck < self._workers:
+        while queue:
+            free = idle and len(group.busy) - group.stuck < self._workers
+            worker = None if free else self._least_busy(group, queue[0])
+            if not free and worker is None:
+                break
             job = queue.popleft()
-            # The caller may have been cancelled meanwhile.
+            job.queued = False
+            # The caller may have been cancelled meanwhile, or another worker was faster.
             if job.future.done() or (self._breaker and self._paused(job)):
                 continue
-            worker = idle.pop()
-            group.busy.add(worker)
+            if worker is None:
+                worker = idle.pop()
+                group.busy.add(worker)
             self._counts["calls"] += 1
             worker.send(job)
             if self._watching is None:
                 self._watching = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._watch)
+
+    def _least_busy(self, group: Group, job: Job) -> Worker | None:
+        """Find a worker in which a short job may wait."""
+        best: Worker | None = None
+        if self._durations.short(job.call.path):
+            least = _WAITING
+            for worker in group.busy:
+                many = len(worker.waiting)
+                if many < least and not worker.stuck and self._durations.short(worker.path):
+                    best, least = worker, many
+        return best
+
+    def _take_back(self, worker: Worker) -> None:
+        """Let others run what waits in a worker, which may still run it, too: whichever is first counts."""
+        for job in reversed(worker.waiting):
+            if not job.queued:
+                job.queued = True
+                self._queue.appendleft(job)
 
     def _paused(self, job: Job) -> bool:
         remaining = self._breaker.remaining(job.call.path, time.monotonic())
@@ -173,9 +203,9 @@ class Pool:
             worker.error = ValueError(problem)
             self._gone(worker, self._crashed(worker))
             return
-        worker.job = None
-        group.busy.discard(worker)
+        worker.begin_next()
         self._unstick(worker)
+        self._durations.note(job.call.path, reply.outcome.duration_us)
         failure = reply.outcome.failure
         if failure is not None and failure.code == "FunctionOutOfMemory":
             self._blame(worker, job)
@@ -183,11 +213,13 @@ class Pool:
             self._breaker.went_well(job.call.path, time.monotonic())
         if reply.recycle:
             self._counts["recycled"] += 1
+            self._take_back(worker)
             worker.kill()
             group.discard(worker)
             self._died()
             self._versions.fill(group)
-        else:
+        elif worker.job is None:
+            group.busy.discard(worker)
             group.idle.append(worker)
         job.finish(reply.outcome)
         if self._queue:
@@ -211,6 +243,7 @@ class Pool:
                 worker.stuck = True
                 worker.clock.observe(now, cpu_of(worker.pid))
                 worker.group.stuck += 1
+                self._take_back(worker)
                 if worker.group is self._versions.current:
                     self._counts["extra"] += 1
                     self._versions.fill(worker.group)
@@ -247,7 +280,7 @@ class Pool:
         """Run the job of a worker that is gone on another one, once: what ran before it had answered, but not ended."""
         job = worker.job
         assert job is not None
-        job.moved = True
+        job.moved = job.queued = True
         self._counts["moved"] += 1
         self._queue.appendleft(job)
         self._gone(worker, None)
@@ -269,6 +302,7 @@ class Pool:
         """A worker is gone, with the outcome for its call, if it had one."""
         job, worker.job = worker.job, None
         self._unstick(worker)
+        self._take_back(worker)
         if job is not None and outcome is not None:
             job.finish(outcome)
         self._died()
@@ -299,8 +333,8 @@ class Pool:
         self._closing = True
         if self._watching is not None:
             self._watching.cancel()
-        busy = [worker.job for group in self._versions.all() for worker in group.busy if worker.job is not None]
-        jobs = [*self._queue, *busy]
+        busy = [worker for group in self._versions.all() for worker in group.busy]
+        jobs = [*self._queue, *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None)]
         self._queue.clear()
         for job in jobs:
             job.finish(failed(Unavailable("the backend is stopping; call again when it is back"), job.call))
