@@ -28,11 +28,19 @@ class OneThread:
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._given = 0
+        self._done = 0
         threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has done all that it was given; what it did can then be seen from here."""
+        return self._done == self._given
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Do ``work`` after everything before it; it is done even if nobody waits any more."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._given += 1
         self._queue.put((work, future))
         return future
 
@@ -49,6 +57,7 @@ class OneThread:
                 result = work()
             except BaseException as error:  # noqa: BLE001 - raised again for whoever waits
                 failure = error
+            self._done += 1
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 future.get_loop().call_soon_threadsafe(_settle, future, result, failure)
             del item, work, future, result, failure

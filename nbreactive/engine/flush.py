@@ -26,6 +26,9 @@ from nbreactive.errors import ReadOnly
 _ATTEMPTS = 5
 """How often a batch is appended when the log does not say what became of it."""
 
+_TURNS = 2
+"""Of the loop, from a commit to the calls of the live queries that it touched."""
+
 _FRAME = 4 << 20
 """Bytes after which a batch is long enough."""
 
@@ -105,6 +108,9 @@ class Flusher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _flush(self) -> None:
+        # The log may keep the loop for as long as the disk takes: what the commits touched goes to the workers first.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         try:
             while self._state.pending:
                 async with self._one:

@@ -120,19 +120,27 @@ class Subscriptions:
                 self.remove(subscription)
             self._held.pop(listener, None)
 
+    def at_rest(self, listener: Listener, at_least: int = 0) -> Update | None:
+        """Do what :meth:`update` does, if there is nothing to run and nothing to wait for."""
+        held = self._held.get(listener)
+        if held is None:
+            held = self._held[listener] = _Held(listener)
+        durable = self._gate.durable
+        if held.dirty or max(at_least, held.ts) > durable or held.lock.locked():
+            return None
+        held.told = False
+        held.ts = durable
+        return Update(durable, [])
+
     async def update(self, listener: Listener, *, at_least: int = 0) -> Update:
         """Bring all queries of a listener to one timestamp, not before ``at_least`` nor before its last update's.
 
         Returns when that timestamp is durable. Updates of one listener follow one another.
         """
-        held = self._held.get(listener)
-        if held is None:
-            held = self._held[listener] = _Held(listener)
-        durable = self._gate.durable
-        if not held.dirty and max(at_least, held.ts) <= durable and not held.lock.locked():
-            held.told = False
-            held.ts = durable
-            return Update(durable, [])  # nothing to run, nothing to wait for
+        update = self.at_rest(listener, at_least)
+        if update is not None:
+            return update
+        held = self._held[listener]
         async with held.lock:
             await self._reach(max(at_least, held.ts))
             held.quiet = True

@@ -44,6 +44,7 @@ class Link:
         self._on_frame = on_frame
         self._on_end = on_end
         self._waiting = bytearray()
+        self._later: list[bytes] = []
         self.closed = False
         self.unread = False
         """Whether the other side went away without having read all that was sent."""
@@ -65,6 +66,16 @@ class Link:
         if sent < len(data):
             self._waiting += memoryview(data)[sent:]
             self._loop.add_writer(self.sock, self._flush)
+
+    def send_soon(self, data: bytes) -> None:
+        """Send a frame at the end of this turn of the loop, together with others: one system call for all."""
+        if not self._later:
+            self._loop.call_soon(self._send_later)
+        self._later.append(data)
+
+    def _send_later(self) -> None:
+        later, self._later = self._later, []
+        self.send(b"".join(later))
 
     def poll(self) -> None:
         """Handle what has been received."""
@@ -90,7 +101,7 @@ class Link:
 
     def has_unread(self) -> bool:
         """Whether the other side has not read all that was sent; False where the system does not tell."""
-        return self.unread or bool(self._waiting) or (not self.closed and _processes.unread_bytes(self.sock) > 0)
+        return self.unread or bool(self._waiting or self._later) or (not self.closed and _processes.unread_bytes(self.sock) > 0)
 
     def fail(self, error: Exception) -> None:
         """End the link because of what a frame held."""

@@ -67,10 +67,12 @@ class Worker:
     def send(self, job: Job) -> None:
         """Give the worker a call."""
         self.waiting.append(job)
-        number = self.number + len(self.waiting)
+        data = frame(CALL, encode(Request(self.number + len(self.waiting), job.call)))
         if self.job is None:
             self.begin_next()
-        self.link.send(frame(CALL, encode(Request(number, job.call))))
+            self.link.send(data)
+        else:
+            self.link.send_soon(data)
 
     def begin_next(self) -> None:
         """Take note that the job has ended and the next one, if there is one, has begun."""

@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 from nbreactive.engine.requests import QuerySpec
-from nbreactive.engine.subscriptions import Subscription
+from nbreactive.engine.subscriptions import Subscription, Update
 from nbreactive.errors import NBReactiveError, Overloaded, ProtocolError, Refused
 from nbreactive.server import messages as wire
 from nbreactive.server.answers import Modification, Response, Speaker
@@ -111,6 +111,8 @@ class Session:
         self._running = 0
         self._in_flight = 0
         self._wake = asyncio.Event()
+        self._updating = False
+        self._unsent: Awaitable[None] | None = None
         self._closed = False
         self._updater = asyncio.create_task(self._run_updates())
 
@@ -293,7 +295,8 @@ class Session:
         if isinstance(end, Answer):
             self._responses.append(self._speaker.response(message, end))
             self._at_least = max(self._at_least, end.ts)
-            self._wake.set()
+            if not self._answer_now():
+                self._wake.set()
         elif isinstance(end, Overloaded):
             self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {end.message}")
         else:  # the client finds out by asking again
@@ -308,26 +311,61 @@ class Session:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                self._updating = True
                 await self._update()
-        except ConnectionError:
-            self.closed()
-        except TimeoutError:
-            self.end(CLOSE_TRY_LATER, "SlowConsumer: this client does not read what it is sent")
-        except NBReactiveError as error:
-            self.end(CLOSE_TRY_LATER, f"{error.code}: {error.message}")
+                self._updating = False
         except Exception as error:  # noqa: BLE001 - the connection ends, the client starts anew
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ConnectionError):
+            self.closed()
+        elif isinstance(error, TimeoutError):
+            self.end(CLOSE_TRY_LATER, "SlowConsumer: this client does not read what it is sent")
+        elif isinstance(error, NBReactiveError):
+            self.end(CLOSE_TRY_LATER, f"{error.code}: {error.message}")
+        else:
             self._calls.logs.event("internal error", "error", where="transition", error=repr(error))
             self.end(CLOSE_INTERNAL, "InternalServerError: building a transition failed")
 
+    def _answer_now(self) -> bool:
+        """Answer the last mutation under way without the updater, if no query has to be looked at; tell if so."""
+        if self._closed or self._running or self._updating or self._pending or self._wake.is_set():
+            return False
+        update = self._calls.subscriptions.at_rest(self, max(self._at_least, self._sent_ts))
+        if update is None:
+            return False
+        try:
+            self._unsent = self._transition(update, [], self._query_set, self._identity)
+        except Exception as error:  # noqa: BLE001 - as in the updater
+            self._failed(error)
+        return self._unsent is None
+
     async def _update(self) -> None:
+        if self._unsent is not None:
+            await self._take(self._unsent)
         pending, self._pending = self._pending, []
         query_set, identity = self._query_set, self._identity
         update = await self._calls.subscriptions.update(self, at_least=max(self._at_least, self._sent_ts))
         if self._running:
             # A mutation that became durable together with this update is answered within this turn of the loop.
             await asyncio.sleep(0)
+        written = self._transition(update, pending, query_set, identity)
+        del pending, update
+        if written is not None:
+            await self._take(written)
+
+    async def _take(self, written: Awaitable[None]) -> None:
+        async with asyncio.timeout(self._limits.send_timeout):
+            await written
+        self._unsent = None
+
+    def _transition(
+        self, update: Update, pending: list[Modification], query_set: int, identity: int
+    ) -> Awaitable[None] | None:
+        """Write the answers and one transition."""
         responses, self._responses = self._responses, []
-        modifications: list[Modification] = [*pending]
+        modifications = pending
         for handle, result in update.changes:
             query_id = self._ids.get(handle)
             if query_id is not None:
@@ -335,16 +373,13 @@ class Session:
         behind = self._sent_ts < self._at_least
         same = query_set == self._sent.querySet and identity == self._sent.identity
         if same and not (responses or modifications or behind):
-            return
+            return None
         end = wire.StateVersion(query_set, identity, wire.encode_ts(update.ts))
         transition = wire.Transition(startVersion=self._sent, endVersion=end, modifications=modifications)
         self._sent, self._sent_ts = end, update.ts
         written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
         self._in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
-        del responses, pending, modifications, transition, update
-        if written is not None:
-            async with asyncio.timeout(self._limits.send_timeout):
-                await written
+        return written
 
     def _encode(self, transition: wire.Transition) -> list[bytes]:
         data = wire.encode(transition)
