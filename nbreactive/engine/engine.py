@@ -31,7 +31,7 @@ from nbreactive.engine.flush import Flusher
 from nbreactive.engine.gate import Gate, Lost, Snapshot
 from nbreactive.engine.housekeeping import Housekeeping
 from nbreactive.engine.log import CommitLog
-from nbreactive.engine.mutations import Mutations
+from nbreactive.engine.mutations import Ended, Mutations
 from nbreactive.engine.recovery import Source, rebuild, recover
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result, identity_key
 from nbreactive.engine.row_index import Reader, RowIndex
@@ -84,7 +84,7 @@ class Engine:
         self._random = random
         self._limits = limits
         self._shared = shared
-        self._executing: dict[object, int] = {}
+        self._executing: dict[asyncio.Future[Outcome], int] = {}
         self._asked = 0
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
@@ -255,14 +255,27 @@ class Engine:
         ReadOnly
             The disk refuses; it has not happened.
         """
-        return await asyncio.shield(self._mutations.start(request))
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-    def begin(self, request: MutationRequest) -> asyncio.Future[Result]:
+        def ended(end: Result | BaseException) -> None:
+            if future.done():  # Whoever asked may be gone.
+                return
+            if isinstance(end, Result):
+                future.set_result(end)
+            elif isinstance(end, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(end)
+
+        self._mutations.start(request, ended)
+        return await future
+
+    def begin(self, request: MutationRequest, ended: Ended) -> None:
         """Do what :meth:`mutate` does, for callers who do not want to wait in a task of their own.
 
-        The future must not be cancelled: somebody who sent the same request may wait for it, too.
+        ``ended`` is told in the moment in which the end is certain, not from within this call.
         """
-        return self._mutations.start(request)
+        self._mutations.start(request, ended)
 
     async def query(self, request: QueryRequest, at: int | None = None) -> Result:
         """Run a query, or share a result that is still right; at the newest timestamp, or at a recent one."""
@@ -391,7 +404,7 @@ class Engine:
         )
         return await self._execute(call, urgent=False), request_id
 
-    async def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> Outcome:
+    def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> asyncio.Future[Outcome]:
         self.executions["mutations"] += 1
         call = Call(
             request.path,
@@ -404,15 +417,13 @@ class Engine:
             self._state.now_ns() // 1_000_000,
             self._random.randbytes(16),
         )
-        return await self._execute(call, urgent=urgent)
+        return self._execute(call, urgent=urgent)
 
-    async def _execute(self, call: Call, *, urgent: bool) -> Outcome:
-        token = object()
-        self._executing[token] = call.snapshot
-        try:
-            return await self._executor.run(call, urgent=urgent)
-        finally:
-            del self._executing[token]
+    def _execute(self, call: Call, *, urgent: bool) -> asyncio.Future[Outcome]:
+        running = asyncio.ensure_future(self._executor.run(call, urgent=urgent))
+        self._executing[running] = call.snapshot
+        running.add_done_callback(self._executing.__delitem__)
+        return running
 
     def _oldest(self) -> int:
         return min(self._executing.values(), default=self._state.applied)

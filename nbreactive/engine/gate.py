@@ -11,6 +11,7 @@ timestamp that was rewound to are lost for good, those at or below it are as goo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from nbreactive.errors import ReadOnly
@@ -34,6 +35,11 @@ class Lost(ReadOnly):
         self.again = again
 
 
+class _Waiter(NamedTuple):
+    future: asyncio.Future[None]
+    at_once: Callable[[], None] | None
+
+
 class Gate:
     """Knows what is durable and what is lost.
 
@@ -47,7 +53,7 @@ class Gate:
         self.durable = durable
         self.epoch = 0
         self._rewinds: list[tuple[int, str]] = []
-        self._waiting: dict[Snapshot, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[Snapshot, list[_Waiter]] = {}
 
     def snapshot(self, ts: int) -> Snapshot:
         """Name the state at ``ts`` as it is now."""
@@ -58,8 +64,16 @@ class Gate:
         # Rewinds go to the durable timestamp, which never decreases: the first one after the snapshot was the deepest.
         return snapshot.epoch < self.epoch and snapshot.ts > self._rewinds[snapshot.epoch][0]
 
-    async def release(self, snapshot: Snapshot) -> None:
+    async def release(self, snapshot: Snapshot, at_once: Callable[[], None] | None = None) -> None:
         """Return when ``snapshot`` is durable.
+
+        Parameters
+        ----------
+        snapshot
+            What to wait for.
+        at_once
+            Called in the moment in which it becomes durable, a turn of the loop before the caller goes on; not if it
+            is durable already. It must not raise.
 
         Raises
         ------
@@ -71,16 +85,18 @@ class Gate:
         if snapshot.ts <= self.durable:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(snapshot, []).append(future)
+        self._waiting.setdefault(snapshot, []).append(_Waiter(future, at_once))
         await future
 
     def advance(self, durable: int) -> None:
         """Everything up to ``durable`` has become durable: let it out."""
         self.durable = durable
         for snapshot in [s for s in self._waiting if s.ts <= durable]:
-            for future in self._waiting.pop(snapshot):
-                if not future.done():  # whoever waited may be gone
-                    future.set_result(None)
+            for waiter in self._waiting.pop(snapshot):
+                if not waiter.future.done():  # whoever waited may be gone
+                    waiter.future.set_result(None)
+                    if waiter.at_once is not None:
+                        waiter.at_once()
 
     def rewound(self, reason: str = "") -> None:
         """Everything after :attr:`durable` is lost: end the epoch.
@@ -93,9 +109,9 @@ class Gate:
         self._rewinds.append((self.durable, reason))
         self.epoch += 1
         for snapshot in [s for s in self._waiting if self.lost(s)]:
-            for future in self._waiting.pop(snapshot):
-                if not future.done():
-                    future.set_exception(self._error(snapshot))
+            for waiter in self._waiting.pop(snapshot):
+                if not waiter.future.done():
+                    waiter.future.set_exception(self._error(snapshot))
 
     def _error(self, snapshot: Snapshot) -> Lost:
         reason = self._rewinds[snapshot.epoch][1]

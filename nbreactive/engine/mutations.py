@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from nbreactive.engine.applied import AppliedState
@@ -25,16 +26,56 @@ from nbreactive.engine.requests import MutationRequest, Result, owner_key
 from nbreactive.engine.transactions import Outcome
 from nbreactive.errors import Overloaded
 
-Execute = Callable[[MutationRequest, Snapshot, bool], Awaitable[Outcome]]
-"""Run a mutation at a snapshot; True is urgent."""
+Execute = Callable[[MutationRequest, Snapshot, bool], asyncio.Future[Outcome]]
+"""Start a mutation at a snapshot; True is urgent."""
+
+Ended = Callable[[Result | BaseException], None]
+"""Told how a mutation ended, in the moment in which that is certain; must not raise."""
 
 _RequestKey = tuple[bytes, bytes, int]
 
 _CROWD = 8
 """Functions that run, or wait to, from which on a commit waits for others."""
-_PATIENCE = 100e-6
+_PATIENCE = 150e-6
 """For how long, in seconds and for each of them: less than what they take."""
-_LONGEST_PATIENCE = 4e-3
+_LONGEST_PATIENCE = 6e-3
+
+
+class _Mutation:
+    """A mutation under way, and who wants to hear of its end."""
+
+    __slots__ = ("begun", "call", "end", "hot", "key", "listeners", "losses", "request", "ticket")
+
+    def __init__(self, request: MutationRequest, key: _RequestKey | None, ticket: Ticket, ended: Ended) -> None:
+        self.request = request
+        self.key = key
+        self.call = (request.path, request.args)
+        self.ticket = ticket
+        self.listeners = [ended]
+        self.losses = 0
+        self.hot: HotKey | None = None
+        self.begun: _Begun | None = None
+        """Its first run, if that began as soon as it came."""
+        self.end: Result | BaseException | None = None
+
+    def also(self, ended: Ended) -> None:
+        """Tell somebody else, too."""
+        if self.end is None:
+            self.listeners.append(ended)
+        else:
+            asyncio.get_running_loop().call_soon(ended, self.end)
+
+    def tell(self, end: Result | BaseException) -> None:
+        """Tell everybody, once."""
+        if self.end is None:
+            self.end = end
+            for ended in self.listeners:
+                ended(end)
+
+
+class _Begun(NamedTuple):
+    seen: Snapshot
+    outcome: asyncio.Future[Outcome]
 
 
 class _Attempt(NamedTuple):
@@ -83,30 +124,43 @@ class Mutations:
         self._max_losses = max_losses
         self._lanes = Lanes()
         self._order = Order(gate)
-        self._tasks: dict[asyncio.Task[Result], _RequestKey | None] = {}
-        self._running: dict[_RequestKey, asyncio.Task[Result]] = {}
+        self._tasks: dict[asyncio.Task[Result], _Mutation] = {}
+        self._running: dict[_RequestKey, _Mutation] = {}
         self._executing = 0
 
-    def start(self, request: MutationRequest) -> asyncio.Task[Result]:
-        """Run a mutation to its end; the task must not be cancelled, others may wait for it, too."""
+    def start(self, request: MutationRequest, ended: Ended) -> None:
+        """Run a mutation to its end and tell ``ended``; later, not from within this call."""
         key: _RequestKey | None = None
         if request.session is not None and request.request_number is not None:
             key = (owner_key(request.identity), request.session, request.request_number)
-        task = self._running.get(key) if key is not None else None
-        if task is None:
-            if len(self._tasks) >= self._max_active:
-                raise Overloaded(f"{len(self._tasks)} mutations are waiting already; try again in a moment")
-            task = asyncio.get_running_loop().create_task(self._run(request, key))
-            self._tasks[task] = key
-            task.add_done_callback(self._ended)
-            if key is not None:
-                self._running[key] = task
-        return task
+            running = self._running.get(key)
+            if running is not None:
+                running.also(ended)
+                return
+        if len(self._tasks) >= self._max_active:
+            raise Overloaded(f"{len(self._tasks)} mutations are waiting already; try again in a moment")
+        # Without a session every mutation is a session of its own.
+        ticket = self._order.take(key[:2] if key is not None else object())
+        mutation = _Mutation(request, key, ticket, ended)
+        if self._catch_up is None and not ticket.blocked and not self._is_expected(mutation):
+            mutation.begun = self._begin(mutation, urgent=False)
+        task = asyncio.get_running_loop().create_task(self._run(mutation))
+        self._tasks[task] = mutation
+        task.add_done_callback(self._ended)
+        if key is not None:
+            self._running[key] = mutation
+
+    def _is_expected(self, mutation: _Mutation) -> bool:
+        """Whether it was committed before, or belongs into a lane."""
+        if self._lanes.expected(mutation.call) is not None:
+            return True
+        return mutation.key is not None and self._state.index.request(*mutation.key) is not None
 
     def _ended(self, task: asyncio.Task[Result]) -> None:
-        key = self._tasks.pop(task)
-        if key is not None:
-            del self._running[key]
+        mutation = self._tasks.pop(task)
+        if mutation.key is not None:
+            del self._running[mutation.key]
+        mutation.tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
 
     async def drain(self) -> None:
         """Wait until all mutations under way have ended."""
@@ -119,34 +173,34 @@ class Mutations:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, request: MutationRequest, key: _RequestKey | None) -> Result:
-        # Without a session every mutation is a session of its own.
-        ticket = self._order.take(key[:2] if key is not None else object())
+    async def _run(self, mutation: _Mutation) -> Result:
+        request, key, ticket = mutation.request, mutation.key, mutation.ticket
         try:
-            losses = 0
-            hot: HotKey | None = None
             done: _Attempt | None = None
             while True:
                 await ticket.turn()
-                if key is not None and (repeated := await self._repeated(request, key)) is not None:
-                    return repeated
+                if key is not None and mutation.begun is None:
+                    repeated = await self._repeated(request, key)
+                    if repeated is not None:
+                        return repeated
                 try:
-                    done = await self._attempt(request, key, ticket, done, losses, hot)
+                    done = await self._attempt(mutation, done)
                 except Lose as lose:
-                    losses += 1
-                    hot = lose.hot or hot
+                    mutation.losses += 1
+                    mutation.hot = lose.hot or mutation.hot
                     done = None
                     continue
                 ticket.applied(done.made)
+                result = _result(request, done)
                 try:
-                    await self._gate.release(done.made)
+                    await self._gate.release(done.made, partial(mutation.tell, result))
                 except Lost as lost:
                     if done.wrote and not lost.again:
                         raise
                     if not done.wrote or self._gate.lost(done.seen):
                         done = None
                     continue
-                return _result(request, done)
+                return result
         finally:
             ticket.done()
 
@@ -161,53 +215,46 @@ class Mutations:
             return Result(ts, value, request_id=request.request_id, repeated=True)
         return None
 
-    async def _attempt(
-        self,
-        request: MutationRequest,
-        key: _RequestKey | None,
-        ticket: Ticket,
-        before: _Attempt | None,
-        losses: int,
-        hot: HotKey | None,
-    ) -> _Attempt:
+    async def _attempt(self, mutation: _Mutation, before: _Attempt | None) -> _Attempt:
         """Run, unless ``before`` has, and commit; alone in a lane or the exclusive slot if it must."""
-        call = (request.path, request.args)
-        if losses >= self._max_losses:
+        if mutation.losses >= self._max_losses:
             async with self._committer.exclusive() as slot:
-                return await self._run_and_commit(request, key, before, urgent=True, slot=slot)
-        lane = hot or self._lanes.expected(call)
+                return await self._run_and_commit(mutation, before, slot)
+        lane = mutation.hot or (self._lanes.expected(mutation.call) if mutation.begun is None else None)
         if lane is not None:
-            async with self._lanes.enter(lane, call):
-                return await self._run_and_commit(request, key, before, urgent=losses > 0)
-        return await self._run_and_commit(request, key, before, urgent=losses > 0, alone=ticket)
+            async with self._lanes.enter(lane, mutation.call):
+                return await self._run_and_commit(mutation, before)
+        return await self._run_and_commit(mutation, before, patient=True)
 
     async def _run_and_commit(
-        self,
-        request: MutationRequest,
-        key: _RequestKey | None,
-        before: _Attempt | None,
-        *,
-        urgent: bool,
-        slot: object | None = None,
-        alone: Ticket | None = None,
+        self, mutation: _Mutation, before: _Attempt | None, slot: object | None = None, *, patient: bool = False
     ) -> _Attempt:
+        request, key = mutation.request, mutation.key
         if before is not None:
             seen, outcome = before.seen, before.outcome
         else:
             if self._catch_up is not None:
                 await self._catch_up()
-            seen = self._gate.snapshot(self._state.applied)
-            self._executing += 1
-            try:
-                outcome = await self._execute(request, seen, urgent)
-            finally:
-                self._executing -= 1
+            begun, mutation.begun = mutation.begun, None
+            if begun is None:
+                begun = self._begin(mutation, urgent=mutation.losses > 0)
+            seen, outcome = begun.seen, await begun.outcome
         if outcome.failure is not None or not outcome.writes:
             return _Attempt(seen, seen, outcome, wrote=False)
         record = Request(*key, outcome.value) if key is not None else None
-        patience = self._patience(alone) if alone is not None else 0.0
+        patience = self._patience(mutation.ticket) if patient else 0.0
         commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot, patience)
         return _Attempt(seen, await self._committer.commit(commit), outcome, wrote=True)
+
+    def _begin(self, mutation: _Mutation, *, urgent: bool) -> _Begun:
+        seen = self._gate.snapshot(self._state.applied)
+        outcome = self._execute(mutation.request, seen, urgent)
+        self._executing += 1
+        outcome.add_done_callback(self._executed)
+        return _Begun(seen, outcome)
+
+    def _executed(self, _: asyncio.Future[Outcome]) -> None:
+        self._executing -= 1
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""

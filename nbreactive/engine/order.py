@@ -24,6 +24,11 @@ class Ticket:
         self.snapshot: Snapshot | None = None
 
     @property
+    def blocked(self) -> bool:
+        """Whether one before it is not applied."""
+        return self._order.blocks(self._key, self)
+
+    @property
     def followed(self) -> bool:
         """Whether others of its session come after it."""
         return self._order.followed(self._key, self)
@@ -31,7 +36,7 @@ class Ticket:
     async def turn(self) -> None:
         """Wait until everything before it is applied."""
         self.snapshot = None
-        while self._order.blocks(self._key, self):
+        while self.blocked:
             self._wake = asyncio.get_running_loop().create_future()
             try:
                 await self._wake

@@ -5,7 +5,7 @@ These structs are the wire between the backend and its function workers too (msg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -92,8 +92,10 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 class Executor(Protocol):
     """Runs calls; the worker pool in production, plain functions in the simulator."""
 
-    async def run(self, call: Call, *, urgent: bool = False) -> Outcome:
+    def run(self, call: Call, *, urgent: bool = False) -> Awaitable[Outcome]:
         """Run ``call`` at ``call.snapshot``; ``urgent`` goes to the head of the queue.
+
+        Where a future is returned, the call has been started already.
 
         Failures of the function, its time-out and its crash are in ``Outcome.failure``, never raised.
         """

@@ -101,7 +101,11 @@ class Link:
 
     def has_unread(self) -> bool:
         """Whether the other side has not read all that was sent; False where the system does not tell."""
-        return self.unread or bool(self._waiting or self._later) or (not self.closed and _processes.unread_bytes(self.sock) > 0)
+        return (
+            self.unread
+            or bool(self._waiting or self._later)
+            or (not self.closed and _processes.unread_bytes(self.sock) > 0)
+        )
 
     def fail(self, error: Exception) -> None:
         """End the link because of what a frame held."""

@@ -33,7 +33,7 @@ from nbreactive.runtime.versions import Versions
 _STUCK_SECONDS: Final = 0.02
 _TICK_SECONDS: Final = 0.01
 _SYSTEM_FACTOR: Final = 10
-_WAITING: Final = 4
+_WAITING: Final = 8
 """Calls that wait in a worker."""
 _EMPTY: Final = Bundle(0, ())
 
@@ -128,22 +128,22 @@ class Pool:
 
     # ---- calls -------------------------------------------------------------------------------------------
 
-    async def run(self, call: Call, *, urgent: bool = False) -> Outcome:
-        """Run a call; its failures are in the outcome."""
-        if self._versions.current is None or self._closing:
-            return failed(
-                Unavailable("the function workers are not running; the backend is starting or stopping"), call
-            )
+    def run(self, call: Call, *, urgent: bool = False) -> asyncio.Future[Outcome]:
+        """Start a call; its failures are in the outcome."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         system = call.path.startswith("_system/")
-        seconds = self._user_time * (_SYSTEM_FACTOR if system else 1)
-        job = Job(call, asyncio.get_running_loop().create_future(), seconds)
+        job = Job(call, future, self._user_time * (_SYSTEM_FACTOR if system else 1))
+        if self._versions.current is None or self._closing:
+            reason = "the function workers are not running; the backend is starting or stopping"
+            job.finish(failed(Unavailable(reason), call))
+            return future
         job.queued = True
         if urgent:
             self._queue.appendleft(job)
         else:
             self._queue.append(job)
         self._dispatch()
-        return await job.future
+        return future
 
     def _dispatch(self) -> None:
         group = self._versions.current

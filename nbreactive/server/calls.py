@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
 _LONGEST_PATH = 300
-_ids = Random()  # noqa: S311
+_ids = Random()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -162,19 +162,15 @@ class Calls:
         request_id = _new_request_id()
         started = time.perf_counter()
 
-        def finish(running: asyncio.Future[Result]) -> None:
-            try:
-                result = running.result()
-            except (InvalidValue, ReadOnly) as error:
-                answer = _failed(request_id, error)
-            except asyncio.CancelledError:
-                ended(Unavailable("the backend is stopping; ask again when it is back"))
-                return
-            except Exception as error:  # noqa: BLE001 - told to the one who asked
-                ended(error)
-                return
+        def finish(end: Result | BaseException) -> None:
+            if isinstance(end, Result):
+                answer = Answer(request_id, end.value, end.failure, end.logs, end.ts)
+            elif isinstance(end, InvalidValue | ReadOnly):
+                answer = _failed(request_id, end)
             else:
-                answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
+                stopping = Unavailable("the backend is stopping; ask again when it is back")
+                ended(end if isinstance(end, Exception) else stopping)
+                return
             self._record(answer, path, "mutation", started, caller)
             ended(answer)
 
@@ -192,7 +188,7 @@ class Calls:
                 request_id=request_id,
                 kind="mutation",
             )
-            self._engine.begin(request).add_done_callback(finish)
+            self._engine.begin(request, finish)
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
             self._record(answer, path, "mutation", started, caller)

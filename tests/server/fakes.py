@@ -16,6 +16,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from nbreactive.engine.requests import Result
 from nbreactive.engine.transactions import Failure, LogLine
 from nbreactive.errors import AppError, NBReactiveError
 from nbreactive.functions.specs import FunctionSpec
@@ -44,18 +45,6 @@ class Handle:
     dirty: bool = True
 
 
-@dataclass
-class Result:
-    ts: int
-    value: bytes = b"null"
-    failure: Failure | None = None
-    logs: tuple[LogLine, ...] = ()
-    request_id: str = "0123456789abcdef"
-    journal: str | None = None
-    columns: list[str] | None = None
-    identity_read: bool = False
-
-
 class FakeSubscriptions:
     """Every write dirties every query."""
 
@@ -82,6 +71,12 @@ class FakeSubscriptions:
 
     def close(self, listener: Any) -> None:
         self.handles = [handle for handle in self.handles if handle.listener is not listener]
+
+    def at_rest(self, listener: Any, at_least: int = 0) -> Any:
+        if self.hold is not None or any(h.dirty for h in self.handles if h.listener is listener):
+            return None
+        assert at_least <= self.engine.durable
+        return SimpleNamespace(ts=self.engine.durable, changes=[])
 
     async def update(self, listener: Any, at_least: int = 0) -> Any:
         self.updates += 1
@@ -129,6 +124,10 @@ class FakeEngine:
         }
 
     def execute(self, path: str, args: bytes, identity: Any, kind: str, reach: str = "public") -> Result:
+        result = self._execute(path, args, identity, kind, reach)
+        return msgspec.structs.replace(result, request_id="0123456789abcdef")
+
+    def _execute(self, path: str, args: bytes, identity: Any, kind: str, reach: str) -> Result:
         found = self.functions.get(path)
         if found is None or (path.startswith("hidden") and reach == "public"):
             return Result(self.durable, failure=Failure("FunctionNotFound", not_found(path).message))
@@ -157,8 +156,9 @@ class FakeEngine:
         await asyncio.sleep(0)
         return self.execute(request.path, request.args, request.identity, "query", request.reach)
 
-    def begin(self, request: Any) -> asyncio.Future[Result]:
-        return asyncio.ensure_future(self.mutate(request))
+    def begin(self, request: Any, ended: Callable[[Result | BaseException], None]) -> None:
+        task = asyncio.ensure_future(self.mutate(request))
+        task.add_done_callback(lambda done: ended(done.exception() or done.result()))
 
     async def mutate(self, request: Any) -> Result:
         async with self.lanes.setdefault(request.session, asyncio.Lock()):
@@ -179,7 +179,7 @@ class FakeEngine:
         result = self.execute(request.path, request.args, request.identity, "mutation", request.reach)
         if result.failure is None:
             self.durable += 10
-            result.ts = self.durable
+            result = msgspec.structs.replace(result, ts=self.durable)
             self.done[key] = result
             self.subscriptions.touch()
         else:

@@ -57,7 +57,7 @@ def test_missing_validation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_open_gate_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def release(self: Gate, snapshot: Snapshot) -> None:
+    async def release(self: Gate, snapshot: Snapshot, at_once: object = None) -> None:
         return None
 
     monkeypatch.setattr(Gate, "release", release)
