@@ -238,7 +238,10 @@ class Mutations:
             begun, mutation.begun = mutation.begun, None
             if begun is None:
                 begun = self._begin(mutation, urgent=mutation.losses > 0)
-            seen, outcome = begun.seen, await begun.outcome
+            try:
+                seen, outcome = begun.seen, await begun.outcome
+            finally:
+                self._executing -= 1
         if outcome.failure is not None or not outcome.writes:
             return _Attempt(seen, seen, outcome, wrote=False)
         record = Request(*key, outcome.value) if key is not None else None
@@ -250,11 +253,7 @@ class Mutations:
         seen = self._gate.snapshot(self._state.applied)
         outcome = self._execute(mutation.request, seen, urgent)
         self._executing += 1
-        outcome.add_done_callback(self._executed)
         return _Begun(seen, outcome)
-
-    def _executed(self, _: asyncio.Future[Outcome]) -> None:
-        self._executing -= 1
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""
