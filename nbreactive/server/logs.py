@@ -22,6 +22,9 @@ _LONGEST_TEXT = 4096
 _LINES_PER_CALL = 256
 
 
+_Entry = tuple[int, str, float, str, str, float, str, str, str, Sequence[LogLine]]
+
+
 class CallRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One finished call."""
 
@@ -66,7 +69,7 @@ class Logs:
     def __init__(self, stream: TextIO | None = None, keep: int = 1000, verbose: bool = False) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._calls: deque[CallRecord] = deque(maxlen=keep)
+        self._calls: deque[_Entry] = deque(maxlen=keep)
         self._number = 0
 
     def event(self, name: str, level: str = "info", **fields: Any) -> None:
@@ -88,20 +91,13 @@ class Logs:
     ) -> None:
         """Record one finished call."""
         self._number += 1
-        record = CallRecord(
-            number=self._number,
-            request_id=request_id,
-            at=time.time(),
-            path=path[:300],
-            kind=kind,
-            duration_ms=round(duration * 1000, 3),
-            caller=_pseudonym(caller),
-            code=code,
-            message=message[:_LONGEST_TEXT],
-            lines=lines[:_LINES_PER_CALL],
-        )
-        self._calls.append(record)
+        # Every call passes here and few are ever looked at: what can wait until then does.
+        if code or lines:
+            message, lines = message[:_LONGEST_TEXT], lines[:_LINES_PER_CALL]
+        entry = (self._number, request_id, time.time(), path[:300], kind, duration, caller, code, message, lines)
+        self._calls.append(entry)
         if self._verbose or code or lines:
+            record = _record(*entry)
             fields: dict[str, Any] = {
                 "request_id": request_id,
                 "path": path,
@@ -117,7 +113,33 @@ class Logs:
 
     def since(self, number: int) -> list[CallRecord]:
         """The kept calls after ``number``, oldest first."""
-        return [record for record in self._calls if record.number > number]
+        return [_record(*entry) for entry in self._calls if entry[0] > number]
+
+
+def _record(
+    number: int,
+    request_id: str,
+    at: float,
+    path: str,
+    kind: str,
+    duration: float,
+    caller: str,
+    code: str,
+    message: str,
+    lines: Sequence[LogLine],
+) -> CallRecord:
+    return CallRecord(
+        number,
+        request_id,
+        at,
+        path,
+        kind,
+        round(duration * 1000, 3),
+        _pseudonym(caller),
+        code,
+        message,
+        lines,
+    )
 
 
 def _pseudonym(label: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from .backend import BenchBackend
 from .figures import Figure, table
-from .floors import duckdb_commit
 from .isolation import isolation
 from .proxy import proxy
 from .reads import w3, w6
@@ -22,18 +21,16 @@ WORKLOADS = ("W1", "W2", "W3", "W6", "isolation", "proxy", "scale")
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
     """Run the workloads, each kind on a fresh data folder."""
     figures: list[Figure] = []
-    commit, commits = duckdb_commit()
     if only & {"W1", "W2", "W3", "W6", "isolation"}:
         with tempfile.TemporaryDirectory() as folder:
             backend = BenchBackend(Path(folder))
             backend.start()
             try:
                 await fill(backend, 10_000)
-                base = await w1(backend, commit, quick=quick)
+                base = await w1(backend, quick=quick)
                 figures += base if "W1" in only else []
                 if "W2" in only:
-                    commit, commits = duckdb_commit()
-                    figures += await w2(backend, commits, quick=quick)
+                    figures += await w2(backend, quick=quick)
                 if "W3" in only:
                     figures += await w3(backend, base[0].value)
                 if "W6" in only:
