@@ -45,12 +45,17 @@ class Reader:
     engine does so at least every 5 ms of work). Iterators of a reader end with its next ``renew`` or ``close``.
     """
 
-    def __init__(self, begin: Callable[[], Txn], documents: object, entries: object, counts: object) -> None:
+    def __init__(
+        self, begin: Callable[[], Txn], documents: object, entries: object, counts: object, requests: object
+    ) -> None:
         self._begin = begin
+        self._requests = requests
         self._documents = documents
         self._entries = entries
         self._counts = counts
         self._txn: Txn | None = None
+        self._table, self._prefix = 0, pack_index(0)
+        self._ts, self._inverted = 0, inverted(0)
         self.renew()
 
     def renew(self) -> None:
@@ -79,14 +84,25 @@ class Reader:
 
     def document(self, table: int, id: bytes, ts: int) -> tuple[bytes, int] | None:
         """Return the packed document and the timestamp of its version, or None."""
-        prefix = pack_index(table << SLOT_BITS) + id
+        if table != self._table:  # hardly ever between two calls, nor is the other
+            self._table, self._prefix = table, pack_index(table << SLOT_BITS)
+        if ts != self._ts:
+            self._ts, self._inverted = ts, inverted(ts)
+        prefix = self._prefix + id
         cursor = self._point
-        if not cursor.set_range(prefix + inverted(ts)):
+        if not cursor.set_range(prefix + self._inverted):
             return None
         stored, doc = cursor.item()
-        if stored[:-TS_BYTES] != prefix or not doc:
+        if not doc or not stored.startswith(prefix):
             return None
         return doc, MAX_TS - int.from_bytes(stored[-TS_BYTES:], "big")
+
+    def request(self, stored: bytes) -> tuple[int, bytes] | None:
+        """Return the timestamp and result of a request that was committed, or None; ``stored`` is its stored key."""
+        txn = self._txn
+        assert txn is not None, "the reader is closed"
+        found = txn.get(stored, db=self._requests)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return None if found is None else (int.from_bytes(found[:TS_BYTES], "big"), found[TS_BYTES:])
 
     def count(self, key: bytes, ts: int) -> int:
         """Return a counter; ``key`` is its index id (4 bytes) and the equality prefix."""

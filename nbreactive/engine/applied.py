@@ -16,7 +16,7 @@ from nbreactive.engine.clock import Clock
 from nbreactive.engine.entries import Entry, Request, encode_entry
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
-from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
+from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, request_key
 from nbreactive.engine.transactions import Write
 from nbreactive.functions.specs import Visibility
 from nbreactive.values.packing import unpack
@@ -111,6 +111,10 @@ class AppliedState:
     def document(self, table: int, id: bytes) -> tuple[bytes, int] | None:
         """Return the newest version of a document."""
         return self.reader.document(table, id, self.applied)
+
+    def request(self, identity_key: bytes, session: bytes, number: int) -> tuple[int, bytes] | None:
+        """Return the timestamp and result of a request that was committed, or None."""
+        return self.reader.request(request_key(identity_key, session, number))
 
     def fill(self, ts: int, index_id: int, upto: bytes | None) -> None:
         """Note that from ``ts`` on an index is maintained for documents up to ``upto``; None: it is not being filled."""

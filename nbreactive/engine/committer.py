@@ -58,9 +58,13 @@ class Commit(NamedTuple):
     """Seconds that it may wait for others to be taken together with it."""
 
 
+Told = Callable[[Snapshot | Exception], None]
+"""Told the state that a commit has made, once it is applied, or why it was not; must not raise."""
+
+
 class _Queued(NamedTuple):
     work: Commit | Transact
-    done: asyncio.Future[Snapshot]
+    told: Told
 
 
 class Committer:
@@ -92,6 +96,7 @@ class Committer:
         self._on_pending = on_pending
         self._queue: deque[_Queued] = deque()
         self._parked: deque[_Queued] = deque()
+        self._waiting: set[asyncio.Future[Snapshot]] = set()
         self._scheduled: asyncio.Handle | None = None
         self._due = math.inf
         self._exclusive = asyncio.Lock()
@@ -110,11 +115,15 @@ class Committer:
         Lose
             It must be run again.
         """
-        return await self._enqueue(commit, commit.patience)
+        return await self._wait(commit, commit.patience)
+
+    def submit(self, commit: Commit, told: Told) -> None:
+        """Do what :meth:`commit` does, for callers who do not want to wait in a task."""
+        self._enqueue(commit, told, commit.patience)
 
     async def transact(self, function: Transact) -> Snapshot:
         """Run ``function`` between two commits and commit what it returns; its errors are raised here."""
-        return await self._enqueue(function)
+        return await self._wait(function, 0.0)
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncGenerator[object]:
@@ -140,16 +149,30 @@ class Committer:
 
     def close(self) -> None:
         """Let go of whatever still waits."""
-        for queued in (*self._queue, *self._parked):
-            queued.done.cancel()
+        for waiting in self._waiting:
+            waiting.cancel()
         self._queue.clear()
         self._parked.clear()
 
-    def _enqueue(self, work: Commit | Transact, patience: float = 0.0) -> asyncio.Future[Snapshot]:
-        done: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(work, done))
+    async def _wait(self, work: Commit | Transact, patience: float) -> Snapshot:
+        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+
+        def told(end: Snapshot | Exception) -> None:
+            if future.done():  # whoever waited may be gone
+                return
+            if isinstance(end, Snapshot):
+                future.set_result(end)
+            else:
+                future.set_exception(end)
+
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        self._enqueue(work, told, patience)
+        return await future
+
+    def _enqueue(self, work: Commit | Transact, told: Told, patience: float) -> None:
+        self._queue.append(_Queued(work, told))
         self._schedule(patience)
-        return done
 
     def _schedule(self, patience: float = 0.0) -> None:
         loop = asyncio.get_running_loop()
@@ -162,12 +185,10 @@ class Committer:
 
     def _take(self) -> None:
         self._scheduled, self._due = None, math.inf
-        group: list[tuple[asyncio.Future[Snapshot], int]] = []
+        group: list[tuple[Told, int]] = []
         turn = Turn(self.state)
         while self._queue:
             queued = self._queue.popleft()
-            if queued.done.cancelled():
-                continue
             if self._slot is not None and _slot(queued.work) is not self._slot:
                 self._parked.append(queued)
                 continue
@@ -178,9 +199,9 @@ class Committer:
             try:
                 ts = self._add(turn, queued.work)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who asked
-                queued.done.set_exception(error)
+                queued.told(error)
                 continue
-            group.append((queued.done, ts))
+            group.append((queued.told, ts))
             if alone:
                 self._finish(turn, group)
                 turn, group = Turn(self.state), []
@@ -199,24 +220,22 @@ class Committer:
             if (
                 state.log_everything
                 and request is not None
-                and state.index.request(request.identity_key, request.session, request.id)
+                and state.request(request.identity_key, request.session, request.id)
             ):
                 raise Lose  # another engine was asked, too, and its answer is in the log
             return turn.add(work.writes, request, work.reach)
         except StaleVersion as stale:
             raise Lose((stale.index_id, stale.key)) from stale
 
-    def _finish(self, turn: Turn, group: list[tuple[asyncio.Future[Snapshot], int]]) -> None:
+    def _finish(self, turn: Turn, group: list[tuple[Told, int]]) -> None:
         try:
             turn.finish(self._on_applied)
         except Exception as error:  # noqa: BLE001 - the same for everybody in this turn
-            for done, _ in group:
-                if not done.done():
-                    done.set_exception(error)
+            for told, _ in group:
+                told(error)
             return
-        for done, ts in group:
-            if not done.done():
-                done.set_result(self._gate.snapshot(ts))
+        for told, ts in group:
+            told(self._gate.snapshot(ts))
 
 
 def _slot(work: Commit | Transact) -> object | None:

@@ -84,7 +84,7 @@ class Engine:
         self._random = random
         self._limits = limits
         self._shared = shared
-        self._executing: dict[asyncio.Future[Outcome], int] = {}
+        self._executing: dict[object, int] = {}
         self._asked = 0
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
@@ -317,7 +317,7 @@ class Engine:
             index,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
-            busy=lambda: bool(self._executing),
+            busy=lambda: bool(self._executing or self._mutations.snapshots),
         )
 
     async def release(self, ts: int) -> None:
@@ -402,7 +402,12 @@ class Engine:
             self._random.randbytes(16),
             spec.journal,
         )
-        return await self._execute(call, urgent=False), request_id
+        token = object()
+        self._executing[token] = call.snapshot
+        try:
+            return await self._executor.run(call), request_id
+        finally:
+            del self._executing[token]
 
     def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> asyncio.Future[Outcome]:
         self.executions["mutations"] += 1
@@ -417,16 +422,10 @@ class Engine:
             self._state.now_ns() // 1_000_000,
             self._random.randbytes(16),
         )
-        return self._execute(call, urgent=urgent)
-
-    def _execute(self, call: Call, *, urgent: bool) -> asyncio.Future[Outcome]:
-        running = asyncio.ensure_future(self._executor.run(call, urgent=urgent))
-        self._executing[running] = call.snapshot
-        running.add_done_callback(self._executing.__delitem__)
-        return running
+        return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
 
     def _oldest(self) -> int:
-        return min(self._executing.values(), default=self._state.applied)
+        return min((*self._executing.values(), *self._mutations.snapshots), default=self._state.applied)
 
     # ---- what happens ----------------------------------------------------------------------------------------
 

@@ -35,9 +35,8 @@ class Lost(ReadOnly):
         self.again = again
 
 
-class _Waiter(NamedTuple):
-    future: asyncio.Future[None]
-    at_once: Callable[[], None] | None
+Decided = Callable[[Lost | None], None]
+"""Told that a snapshot is durable (None) or lost; must not raise."""
 
 
 class Gate:
@@ -53,7 +52,7 @@ class Gate:
         self.durable = durable
         self.epoch = 0
         self._rewinds: list[tuple[int, str]] = []
-        self._waiting: dict[Snapshot, list[_Waiter]] = {}
+        self._waiting: dict[Snapshot, list[Decided]] = {}
 
     def snapshot(self, ts: int) -> Snapshot:
         """Name the state at ``ts`` as it is now."""
@@ -64,39 +63,44 @@ class Gate:
         # Rewinds go to the durable timestamp, which never decreases: the first one after the snapshot was the deepest.
         return snapshot.epoch < self.epoch and snapshot.ts > self._rewinds[snapshot.epoch][0]
 
-    async def release(self, snapshot: Snapshot, at_once: Callable[[], None] | None = None) -> None:
+    async def release(self, snapshot: Snapshot) -> None:
         """Return when ``snapshot`` is durable.
-
-        Parameters
-        ----------
-        snapshot
-            What to wait for.
-        at_once
-            Called in the moment in which it becomes durable, a turn of the loop before the caller goes on; not if it
-            is durable already. It must not raise.
 
         Raises
         ------
         Lost
             It was rewound.
         """
-        if self.lost(snapshot):
-            raise self._error(snapshot)
-        if snapshot.ts <= self.durable:
+        if snapshot.ts <= self.durable and not self.lost(snapshot):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(snapshot, []).append(_Waiter(future, at_once))
+
+        def decided(lost: Lost | None) -> None:
+            if future.done():  # whoever waited may be gone
+                return
+            if lost is None:
+                future.set_result(None)
+            else:
+                future.set_exception(lost)
+
+        self.when(snapshot, decided)
         await future
+
+    def when(self, snapshot: Snapshot, decided: Decided) -> None:
+        """Tell ``decided`` in the moment in which ``snapshot`` becomes durable or is lost; now, if it is already."""
+        if self.lost(snapshot):
+            decided(self._error(snapshot))
+        elif snapshot.ts <= self.durable:
+            decided(None)
+        else:
+            self._waiting.setdefault(snapshot, []).append(decided)
 
     def advance(self, durable: int) -> None:
         """Everything up to ``durable`` has become durable: let it out."""
         self.durable = durable
         for snapshot in [s for s in self._waiting if s.ts <= durable]:
-            for waiter in self._waiting.pop(snapshot):
-                if not waiter.future.done():  # whoever waited may be gone
-                    waiter.future.set_result(None)
-                    if waiter.at_once is not None:
-                        waiter.at_once()
+            for decided in self._waiting.pop(snapshot):
+                decided(None)
 
     def rewound(self, reason: str = "") -> None:
         """Everything after :attr:`durable` is lost: end the epoch.
@@ -109,9 +113,8 @@ class Gate:
         self._rewinds.append((self.durable, reason))
         self.epoch += 1
         for snapshot in [s for s in self._waiting if self.lost(s)]:
-            for waiter in self._waiting.pop(snapshot):
-                if not waiter.future.done():
-                    waiter.future.set_exception(self._error(snapshot))
+            for decided in self._waiting.pop(snapshot):
+                decided(self._error(snapshot))
 
     def _error(self, snapshot: Snapshot) -> Lost:
         reason = self._rewinds[snapshot.epoch][1]

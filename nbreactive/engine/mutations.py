@@ -12,7 +12,7 @@ from the run under way if there is one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ _LONGEST_PATIENCE = 6e-3
 class _Mutation:
     """A mutation under way, and who wants to hear of its end."""
 
-    __slots__ = ("begun", "call", "end", "hot", "key", "listeners", "losses", "request", "ticket")
+    __slots__ = ("call", "done", "end", "hot", "key", "listeners", "losses", "request", "task", "ticket")
 
     def __init__(self, request: MutationRequest, key: _RequestKey | None, ticket: Ticket, ended: Ended) -> None:
         self.request = request
@@ -54,9 +54,17 @@ class _Mutation:
         self.listeners = [ended]
         self.losses = 0
         self.hot: HotKey | None = None
-        self.begun: _Begun | None = None
-        """Its first run, if that began as soon as it came."""
+        self.done: _Attempt | None = None
+        """A run that may still count."""
+        self.task: asyncio.Task[None] | None = None
+        """What brings it to where it is applied; from there on the gate decides."""
         self.end: Result | BaseException | None = None
+
+    def has_lost(self, lose: Lose) -> None:
+        """It must run again."""
+        self.losses += 1
+        self.hot = lose.hot or self.hot
+        self.done = None
 
     def also(self, ended: Ended) -> None:
         """Tell somebody else, too."""
@@ -75,7 +83,7 @@ class _Mutation:
 
 class _Begun(NamedTuple):
     seen: Snapshot
-    outcome: asyncio.Future[Outcome]
+    running: asyncio.Future[Outcome]
 
 
 class _Attempt(NamedTuple):
@@ -124,9 +132,10 @@ class Mutations:
         self._max_losses = max_losses
         self._lanes = Lanes()
         self._order = Order(gate)
-        self._tasks: dict[asyncio.Task[Result], _Mutation] = {}
+        self._under_way: set[_Mutation] = set()
         self._running: dict[_RequestKey, _Mutation] = {}
-        self._executing = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._executing: dict[asyncio.Future[Outcome], int] = {}
 
     def start(self, request: MutationRequest, ended: Ended) -> None:
         """Run a mutation to its end and tell ``ended``; later, not from within this call."""
@@ -137,129 +146,189 @@ class Mutations:
             if running is not None:
                 running.also(ended)
                 return
-        if len(self._tasks) >= self._max_active:
-            raise Overloaded(f"{len(self._tasks)} mutations are waiting already; try again in a moment")
+        if len(self._under_way) >= self._max_active:
+            raise Overloaded(f"{len(self._under_way)} mutations are waiting already; try again in a moment")
         # Without a session every mutation is a session of its own.
         ticket = self._order.take(key[:2] if key is not None else object())
         mutation = _Mutation(request, key, ticket, ended)
-        if self._catch_up is None and not ticket.blocked and not self._is_expected(mutation):
-            mutation.begun = self._begin(mutation, urgent=False)
-        task = asyncio.get_running_loop().create_task(self._run(mutation))
-        self._tasks[task] = mutation
-        task.add_done_callback(self._ended)
+        self._under_way.add(mutation)
         if key is not None:
             self._running[key] = mutation
+        if self._catch_up is None and not ticket.blocked and not self._is_expected(mutation):
+            begun = self._begin(mutation, urgent=False)
+            begun.running.add_done_callback(partial(self._has_run, mutation, begun))
+        else:
+            self._take_up(mutation)
+
+    def _take_up(self, mutation: _Mutation) -> None:
+        mutation.task = asyncio.get_running_loop().create_task(self._run(mutation))
 
     def _is_expected(self, mutation: _Mutation) -> bool:
         """Whether it was committed before, or belongs into a lane."""
         if self._lanes.expected(mutation.call) is not None:
             return True
-        return mutation.key is not None and self._state.index.request(*mutation.key) is not None
+        return mutation.key is not None and self._state.request(*mutation.key) is not None
 
-    def _ended(self, task: asyncio.Task[Result]) -> None:
-        mutation = self._tasks.pop(task)
+    def _finish(self, mutation: _Mutation, end: Result | BaseException) -> None:
+        self._under_way.discard(mutation)
         if mutation.key is not None:
             del self._running[mutation.key]
-        mutation.tell(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
+        mutation.ticket.done()
+        if self._drained is not None and not self._under_way and not self._drained.done():
+            self._drained.set_result(None)
+        mutation.tell(end)
+
+    @property
+    def snapshots(self) -> Iterable[int]:
+        """Timestamps that running functions read."""
+        return self._executing.values()
 
     async def drain(self) -> None:
         """Wait until all mutations under way have ended."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._under_way:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
     async def close(self) -> None:
         """Stop waiting for whatever is under way."""
-        for task in self._tasks:
+        tasks = [mutation.task for mutation in self._under_way if mutation.task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for mutation in list(self._under_way):
+            self._finish(mutation, asyncio.CancelledError())
 
-    async def _run(self, mutation: _Mutation) -> Result:
-        request, key, ticket = mutation.request, mutation.key, mutation.ticket
+    # ---- the usual way: nothing before it, nothing against it --------------------------------------------------
+
+    def _has_run(self, mutation: _Mutation, begun: _Begun, running: asyncio.Future[Outcome]) -> None:
+        self._executing.pop(running, None)
+        if running.cancelled() or mutation.end is not None:
+            return
+        error = running.exception()
+        if error is not None:
+            self._finish(mutation, error)
+            return
+        done = _Attempt(begun.seen, begun.seen, running.result(), wrote=False)
+        commit = self._commit_of(mutation, done, self._patience(mutation.ticket))
+        if commit is None:
+            self._is_applied(mutation, done)
+        else:
+            self._committer.submit(commit, partial(self._committed, mutation, done))
+
+    def _committed(self, mutation: _Mutation, done: _Attempt, end: Snapshot | Exception) -> None:
+        if isinstance(end, Snapshot):
+            self._is_applied(mutation, done._replace(made=end, wrote=True))
+        elif isinstance(end, Lose):
+            mutation.has_lost(end)
+            self._take_up(mutation)
+        else:
+            self._finish(mutation, end)
+
+    def _is_applied(self, mutation: _Mutation, done: _Attempt) -> None:
+        mutation.done = done
+        mutation.ticket.applied(done.made)
+        self._gate.when(done.made, partial(self._decided, mutation, done))
+
+    def _decided(self, mutation: _Mutation, done: _Attempt, lost: Lost | None) -> None:
+        if lost is None:
+            self._finish(mutation, _result(mutation.request, done))
+        elif done.wrote and not lost.again:
+            self._finish(mutation, lost)
+        else:
+            if not done.wrote or self._gate.lost(done.seen):
+                mutation.done = None
+            self._take_up(mutation)
+
+    # ---- with a task: it waits for others, or runs again -------------------------------------------------------
+
+    async def _run(self, mutation: _Mutation) -> None:
         try:
-            done: _Attempt | None = None
-            while True:
-                await ticket.turn()
-                if key is not None and mutation.begun is None:
-                    repeated = await self._repeated(request, key)
-                    if repeated is not None:
-                        return repeated
-                try:
-                    done = await self._attempt(mutation, done)
-                except Lose as lose:
-                    mutation.losses += 1
-                    mutation.hot = lose.hot or mutation.hot
-                    done = None
-                    continue
-                ticket.applied(done.made)
-                result = _result(request, done)
-                try:
-                    await self._gate.release(done.made, partial(mutation.tell, result))
-                except Lost as lost:
-                    if done.wrote and not lost.again:
-                        raise
-                    if not done.wrote or self._gate.lost(done.seen):
-                        done = None
-                    continue
-                return result
-        finally:
-            ticket.done()
+            repeated = await self._apply(mutation)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told to whoever asked
+            self._finish(mutation, error)
+        else:
+            if repeated is not None:
+                self._finish(mutation, repeated)
 
-    async def _repeated(self, request: MutationRequest, key: _RequestKey) -> Result | None:
+    async def _apply(self, mutation: _Mutation) -> Result | None:
+        """Run and commit until it is applied, or found to be committed already (its result)."""
+        while True:
+            await mutation.ticket.turn()
+            repeated = await self._repeated(mutation)
+            if repeated is not None:
+                return repeated
+            try:
+                done = await self._attempt(mutation, mutation.done)
+            except Lose as lose:
+                mutation.has_lost(lose)
+                continue
+            self._is_applied(mutation, done)
+            return None
+
+    async def _repeated(self, mutation: _Mutation) -> Result | None:
         """Answer from the record of its commit."""
-        while (found := self._state.index.request(*key)) is not None:
+        while mutation.key is not None and (found := self._state.request(*mutation.key)) is not None:
             ts, value = found
             try:
                 await self._gate.release(self._gate.snapshot(ts))
             except Lost:
                 continue
-            return Result(ts, value, request_id=request.request_id, repeated=True)
+            return Result(ts, value, request_id=mutation.request.request_id, repeated=True)
         return None
 
     async def _attempt(self, mutation: _Mutation, before: _Attempt | None) -> _Attempt:
         """Run, unless ``before`` has, and commit; alone in a lane or the exclusive slot if it must."""
         if mutation.losses >= self._max_losses:
             async with self._committer.exclusive() as slot:
-                return await self._run_and_commit(mutation, before, slot)
-        lane = mutation.hot or (self._lanes.expected(mutation.call) if mutation.begun is None else None)
+                return await self._run_and_commit(mutation, before, slot=slot)
+        lane = mutation.hot or self._lanes.expected(mutation.call)
         if lane is not None:
             async with self._lanes.enter(lane, mutation.call):
                 return await self._run_and_commit(mutation, before)
         return await self._run_and_commit(mutation, before, patient=True)
 
     async def _run_and_commit(
-        self, mutation: _Mutation, before: _Attempt | None, slot: object | None = None, *, patient: bool = False
+        self, mutation: _Mutation, before: _Attempt | None, *, slot: object | None = None, patient: bool = False
     ) -> _Attempt:
-        request, key = mutation.request, mutation.key
         if before is not None:
-            seen, outcome = before.seen, before.outcome
+            done = before._replace(made=before.seen, wrote=False)
         else:
             if self._catch_up is not None:
                 await self._catch_up()
-            begun, mutation.begun = mutation.begun, None
-            if begun is None:
-                begun = self._begin(mutation, urgent=mutation.losses > 0)
+            seen, running = self._begin(mutation, urgent=mutation.losses > 0)
             try:
-                seen, outcome = begun.seen, await begun.outcome
+                done = _Attempt(seen, seen, await running, wrote=False)
             finally:
-                self._executing -= 1
-        if outcome.failure is not None or not outcome.writes:
-            return _Attempt(seen, seen, outcome, wrote=False)
-        record = Request(*key, outcome.value) if key is not None else None
-        patience = self._patience(mutation.ticket) if patient else 0.0
-        commit = Commit(seen, outcome.reads, outcome.writes, record, request.reach, slot, patience)
-        return _Attempt(seen, await self._committer.commit(commit), outcome, wrote=True)
+                self._executing.pop(running, None)
+        commit = self._commit_of(mutation, done, self._patience(mutation.ticket) if patient else 0.0, slot)
+        if commit is None:
+            return done
+        return done._replace(made=await self._committer.commit(commit), wrote=True)
 
     def _begin(self, mutation: _Mutation, *, urgent: bool) -> _Begun:
         seen = self._gate.snapshot(self._state.applied)
-        outcome = self._execute(mutation.request, seen, urgent)
-        self._executing += 1
-        return _Begun(seen, outcome)
+        running = self._execute(mutation.request, seen, urgent)
+        self._executing[running] = seen.ts
+        return _Begun(seen, running)
+
+    def _commit_of(
+        self, mutation: _Mutation, done: _Attempt, patience: float, slot: object | None = None
+    ) -> Commit | None:
+        """What is to be committed; None if it wrote nothing."""
+        outcome, key = done.outcome, mutation.key
+        if outcome.failure is not None or not outcome.writes:
+            return None
+        record = Request(*key, outcome.value) if key is not None else None
+        return Commit(done.seen, outcome.reads, outcome.writes, record, mutation.request.reach, slot, patience)
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""
-        if self._executing < _CROWD or ticket.followed:
+        crowd = len(self._executing)
+        if crowd < _CROWD or ticket.followed:
             return 0.0
-        return min(self._executing * _PATIENCE, _LONGEST_PATIENCE)
+        return min(crowd * _PATIENCE, _LONGEST_PATIENCE)
 
 
 def _result(request: MutationRequest, done: _Attempt) -> Result:

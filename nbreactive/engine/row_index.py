@@ -31,10 +31,9 @@ from nbreactive.engine._row_changes import (
     request_key,
     set_number,
 )
-from nbreactive.engine._row_keys import TS_BYTES
 from nbreactive.errors import DataFolderError, ReadOnly
 
-__all__ = ["Applied", "IndexKey", "Reader", "RowIndex", "RowWrite", "open_environment"]
+__all__ = ["Applied", "IndexKey", "Reader", "RowIndex", "RowWrite", "open_environment", "request_key"]
 
 T = TypeVar("T")
 
@@ -134,13 +133,12 @@ class RowIndex:
 
     def request(self, identity_key: bytes, session: bytes, request_id: int) -> tuple[int, bytes] | None:
         """Return the timestamp and result of a request that was committed, or None."""
-        with self._begin() as txn:
-            found = txn.get(request_key(identity_key, session, request_id), db=self._dbs.requests)
-        return None if found is None else (int.from_bytes(found[:TS_BYTES], "big"), found[TS_BYTES:])
+        with self.reader() as reader:
+            return reader.request(request_key(identity_key, session, request_id))
 
     def reader(self) -> Reader:
         """Return a reader that sees what is committed now."""
-        reader = Reader(self._begin, self._dbs.documents, self._dbs.entries, self._dbs.counts)
+        reader = Reader(self._begin, self._dbs.documents, self._dbs.entries, self._dbs.counts, self._dbs.requests)
         self._readers.add(reader)
         return reader
 

@@ -205,7 +205,8 @@ class Transaction:
 
     def count_read(self, size: int) -> None:
         """Note that a document was read."""
-        self._check()
+        if self.aborted is not None:
+            self._check()
         self.documents_read += 1
         self.bytes_read += size
         if self.documents_read > READ_DOCUMENTS:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from nbreactive.engine._row_keys import SLOT_BITS
-from nbreactive.engine.row_index import Applied
+from nbreactive.engine.row_index import Applied, request_key
 from tests.engine.row_model import RowModel
 
 
@@ -27,8 +27,8 @@ class MemoryIndex(RowModel):
         self.highest = max(self.highest, self.applied)
         self.log_position = log_position or self.log_position
 
-    def request(self, identity_key: bytes, session: bytes, request_id: int) -> tuple[int, bytes] | None:
-        return self.requests.get((identity_key, session, request_id))
+    def request_of(self, stored: bytes) -> tuple[int, bytes] | None:
+        return next((found for key, found in self.requests.items() if request_key(*key) == stored), None)
 
     def reader(self) -> MemoryReader:
         return MemoryReader(self)
@@ -47,6 +47,7 @@ class MemoryReader:
         self._index = index
         self.document = index.document
         self.count = index.count
+        self.request = index.request_of
 
     def scan(
         self, index_id: int, low: bytes, high: bytes | None, ts: int, reverse: bool = False

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from nbreactive.engine.committer import Commit, Committer
-from nbreactive.engine.gate import Gate, Snapshot
+from nbreactive.engine.gate import Decided, Gate, Snapshot
 from tests.simulation.virtual_loop import VirtualLoop, run_on
 from tests.simulation.world import Violation, World
 
@@ -57,8 +57,12 @@ def test_missing_validation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_open_gate_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def release(self: Gate, snapshot: Snapshot, at_once: object = None) -> None:
+    async def release(self: Gate, snapshot: Snapshot) -> None:
         return None
 
+    def when(self: Gate, snapshot: Snapshot, decided: Decided) -> None:
+        decided(None)
+
     monkeypatch.setattr(Gate, "release", release)
+    monkeypatch.setattr(Gate, "when", when)
     assert _is_caught(100)
