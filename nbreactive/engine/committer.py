@@ -94,6 +94,7 @@ class Committer:
         self._gate = gate
         self._on_applied = on_applied
         self._on_pending = on_pending
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[_Queued] = deque()
         self._parked: deque[_Queued] = deque()
         self._waiting: set[asyncio.Future[Snapshot]] = set()
@@ -155,7 +156,7 @@ class Committer:
         self._parked.clear()
 
     async def _wait(self, work: Commit | Transact, patience: float) -> Snapshot:
-        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Snapshot] = self._loop.create_future()
 
         def told(end: Snapshot | Exception) -> None:
             if future.done():  # whoever waited may be gone
@@ -175,7 +176,7 @@ class Committer:
         self._schedule(patience)
 
     def _schedule(self, patience: float = 0.0) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         due = loop.time() + patience if patience else 0.0
         if self._queue and due < self._due:
             self._due = due

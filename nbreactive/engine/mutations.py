@@ -34,7 +34,7 @@ Ended = Callable[[Result | BaseException], None]
 
 _RequestKey = tuple[bytes, bytes, int]
 
-_CROWD = 8
+_CROWD = 16
 """Functions that run, or wait to, from which on a commit waits for others."""
 _PATIENCE = 150e-6
 """For how long, in seconds and for each of them: less than what they take."""

@@ -83,6 +83,7 @@ class Pool:
             on_end=self._on_end,
             on_lost=self._on_lost,
         )
+        self._loop = asyncio.get_running_loop()
         self._workers = workers
         self._user_time = user_time
         self._queue: deque[Job] = deque()
@@ -130,7 +131,7 @@ class Pool:
 
     def run(self, call: Call, *, urgent: bool = False) -> asyncio.Future[Outcome]:
         """Start a call; its failures are in the outcome."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
         system = call.path.startswith("_system/")
         job = Job(call, future, self._user_time * (_SYSTEM_FACTOR if system else 1))
         if self._versions.current is None or self._closing:
@@ -166,7 +167,7 @@ class Pool:
             self._counts["calls"] += 1
             worker.send(job)
             if self._watching is None:
-                self._watching = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._watch)
+                self._watching = self._loop.call_later(_TICK_SECONDS, self._watch)
 
     def _least_busy(self, group: Group, job: Job) -> Worker | None:
         """Find a worker in which a short job may wait."""
@@ -249,7 +250,7 @@ class Pool:
                     self._versions.fill(worker.group)
                     self._dispatch()
         if any(group.busy for group in groups):
-            self._watching = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._watch)
+            self._watching = self._loop.call_later(_TICK_SECONDS, self._watch)
 
     def _timeout(self, worker: Worker, job: Job, *, importing: bool) -> None:
         if worker.innocent:

@@ -174,7 +174,6 @@ class Calls:
             self._record(answer, path, "mutation", started, caller)
             ended(answer)
 
-        loop = asyncio.get_running_loop()
         try:
             caller.require("write")
             name, packed = _path(path, component), _args(args)
@@ -192,9 +191,9 @@ class Calls:
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
             self._record(answer, path, "mutation", started, caller)
-            loop.call_soon(ended, answer)
+            asyncio.get_running_loop().call_soon(ended, answer)
         except Exception as error:  # noqa: BLE001 - told to the one who asked
-            loop.call_soon(ended, error)
+            asyncio.get_running_loop().call_soon(ended, error)
 
     async def any_kind(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
         """Run a function of whatever kind it is."""
