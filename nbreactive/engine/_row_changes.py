@@ -22,6 +22,9 @@ IndexKey = tuple[int, bytes]
 """An index id and a key in it, which ends in the 16 bytes of the document id."""
 
 
+_Row = tuple[bytes, bytes]
+
+
 class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """One changed document with everything that changes in the indexes; the keys are the caller's work.
 
@@ -89,10 +92,13 @@ def set_number(dbs: Databases, txn: Txn, name: bytes, number: int) -> None:
 
 def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int) -> None:
     applied = get_number(dbs, txn, b"applied")
-    documents, entries, counts = dbs.documents, dbs.entries, dbs.counts
+    documents: list[_Row] = []
+    entries: list[_Row] = []
+    counts: list[_Row] = []
+    journals: list[_Row] = []
+    requests: list[_Row] = []
     newest: dict[bytes, int] = {}
-    counting = txn.cursor(counts)
-    put = txn.put
+    counting = txn.cursor(dbs.counts)
     for commit in batch:
         if commit.ts <= applied:
             raise InvalidValue(f"commit {commit.ts} cannot be applied: the row index is at {applied} already")
@@ -104,16 +110,16 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
             fresh = write.previous == 0 and write.doc is not None
             if write.table:
                 stored = document_key(write.table, write.id)
-                put(stored + version, DEAD if write.doc is None else write.doc, db=documents)
+                documents.append((stored + version, DEAD if write.doc is None else write.doc))
                 (journal.new_documents if fresh else journal.documents).append(stored)
             for index_id, key in write.dels:
                 stored = entry_key(index_id, key)
-                put(stored + version, DEAD, db=entries)
+                entries.append((stored + version, DEAD))
                 journal.entries.append(stored)
             added = journal.new_entries if fresh else journal.entries
             for index_id, key in write.puts:
                 stored = entry_key(index_id, key)
-                put(stored + version, LIVE if len(key) <= CUT else key, db=entries)
+                entries.append((stored + version, LIVE if len(key) <= CUT else key))
                 added.append(stored)
             for key, delta in write.counts:
                 deltas[key] = deltas.get(key, 0) + delta
@@ -123,15 +129,24 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
             if number is None:
                 number = _newest_count(counting, stored)
             number = newest[stored] = number + delta
-            put(stored + version, number.to_bytes(8, "little", signed=True), db=counts)
+            counts.append((stored + version, number.to_bytes(8, "little", signed=True)))
             journal.counts.append(stored)
+        ts = applied.to_bytes(TS_BYTES, "big")
         request = commit.request
         if request is not None:
             journal.request = request_key(request.identity_key, request.session, request.id)
-            ts = applied.to_bytes(TS_BYTES, "big")
-            put(journal.request, ts + request.result, db=dbs.requests)
-            put(b"t" + ts, journal.request, db=dbs.requests)
-        put(applied.to_bytes(TS_BYTES, "big"), _encode(journal), append=True, db=dbs.journal)
+            requests += ((journal.request, ts + request.result), (b"t" + ts, journal.request))
+        journals.append((ts, _encode(journal)))
+    for db, rows in (
+        (dbs.documents, documents),
+        (dbs.entries, entries),
+        (dbs.counts, counts),
+        (dbs.journal, journals),
+        (dbs.requests, requests),
+    ):
+        if rows:
+            rows.sort()  # neighbours share their way down the tree
+            txn.cursor(db).putmulti(rows)
     set_number(dbs, txn, b"applied", applied)
     if log_position:
         set_number(dbs, txn, b"position", log_position)

@@ -108,6 +108,11 @@ class Committer:
         """Whether transactions wait to be committed."""
         return bool(self._queue or self._parked)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be committed."""
+        return len(self._queue)
+
     async def commit(self, commit: Commit) -> Snapshot:
         """Commit an execution; return the state that it made, once it is applied.
 

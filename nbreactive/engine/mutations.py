@@ -34,11 +34,12 @@ Ended = Callable[[Result | BaseException], None]
 
 _RequestKey = tuple[bytes, bytes, int]
 
-_CROWD = 16
-"""Functions that run, or wait to, from which on a commit waits for others."""
-_PATIENCE = 150e-6
-"""For how long, in seconds and for each of them: less than what they take."""
-_LONGEST_PATIENCE = 6e-3
+_CROWD = 12
+"""Functions that run, or wait to, from which on a commit waits for theirs, so that they share a flush..."""
+_ENOUGH = 0.8
+"""... unless that many, as a share of those that still run, wait already..."""
+_PATIENCE = 6e-3
+"""... and for so many seconds at most."""
 
 
 class _Mutation:
@@ -217,7 +218,7 @@ class Mutations:
 
     def _committed(self, mutation: _Mutation, done: _Attempt, end: Snapshot | Exception) -> None:
         if isinstance(end, Snapshot):
-            self._is_applied(mutation, done._replace(made=end, wrote=True))
+            self._is_applied(mutation, _Attempt(done.seen, end, done.outcome, wrote=True))
         elif isinstance(end, Lose):
             mutation.has_lost(end)
             self._take_up(mutation)
@@ -293,7 +294,7 @@ class Mutations:
         self, mutation: _Mutation, before: _Attempt | None, *, slot: object | None = None, patient: bool = False
     ) -> _Attempt:
         if before is not None:
-            done = before._replace(made=before.seen, wrote=False)
+            done = _Attempt(before.seen, before.seen, before.outcome, wrote=False)
         else:
             if self._catch_up is not None:
                 await self._catch_up()
@@ -305,7 +306,7 @@ class Mutations:
         commit = self._commit_of(mutation, done, self._patience(mutation.ticket) if patient else 0.0, slot)
         if commit is None:
             return done
-        return done._replace(made=await self._committer.commit(commit), wrote=True)
+        return _Attempt(done.seen, await self._committer.commit(commit), done.outcome, wrote=True)
 
     def _begin(self, mutation: _Mutation, *, urgent: bool) -> _Begun:
         seen = self._gate.snapshot(self._state.applied)
@@ -325,10 +326,10 @@ class Mutations:
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""
-        crowd = len(self._executing)
-        if crowd < _CROWD or ticket.followed:
+        running = len(self._executing)
+        if running < _CROWD or ticket.followed or self._committer.waiting >= _ENOUGH * running:
             return 0.0
-        return min(crowd * _PATIENCE, _LONGEST_PATIENCE)
+        return _PATIENCE
 
 
 def _result(request: MutationRequest, done: _Attempt) -> Result:

@@ -36,7 +36,7 @@ from nbreactive.server.identity import Caller
 from nbreactive.server.logs import Logs
 from nbreactive.values.checks import check_value
 from nbreactive.values.json import decode_json
-from nbreactive.values.limits import ARGS_SIZE, exceed
+from nbreactive.values.limits import ARGS_SIZE, ARRAY_ITEMS, exceed
 from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
@@ -283,7 +283,9 @@ def _args(raw: Raw | bytes) -> bytes:
         args = args[0] if args else {}
     if not isinstance(args, dict):
         raise ArgumentError("functions take one object with named arguments", "args")
-    packed = pack(check_value(args, "args"))
+    if len(data) > ARRAY_ITEMS:  # only then can an array be longer than that, which decoding allows for results
+        args = check_value(args, "args")
+    packed = pack(args)
     if len(packed) > ARGS_SIZE:
         exceed("bytes of arguments", len(packed), ARGS_SIZE, "pass less at once", "args")
     return packed
