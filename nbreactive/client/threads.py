@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger("nbreactive")
+_ROUNDS = 4
+"""A change may put off its drawing, which may put off the next one; more is a stream that does not end."""
 
 
 class LoopThread:
@@ -61,6 +63,7 @@ class CallbackThread:
         self._later: dict[Hashable, Callable[[], object]] = {}
         self._times: list[tuple[float, int, Hashable]] = []
         self._count = itertools.count()
+        self._working = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="nbreactive")
         self._thread.start()
 
@@ -89,8 +92,32 @@ class CallbackThread:
             self._ready.pop(key, None)
             self._later.pop(key, None)
 
+    def settle(self, seconds: float) -> bool:
+        """Do what waits, also what waits for its time, and wait until it is done.
+
+        Returns
+        -------
+        bool
+            False if that takes longer than ``seconds``, or if what was done has led to something new time and again.
+        """
+        until = time.monotonic() + seconds
+        for _ in range(_ROUNDS):
+            done = threading.Event()
+            with self._wake:
+                for key, work in self._later.items():
+                    self._ready.setdefault(key, work)
+                self._later.clear()
+                if not self._ready and not self._working:
+                    return True
+                self._ready[object()] = done.set
+                self._wake.notify()
+            if not done.wait(until - time.monotonic()):
+                return False
+        return False
+
     def _next(self) -> Callable[[], object]:
         with self._wake:
+            self._working = False
             while True:
                 now = time.monotonic()
                 while self._times and self._times[0][0] <= now:
@@ -98,6 +125,7 @@ class CallbackThread:
                     if key in self._later:
                         self._ready[key] = self._later.pop(key)
                 if self._ready:
+                    self._working = True
                     return self._ready.popitem(last=False)[1]
                 self._wake.wait(self._times[0][0] - now if self._times else None)
 
@@ -137,6 +165,13 @@ def callbacks() -> CallbackThread:
         if _process.callbacks is None:
             _process.callbacks = CallbackThread()
         return _process.callbacks
+
+
+def settle(seconds: float) -> bool:
+    """Let the ``nbreactive`` thread, if there is one, do what waits now; False if it takes longer than ``seconds``."""
+    with _process.lock:
+        thread = _process.callbacks
+    return thread is None or thread.is_current or thread.settle(seconds)
 
 
 def on_own_thread() -> bool:

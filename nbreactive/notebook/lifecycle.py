@@ -13,9 +13,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from nbreactive.client import threads
 from nbreactive.client.live import LiveQuery
 
 _log = logging.getLogger("nbreactive")
+SETTLING = 1.0
+"""Seconds that a cell waits at its end, at most, for drawings of what it has changed."""
 Ending = Callable[[], None]
 _CACHED = re.compile(r"_{1,3}|_\d+")
 """Names under which IPython keeps what was displayed."""
@@ -111,6 +114,9 @@ class Hooks:
     def after(self, result: Any) -> None:
         """IPython has run a cell."""
         cells.finish(getattr(result, "execution_count", None))
+        # What the cell has changed is drawn before the cell has ended, or it would be missing from what nbconvert and
+        # papermill save: they end the kernel after the last one.
+        threads.settle(SETTLING)
 
 
 def drop_outputs(shell: Any, prompts: list[int]) -> None:

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from tornado.iostream import StreamClosedError
+from tornado.iostream import SSLIOStream, StreamClosedError
 from tornado.util import _websocket_mask  # pyright: ignore[reportPrivateImportUsage]
 from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
@@ -96,23 +96,24 @@ class SyncProtocol(WebSocketProtocol13):
                 self._arrived.set_result(None)
 
     def _read(self) -> None:
-        while True:
-            try:
-                count = self.stream.read_from_fd(_buffer)
-            except OSError as error:
-                self.stream.close(exc_info=error)
-                return
-            if count == 0:
-                self.stream.close()
-            if not count:
-                return
-            self._received += memoryview(_buffer)[:count]
-            if self._idle:
-                self._take_texts()
-            if self._received or self.client_terminated:
-                self._arrive()
-            if count < _READ:
-                return
+        """Read once: the selector tells again when there is more, so that one client that floods us holds up nobody."""
+        try:
+            count = self.stream.read_from_fd(_buffer)
+            while count is not None and count > 0:
+                self._received += memoryview(_buffer)[:count]
+                # TLS may hold more that no selector tells of: at most a record
+                more = self.stream.socket.pending() if isinstance(self.stream, SSLIOStream) else 0
+                count = self.stream.read_from_fd(_buffer) if more else None
+        except OSError as error:
+            self.stream.close(exc_info=error)
+            return
+        if count == 0:
+            self.stream.close()
+            return
+        if self._idle:
+            self._take_texts()
+        if self._received or self.client_terminated:
+            self._arrive()
 
     def _take_texts(self) -> None:
         """Handle whole text messages at the head of what has come in."""
