@@ -82,6 +82,12 @@ class Worker:
             self.number += 1
             self.clock = Stopwatch(self.job.seconds, time.monotonic())
 
+    def stop_before_next(self) -> None:
+        """Take note that the next one, if there is one, will not be run here after all."""
+        if self.job is not None:
+            self.waiting.appendleft(self.job)
+            self.job = None
+
     @property
     def path(self) -> str:
         """The function that it runs."""

@@ -206,14 +206,16 @@ class Pool:
             return
         worker.begin_next()
         self._unstick(worker)
-        self._durations.note(job.call.path, reply.outcome.duration_us)
         failure = reply.outcome.failure
+        if failure is None or failure.code != "FunctionNotFound":  # whose names are the callers', without end
+            self._durations.note(job.call.path, reply.outcome.duration_us)
         if failure is not None and failure.code == "FunctionOutOfMemory":
             self._blame(worker, job)
         elif self._breaker and group is self._versions.current:
             self._breaker.went_well(job.call.path, time.monotonic())
         if reply.recycle:
             self._counts["recycled"] += 1
+            worker.stop_before_next()
             self._take_back(worker)
             worker.kill()
             group.discard(worker)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbreactive.engine.files import Disk
+from nbreactive.engine.files import Disk, DiskFile
 from nbreactive.engine.log import Batch, CommitLog
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
@@ -102,6 +104,57 @@ def test_watch_trim_and_seal(tmp_path: Path) -> None:
 
     on_disk(tmp_path, work, segment_bytes=1000)
     on_disk(tmp_path, sealed, segment_bytes=1000)
+
+
+def test_zeros_lie_ahead_while_it_is_open_and_are_gone_when_it_is_closed(tmp_path: Path) -> None:
+    async def work(log: SegmentLog) -> None:
+        await append_all(log, batches(100))
+        *closed, last = sorted(tmp_path.glob("*.log"))
+        assert closed
+        assert not any(path.read_bytes().endswith(b"\0") for path in closed)
+        before = last.read_bytes()
+        assert before.endswith(bytes(1000))
+        expected = await log.tail()
+        await log.append(expected, [b"more"])
+        assert last.stat().st_size == len(before)  # what a flush need not change
+        # as a killed process leaves it
+        left = tmp_path / "left"
+        left.mkdir()
+        for path in (*closed, last):
+            (left / path.name).write_bytes(path.read_bytes())
+        again = await SegmentLog.open(left)
+        assert await again.tail() == expected + 1
+        assert [batch.entries for batch in await everything(again)] == [*batches(100), [b"more"]]
+        await again.close()
+
+    on_disk(tmp_path, work, segment_bytes=2000)
+    assert not any(path.read_bytes().endswith(b"\0") for path in tmp_path.glob("*.log"))
+
+
+def test_appends_leave_the_loop_when_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+    took = 0.0
+    sync = DiskFile.sync
+
+    def slow(self: DiskFile) -> None:
+        threads.append(threading.current_thread() is threading.main_thread())
+        time.sleep(took)
+        sync(self)
+
+    async def work(log: SegmentLog) -> None:
+        nonlocal took
+        await append_all(log, batches(200))
+        fast = any(threads)
+        took = 0.02
+        await append_all(log, batches(2, start=200))
+        threads.clear()
+        await append_all(log, batches(5, start=202))
+        assert not any(threads)
+        if not fast:
+            pytest.skip("this machine's disk is too slow for appends on the loop")
+
+    monkeypatch.setattr(DiskFile, "sync", slow)
+    on_disk(tmp_path, work)
 
 
 # ---- damage -----------------------------------------------------------------------------------------------------

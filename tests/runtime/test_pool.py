@@ -197,3 +197,51 @@ def test_large_arguments_and_results(tmp_path: Path) -> None:
             assert house.finish(await pool.run(house.call("m:echo", {"x": value}))) == value
 
     asyncio.run(main())
+
+
+MIXED = """
+import os
+@query
+def once(ctx, n: int, how: str = ""):
+    if how == "loop":
+        while True: pass
+    if how == "exit": os._exit(3)
+    if how == "memory": return len(bytearray(10 * 1024**3))
+    return n
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("loop", "FunctionTimeout"), ("exit", "FunctionCrashed"), ("memory", "FunctionOutOfMemory")]
+)
+def test_calls_that_wait_in_a_worker_survive_it(how: str, code: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, MIXED, workers=2) as (house, pool):
+            for n in range(50):  # from now on it is known to be short, so its calls wait in the workers
+                assert house.finish(await pool.run(house.call("m:once", {"n": n}))) == n
+            begun = time.monotonic()
+            calls = [house.call("m:once", {"n": n, "how": how if n in (3, 20) else ""}) for n in range(40)]
+            running_calls = [pool.run(call) for call in calls]
+            assert any(worker.waiting for group in pool._versions.all() for worker in group.busy)
+            outcomes = await asyncio.wait_for(asyncio.gather(*running_calls), 20)
+            for n, outcome in enumerate(outcomes):
+                if n in (3, 20):
+                    assert outcome.failure is not None
+                    assert outcome.failure.code == code
+                else:
+                    assert house.finish(outcome) == n
+            assert time.monotonic() - begun < 15
+            await until(lambda: not any(group.busy for group in pool._versions.all()))
+            assert house.finish(await pool.run(house.call("m:once", {"n": 7}))) == 7
+
+    asyncio.run(main())
+
+
+def test_unknown_names_are_not_remembered(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, MIXED) as (house, pool):
+            for n in range(20):
+                assert (await pool.run(house.call(f"m:unknown{n}"))).failure is not None
+            assert not pool._durations.short("m:unknown3")
+
+    asyncio.run(main())
