@@ -51,6 +51,8 @@ class EngineLimits(msgspec.Struct, frozen=True):
     """Queries asked once, under way; more are refused."""
     losses: int = 4
     """Lost validations after which a mutation gets the exclusive slot."""
+    crowd: int = 12
+    """Mutations whose functions run, from which on commits wait for each other."""
     cache_bytes: int = 64 << 20
     """Encoded results that are kept."""
     changes_bytes: int = 64 << 20
@@ -112,6 +114,7 @@ class Engine:
             catch_up=self._flusher.catch_up if shared else None,
             max_active=limits.mutations,
             max_losses=limits.losses,
+            crowd=limits.crowd,
         )
         self._housekeeping = Housekeeping(
             state,

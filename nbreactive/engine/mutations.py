@@ -34,12 +34,10 @@ Ended = Callable[[Result | BaseException], None]
 
 _RequestKey = tuple[bytes, bytes, int]
 
-_CROWD = 12
-"""Functions that run, or wait to, from which on a commit waits for theirs, so that they share a flush..."""
 _ENOUGH = 0.8
-"""... unless that many, as a share of those that still run, wait already..."""
+"""Commits that wait, as a share of the functions that still run, which need not wait any longer for those."""
 _PATIENCE = 6e-3
-"""... and for so many seconds at most."""
+"""Seconds that a commit waits at most."""
 
 
 class _Mutation:
@@ -111,6 +109,8 @@ class Mutations:
         More mutations than this are refused.
     max_losses
         After so many losses a mutation gets the exclusive slot.
+    crowd
+        While so many functions run, commits wait for theirs, so that they share a flush.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Mutations:
         catch_up: Callable[[], Awaitable[None]] | None,
         max_active: int,
         max_losses: int,
+        crowd: int,
     ) -> None:
         self._state = state
         self._gate = gate
@@ -131,6 +132,7 @@ class Mutations:
         self._catch_up = catch_up
         self._max_active = max_active
         self._max_losses = max_losses
+        self._crowd = crowd
         self._lanes = Lanes()
         self._order = Order(gate)
         self._under_way: set[_Mutation] = set()
@@ -327,7 +329,7 @@ class Mutations:
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""
         running = len(self._executing)
-        if running < _CROWD or ticket.followed or self._committer.waiting >= _ENOUGH * running:
+        if running < self._crowd or ticket.followed or self._committer.waiting >= _ENOUGH * running:
             return 0.0
         return _PATIENCE
 

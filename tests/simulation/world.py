@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from nbreactive.engine.catalog import CREATION_TIME, TABLES, Catalog, table_document
-from nbreactive.engine.engine import Engine
+from nbreactive.engine.engine import Engine, EngineLimits
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.log import Faults, MemoryLog
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
@@ -77,6 +77,7 @@ class Node:
             executor=executor,
             clock=self.clock,
             random=random.Random(world.random.random()),
+            limits=EngineLimits(crowd=world.crowd),
             shared=world.shared,
         )
         self.up.set()
@@ -104,6 +105,7 @@ class World:
         self.shared = self.random.random() < 0.7
         # Most worlds are small, so that there can be many of them.
         self.clients, self.operations, self.subscribers = (4, 8, 4) if self.random.random() < 0.1 else (3, 4, 2)
+        self.crowd = self.random.choice([1, 12])
         self.faults = Faults()
         self.log = MemoryLog(seed, self.faults)
         self.nodes = [Node(self, number) for number in range(3 if self.shared else 1)]
