@@ -318,6 +318,11 @@ class LiveQuery(traitlets.HasTraits):
 
     # ---- display ----
 
+    def _ipython_display_(self) -> None:
+        from nbreactive.notebook.display import show
+
+        show(self)
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from nbreactive.notebook.display import live_bundle
 

@@ -1,20 +1,23 @@
 """How a live query shows itself: one bundle for every front end.
 
 JupyterLab and Notebook 7 mount the live MIME type, other front ends the widget; what shows saved notebooks without a
-kernel (nbconvert, GitHub) has the HTML snapshot.
+kernel (nbconvert, GitHub) has the HTML snapshot. Where no page has shown the view (nbconvert and papermill run notebooks
+without one) the snapshot is made anew after each cell that has changed it, so that what is saved is as of the end.
 """
 
 from __future__ import annotations
 
 import html
 import time
+import uuid
 from typing import Any
 
 from nbreactive.client.live import LiveQuery
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import cell_text, safe_text, table_of
+from nbreactive.notebook.lifecycle import after_cell
 from nbreactive.notebook.settings import settings
-from nbreactive.notebook.table_widget import TableView, badge_of, message_of
+from nbreactive.notebook.table_widget import TableView, badge_of, message_of, open_views
 
 LIVE_MIME = "application/vnd.nbreactive.live.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -22,19 +25,57 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 def live_bundle(live: LiveQuery) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the MIME bundle of a live query and make its view."""
+    view, note = _view(live)
+    return _data(live, view, note), {}
+
+
+def show(live: LiveQuery) -> None:
+    """Display a live query."""
+    from IPython.display import publish_display_data
+
+    view, note = _view(live)
+    data = _data(live, view, note)
+    if view is None:
+        publish_display_data(data)
+        return
+    view.display_id = uuid.uuid4().hex
+    view.saved = live.value
+    publish_display_data(data, transient={"display_id": view.display_id})
+
+
+def save_again() -> None:
+    """Replace the snapshots of views that no page has shown, where there is something new."""
+    from IPython.display import publish_display_data
+
+    for view in open_views():
+        live = view.live
+        if live is not None and view.display_id and not view.seen and live.value is not view.saved:
+            view.saved = live.value
+            publish_display_data(_data(live, view, ""), transient={"display_id": view.display_id}, update=True)
+
+
+after_cell.append(save_again)
+
+
+def _view(live: LiveQuery) -> tuple[TableView | None, str]:
+    """Make the view of a kernel's front end; None and why, if there is none."""
+    if not _in_kernel():
+        return None, ""
+    try:
+        return TableView(live), ""
+    except NBReactiveError as failure:
+        return None, str(failure)
+
+
+def _data(live: LiveQuery, view: TableView | None, note: str) -> dict[str, Any]:
     table = snapshot(live)
-    note = ""
     data: dict[str, Any] = {"text/plain": plain(live, table)}
     if _in_kernel():
         data[LIVE_MIME] = live_payload(live, table)
-        try:
-            view = TableView(live)
-        except NBReactiveError as failure:
-            note = str(failure)
-        else:
-            data[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
+    if view is not None:
+        data[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
     data["text/html"] = page(live, table, note)
-    return data, {}
+    return data
 
 
 def _in_kernel() -> bool:

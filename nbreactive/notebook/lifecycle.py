@@ -77,6 +77,8 @@ class Cells:
 
 
 cells = Cells()
+after_cell: list[Callable[[], None]] = []
+"""Called when a cell has run and what it changed is drawn."""
 
 
 def _nothing() -> None:
@@ -117,6 +119,8 @@ class Hooks:
         # What the cell has changed is drawn before the cell has ended, or it would be missing from what nbconvert and
         # papermill save: they end the kernel after the last one.
         threads.settle(SETTLING)
+        for work in after_cell:
+            work()
 
 
 def drop_outputs(shell: Any, prompts: list[int]) -> None:

@@ -69,6 +69,12 @@ class TableView:
         self._shown: Any = _NOTHING
         self._total: int | None = None
         self._painted = 0.0
+        self.display_id = ""
+        """Of the output that it was shown in."""
+        self.saved: Any = None
+        """The value that this output has been saved with."""
+        self.seen = False
+        """Whether a page has ever shown it."""
         self._lock = threading.Lock()
         self.widget: Any = _widget_class(STATIC)(**self._state(live))
         self.widget.on_msg(self._heard)
@@ -137,6 +143,7 @@ class TableView:
         """The front end says on how many places the view is; runs on any thread, so it only takes a note."""
         if not isinstance(content, dict) or content.get("type") != "views":
             return
+        self.seen = True
         callbacks = threads.callbacks()
         if content.get("count") == 0:
             callbacks.post_later(UNSEEN, ("unseen", id(self)), self._sleep)
