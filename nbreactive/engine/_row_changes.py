@@ -7,14 +7,24 @@ nobody any more, nor can its own tombstones, and then the journal has no need of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lmdb
 import msgspec
 
 from nbreactive.engine._reader import Txn
-from nbreactive.engine._row_keys import CUT, DEAD, LIVE, TS_BYTES, count_key, document_key, entry_key, inverted
+from nbreactive.engine._row_keys import (
+    CUT,
+    DEAD,
+    INDEX_BYTES,
+    LIVE,
+    TS_BYTES,
+    count_key,
+    document_key,
+    entry_key,
+    inverted,
+)
 from nbreactive.engine.entries import Request
 from nbreactive.errors import DataFolderError, InvalidValue
 
@@ -52,6 +62,8 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     ts: int
     writes: Sequence[RowWrite] = ()
     request: Request | None = None
+    filled: Mapping[int, bytes | None] = {}
+    """Index id -> the last document id that its backfill has passed with this commit; None: it is not being filled."""
 
 
 class _Journal(msgspec.Struct, array_like=True):
@@ -63,6 +75,9 @@ class _Journal(msgspec.Struct, array_like=True):
     entries: list[bytes] = []
     counts: list[bytes] = []
     request: bytes = b""
+
+
+_LISTS = ("new_documents", "documents", "new_entries", "entries", "counts")
 
 
 class Databases(NamedTuple):
@@ -78,6 +93,20 @@ class Databases(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Journal).decode
+
+
+_RECORD_KEYS = 512
+"""Stored keys in one record of the journal, so that cleaning up one is soon done; a large commit has several."""
+
+
+def _records(ts: bytes, journal: _Journal) -> list[_Row]:
+    lists = {name: getattr(journal, name) for name in _LISTS}
+    if sum(map(len, lists.values())) <= _RECORD_KEYS:
+        return [(ts, _encode(journal))]
+    parts = [_Journal(request=journal.request)]
+    for name, keys in lists.items():
+        parts += [_Journal(**{name: keys[at : at + _RECORD_KEYS]}) for at in range(0, len(keys), _RECORD_KEYS)]
+    return [(ts + number.to_bytes(4, "big") if number else ts, _encode(part)) for number, part in enumerate(parts)]
 
 
 def get_number(dbs: Databases, txn: Txn, name: bytes) -> int:
@@ -136,7 +165,9 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
         if request is not None:
             journal.request = request_key(request.identity_key, request.session, request.id)
             requests += ((journal.request, ts + request.result), (b"t" + ts, journal.request))
-        journals.append((ts, _encode(journal)))
+        journals += _records(ts, journal)
+        for index_id, upto in commit.filled.items():
+            _note_filled(dbs, txn, index_id, ts, upto)
     for db, rows in (
         (dbs.documents, documents),
         (dbs.entries, entries),
@@ -152,6 +183,47 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
         set_number(dbs, txn, b"position", log_position)
 
 
+def filled(dbs: Databases, txn: Txn, index_id: int) -> bytes | None:
+    """Return the last document id that the backfill of an index has passed; None if that is not known."""
+    cursor = txn.cursor(dbs.meta)
+    prefix = _filled_key(index_id)
+    found = cursor.prev() if cursor.set_range(prefix + b"\xff" * (TS_BYTES + 1)) else cursor.last()
+    return cursor.value() if found and cursor.key().startswith(prefix) else None
+
+
+def _note_filled(dbs: Databases, txn: Txn, index_id: int, ts: bytes, upto: bytes | None) -> None:
+    """Note how far a backfill is, and forget what no rewind can need any more."""
+    prefix = _filled_key(index_id)
+    horizon = txn.get(b"horizon", b"", db=dbs.meta) if upto is not None else ts
+    cursor = txn.cursor(dbs.meta)
+    keep = b""
+    if cursor.set_range(prefix):
+        while cursor.key().startswith(prefix) and cursor.key()[-TS_BYTES:] <= horizon:
+            keep = cursor.key()
+            if not cursor.next():
+                break
+    if keep and cursor.set_range(prefix):
+        while cursor.key() < keep and cursor.delete():  # the last one before the horizon is how far it was there
+            pass
+    if upto is None:
+        while cursor.set_range(prefix) and cursor.key().startswith(prefix):
+            cursor.delete()
+    else:
+        txn.put(prefix + ts, upto, db=dbs.meta)
+
+
+def _filled_key(index_id: int) -> bytes:
+    return b"filled" + index_id.to_bytes(INDEX_BYTES, "big")
+
+
+def _forget_filled(dbs: Databases, txn: Txn, to_ts: int) -> None:
+    cursor = txn.cursor(dbs.meta)
+    more = cursor.set_range(b"filled")
+    while more and cursor.key().startswith(b"filled"):
+        late = int.from_bytes(cursor.key()[-TS_BYTES:], "big") > to_ts
+        more = cursor.delete() if late else cursor.next()
+
+
 def rewind(dbs: Databases, txn: Txn, to_ts: int) -> int:
     horizon = get_number(dbs, txn, b"horizon")
     applied = get_number(dbs, txn, b"applied")
@@ -165,7 +237,8 @@ def rewind(dbs: Databases, txn: Txn, to_ts: int) -> int:
     removed = 0
     cursor = txn.cursor(dbs.journal)
     while cursor.last():
-        ts_key = cursor.key()
+        stored_ts = cursor.key()
+        ts_key = stored_ts[:TS_BYTES]
         ts = int.from_bytes(ts_key, "big")
         if ts <= to_ts:
             break
@@ -184,7 +257,8 @@ def rewind(dbs: Databases, txn: Txn, to_ts: int) -> int:
             txn.delete(journal.request, db=dbs.requests)
             txn.delete(b"t" + ts_key, db=dbs.requests)
         cursor.delete()
-        removed += 1
+        removed += stored_ts == ts_key
+    _forget_filled(dbs, txn, to_ts)
     set_number(dbs, txn, b"highest", max(get_number(dbs, txn, b"highest"), applied))
     set_number(dbs, txn, b"applied", to_ts)
     set_number(dbs, txn, b"epoch", get_number(dbs, txn, b"epoch") + 1)
@@ -197,7 +271,7 @@ def collect(dbs: Databases, txn: Txn, horizon: int, limit: int) -> int:
     cursor = txn.cursor(dbs.journal)
     documents, entries, counts = (txn.cursor(db) for db in (dbs.documents, dbs.entries, dbs.counts))
     while cleaned < limit and cursor.first():
-        found = int.from_bytes(cursor.key(), "big")
+        found = int.from_bytes(cursor.key()[:TS_BYTES], "big")
         if found > horizon:
             break
         ts = found
@@ -210,6 +284,7 @@ def collect(dbs: Databases, txn: Txn, horizon: int, limit: int) -> int:
         ):
             for stored in stored_keys:
                 _drop_older(rows, stored, version)
+            cleaned += len(stored_keys)
         cursor.delete()
         cleaned += 1
     if ts:

@@ -133,11 +133,10 @@ class AppliedState:
             self.filled[index_id] = upto
 
     def _resume(self, index: IndexInfo) -> None:
-        # A backfill was interrupted by the end of the process. It goes by ids, and what it had passed was maintained
-        # ever since, so the greatest id in the index says how far it came.
-        ids = [id for _, id in self.reader.scan(index.id, b"", END, self.applied)]
-        if ids:
-            self.filled[index.id] = max(ids)
+        """Go on with a backfill that was interrupted by the end of the process."""
+        upto = self.index.filled(index.id)
+        if upto is not None:
+            self.filled[index.id] = upto
 
 
 class Turn:
@@ -179,8 +178,7 @@ class Turn:
         ts = state.next_ts()
         entry = Entry(ts, state.epoch, [])
         self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
-        self._assign(ts, Prepared(list(rows), {}, state.catalog, []), None)
-        state.fill(ts, index.id, upto)
+        self._assign(ts, Prepared(list(rows), {}, state.catalog, []), None, (index.id, upto))
 
     def finish(self, on_applied: Callable[[int, Keys], None]) -> None:
         """Put everything into the row index and tell ``on_applied``; if that fails nothing has happened."""
@@ -198,17 +196,24 @@ class Turn:
             state.applied = ts
             on_applied(ts, keys)
 
-    def _assign(self, ts: int, prepared: Prepared, request: Request | None) -> None:
+    def _assign(
+        self, ts: int, prepared: Prepared, request: Request | None, filling: tuple[int, bytes] | None = None
+    ) -> None:
         state = self._state
         built: list[RowWrite] = []
+        filled: dict[int, bytes | None] = {}
         if prepared.catalog is not state.catalog:
             for table, index in _made_ready(state.catalog, prepared.catalog):
                 built += _build(state, table, index, state.filled.get(index.id, b""))
-                state.fill(ts, index.id, None)
+                filled[index.id] = None
+        if filling is not None:
+            filled[filling[0]] = filling[1]
+        for index_id, upto in filled.items():
+            state.fill(ts, index_id, upto)
         for row in prepared.rows:
             if row.table:
                 self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None
-        self._batch.append(Applied(ts, [*built, *prepared.rows], request))
+        self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled))
         self._keys.append((ts, prepared.touched))
         state.changes.add(ts, prepared.touched)
         state.highest = max(state.highest, ts)

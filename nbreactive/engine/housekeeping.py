@@ -11,7 +11,8 @@ from nbreactive.engine.gate import Gate
 
 _SECOND = 1_000_000_000
 _SLICE_SECONDS = 0.001
-_SLICE_COMMITS = 32
+_SLICE_KEYS = 256
+_SLICE_REQUESTS = 32
 _PAUSE_IDLE = 1.0
 _PAUSE_BUSY = 0.005
 
@@ -66,9 +67,9 @@ class Housekeeping:
         index = state.index
         state.remember_position()
         while True:
-            cleaned = index.collect(horizon, _SLICE_COMMITS)
-            cleaned += index.drop_requests(now - self._request, _SLICE_COMMITS)
-            if cleaned < _SLICE_COMMITS:
+            cleaned = index.collect(horizon, _SLICE_KEYS)
+            dropped = index.drop_requests(now - self._request, _SLICE_REQUESTS)
+            if cleaned < _SLICE_KEYS and dropped < _SLICE_REQUESTS:
                 break
             if self._clock.monotonic() - started > _SLICE_SECONDS:
                 return True

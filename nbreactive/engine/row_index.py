@@ -136,6 +136,11 @@ class RowIndex:
         with self.reader() as reader:
             return reader.request(request_key(identity_key, session, request_id))
 
+    def filled(self, index_id: int) -> bytes | None:
+        """Return the last document id that the backfill of an index has passed; None if that is not known."""
+        with self._begin() as txn:
+            return _row_changes.filled(self._dbs, txn, index_id)
+
     def reader(self) -> Reader:
         """Return a reader that sees what is committed now."""
         reader = Reader(self._begin, self._dbs.documents, self._dbs.entries, self._dbs.counts, self._dbs.requests)
@@ -173,12 +178,12 @@ class RowIndex:
         return self._write(lambda txn: _row_changes.rewind(self._dbs, txn, to_ts))
 
     def collect(self, horizon: int, limit: int = 1000) -> int:
-        """Drop versions that no snapshot at or after ``horizon`` sees, of at most ``limit`` commits.
+        """Drop versions that no snapshot at or after ``horizon`` sees; stop after about ``limit`` keys.
 
         Returns
         -------
         int
-            How many commits were cleaned up; call again while it is ``limit``.
+            How many commits and keys were looked at; call again while it is ``limit`` or more.
 
         Notes
         -----

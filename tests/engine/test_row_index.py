@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nbreactive.engine import _trust
+from nbreactive.engine import _row_changes, _trust
 from nbreactive.engine.catalog import index_id
 from nbreactive.engine.entries import Request
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
@@ -50,8 +50,12 @@ class Machine(RuleBasedStateMachine):
         self.horizon = 0
         self.highest = 0
         self.held = None
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(_row_changes, "_RECORD_KEYS", 2)  # so that most commits have several records in the journal
 
     def teardown(self) -> None:
+        if hasattr(self, "patch"):
+            self.patch.undo()
         if hasattr(self, "index"):
             self.index.close()
             shutil.rmtree(self.folder)
@@ -116,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def collect_all(self) -> None:
         self.held = None
-        while self.index.collect(self.model.applied, 10) == 10:
+        while self.index.collect(self.model.applied, 10) >= 10:
             pass
         self.horizon = self.index.horizon
         with self.index.reader() as reader:  # exactly what lives is left
@@ -244,13 +248,58 @@ def test_timestamps_only_grow(tmp_path: Path) -> None:
 def test_a_rewind_below_the_horizon_is_refused(tmp_path: Path) -> None:
     index = RowIndex.open(tmp_path)
     index.apply([insert(ts, ts) for ts in range(1, 10)])
-    assert index.collect(4) == 4
+    assert index.collect(4) == 8  # four commits, a counter each
     with pytest.raises(DataFolderError, match="delete the folder 'index'"):
         index.rewind(3)
     assert index.rewind(4) == 5
     assert index.epoch == 1
     assert index.rewind(4) == 0
     assert index.epoch == 1
+    index.close()
+
+
+def test_how_far_a_backfill_is_goes_with_the_commits(tmp_path: Path) -> None:
+    index = RowIndex.open(tmp_path)
+    for ts in range(1, 10):
+        upto = ts.to_bytes(16, "big")
+        index.apply([Applied(ts, (), None, {BY_TEXT: upto, BY_TEXT + 1: b"other"} if ts > 3 else {})])
+        assert index.filled(BY_TEXT) == (upto if ts > 3 else None)
+    index.collect(6)
+    index.apply([Applied(10, (), None, {BY_TEXT: b"ten"})])
+    index.rewind(8)
+    assert index.filled(BY_TEXT) == (8).to_bytes(16, "big")
+    index.rewind(6)
+    assert index.filled(BY_TEXT) == (6).to_bytes(16, "big")
+    index.apply([Applied(11, (), None, {BY_TEXT: None})])
+    assert index.filled(BY_TEXT) is None
+    assert index.filled(BY_TEXT + 1) == b"other"
+    index.close()
+
+
+def test_a_large_commit_is_cleaned_up_in_pieces_and_rewound_as_one(tmp_path: Path) -> None:
+    index = RowIndex.open(tmp_path)
+    ids = [number.to_bytes(16, "big") for number in range(1, 2001)]
+    index.apply([Applied(1, [RowWrite(TABLE, id, b"a", 0, [], (), [(COUNTER + id, 1)]) for id in ids])])
+    index.apply([Applied(2, [RowWrite(TABLE, id, b"b", 1, [], (), [(COUNTER + id, 1)]) for id in ids])])
+    index.apply([Applied(3, [RowWrite(TABLE, ids[0], b"c", 2)])])
+    assert index.rewind(2) == 1
+    looked = [index.collect(2, 100)]
+    assert index.horizon == 1
+    while looked[-1] >= 100:
+        looked.append(index.collect(2, 100))
+    assert len(looked) > 5
+    assert max(looked) < 1000
+    assert index.horizon == 2
+    with index.reader() as reader:
+        assert [reader.document(TABLE, id, 2) for id in (ids[0], ids[-1])] == [(b"b", 2), (b"b", 2)]
+        assert reader.count(COUNTER + ids[7], 2) == 2
+    with index._env.begin() as txn:
+        assert txn.stat(index._dbs.journal)["entries"] == 0
+        assert txn.stat(index._dbs.documents)["entries"] == len(ids)
+    index.apply([Applied(4, [RowWrite(TABLE, id, b"d", 2) for id in ids])])
+    assert index.rewind(2) == 1
+    with index.reader() as reader:
+        assert reader.document(TABLE, ids[5], 4) == (b"b", 2)
     index.close()
 
 
