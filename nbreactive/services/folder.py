@@ -26,7 +26,9 @@ _LOOK_AGAIN = 1.0
 _IMPORT_SECONDS = 10
 """For importing everything; nobody waits here who knows that it takes long, but everybody else's deploys do."""
 _READY_SECONDS = 10
-"""How long a start waits for the first push."""
+"""How long a start waits for the first push; where something is deployed already, that serves meanwhile..."""
+_SERVING_SECONDS = 0.5
+"""... and it waits for so long."""
 _SKIPPED = frozenset(("__init__", "__pycache__", "_generated"))
 
 
@@ -56,7 +58,7 @@ class FunctionsFolder:
         """Deploy what is there, then watch; whatever takes long goes on after this has returned."""
         pushing = asyncio.create_task(self.push())
         self._task = asyncio.create_task(self._watch(pushing))
-        await asyncio.wait((pushing,), timeout=_READY_SECONDS)
+        await asyncio.wait((pushing,), timeout=_SERVING_SECONDS if self._deployer.modules else _READY_SECONDS)
         if pushing.done():
             pushing.result()
 
