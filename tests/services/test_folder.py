@@ -106,6 +106,23 @@ def test_a_start_does_not_wait_for_an_endless_import_and_closing_gives_it_up(
     asyncio.run(main())
 
 
+def test_what_is_deployed_serves_while_a_changed_folder_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "_READY_SECONDS", 1000)
+
+    async def main() -> None:
+        async with watched(tmp_path, {"a.py": source("old").encode()}) as (deployment, _):
+            assert await deployment.query("a:f") == "old"
+        slow = b"import time\ntime.sleep(3)\n" + source("new").encode()
+        async with watched(tmp_path, {"a.py": slow}) as (deployment, _):
+            assert await deployment.query("a:f") == "old"
+            await eventually(lambda: deployment.parts.deployer.version == 2)
+            assert await deployment.query("a:f") == "new"
+
+    asyncio.run(main())
+
+
 def test_one_by_one_in_the_order_in_which_they_need_each_other(tmp_path: Path) -> None:
     async def main() -> None:
         uses = "from nbreactive import query\nfrom reactive.{0} import f as g\n\n@query\ndef f(ctx):\n    return 'of {0}'\n"
