@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger("nbreactive")
@@ -54,13 +54,19 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
 
+class _Later(NamedTuple):
+    due: float
+    work: Callable[[], object]
+    settles: bool
+
+
 class CallbackThread:
     """The thread ``nbreactive``: runs the user's callbacks one at a time, the newest per key only."""
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._ready: OrderedDict[Hashable, Callable[[], object]] = OrderedDict()
-        self._later: dict[Hashable, Callable[[], object]] = {}
+        self._later: dict[Hashable, _Later] = {}
         self._times: list[tuple[float, int, Hashable]] = []
         self._count = itertools.count()
         self._working = False
@@ -78,12 +84,17 @@ class CallbackThread:
             self._ready[key] = work
             self._wake.notify()
 
-    def post_later(self, delay: float, key: Hashable, work: Callable[[], object]) -> None:
-        """Run ``work`` after ``delay`` seconds; a key that waits already keeps its time."""
+    def post_later(self, delay: float, key: Hashable, work: Callable[[], object], *, settles: bool = False) -> None:
+        """Run ``work`` after ``delay`` seconds; a key that waits already keeps its time.
+
+        ``settles`` says that it only waits so as not to run too often: :meth:`settle` need not wait as long.
+        """
         with self._wake:
-            if key not in self._later:
-                heapq.heappush(self._times, (time.monotonic() + delay, next(self._count), key))
-            self._later[key] = work
+            before = self._later.get(key)
+            due = before.due if before is not None else time.monotonic() + delay
+            if before is None:
+                heapq.heappush(self._times, (due, next(self._count), key))
+            self._later[key] = _Later(due, work, settles)
             self._wake.notify()
 
     def forget(self, key: Hashable) -> None:
@@ -93,7 +104,7 @@ class CallbackThread:
             self._later.pop(key, None)
 
     def settle(self, seconds: float) -> bool:
-        """Do what waits, also what waits for its time, and wait until it is done.
+        """Do what waits, also what is put off for the sake of others, and wait until it is done.
 
         Returns
         -------
@@ -104,9 +115,8 @@ class CallbackThread:
         for _ in range(_ROUNDS):
             done = threading.Event()
             with self._wake:
-                for key, work in self._later.items():
-                    self._ready.setdefault(key, work)
-                self._later.clear()
+                for key in [key for key, later in self._later.items() if later.settles]:
+                    self._ready.setdefault(key, self._later.pop(key).work)
                 if not self._ready and not self._working:
                     return True
                 self._ready[object()] = done.set
@@ -121,9 +131,10 @@ class CallbackThread:
             while True:
                 now = time.monotonic()
                 while self._times and self._times[0][0] <= now:
-                    key = heapq.heappop(self._times)[2]
-                    if key in self._later:
-                        self._ready[key] = self._later.pop(key)
+                    due, _, key = heapq.heappop(self._times)
+                    later = self._later.get(key)
+                    if later is not None and later.due == due:  # else it was dropped, and maybe put off anew
+                        self._ready[key] = self._later.pop(key).work
                 if self._ready:
                     self._working = True
                     return self._ready.popitem(last=False)[1]

@@ -147,7 +147,12 @@ class Builder:
         return position % self._shares == self._share
 
     def _index(self, table: TableInfo, columns: _Columns) -> None:
-        declared = [index for n, index in enumerate(table.indexes) if n >= FIRST_DECLARED and self._mine(n)]
+        # One that is being filled is left to its backfill, which begins anew.
+        declared = [
+            index
+            for n, index in enumerate(table.indexes)
+            if n >= FIRST_DECLARED and index.state == "ready" and self._mine(n)
+        ]
         fields = _reader(tuple(dict.fromkeys([CREATION_TIME, *(name for index in declared for name in index.fields)])))(
             columns.docs
         )

@@ -135,6 +135,8 @@ class AppliedState:
     def _resume(self, index: IndexInfo) -> None:
         """Go on with a backfill that was interrupted by the end of the process."""
         upto = self.index.filled(index.id)
+        if upto is None:  # it has not begun; or it has, in a row index of an earlier version, and went by ids, too
+            upto = max((id for _, id in self.reader.scan(index.id, b"", END, self.applied)), default=None)
         if upto is not None:
             self.filled[index.id] = upto
 

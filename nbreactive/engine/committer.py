@@ -12,6 +12,7 @@ What is applied is not yet durable: the flusher writes it to the log, and the ga
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -28,6 +29,8 @@ from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Reads, Write
 from nbreactive.errors import Conflict
 from nbreactive.functions.specs import Visibility
+
+_log = logging.getLogger("nbreactive.engine")
 
 HotKey = tuple[int, bytes]
 """Index id and key that transactions lose on."""
@@ -59,7 +62,7 @@ class Commit(NamedTuple):
 
 
 Told = Callable[[Snapshot | Exception], None]
-"""Told the state that a commit has made, once it is applied, or why it was not; must not raise."""
+"""Told the state that a commit has made, once it is applied, or why it was not."""
 
 
 class _Queued(NamedTuple):
@@ -205,7 +208,7 @@ class Committer:
             try:
                 ts = self._add(turn, queued.work)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who asked
-                queued.told(error)
+                _tell(queued.told, error)
                 continue
             group.append((queued.told, ts))
             if alone:
@@ -238,10 +241,17 @@ class Committer:
             turn.finish(self._on_applied)
         except Exception as error:  # noqa: BLE001 - the same for everybody in this turn
             for told, _ in group:
-                told(error)
+                _tell(told, error)
             return
         for told, ts in group:
-            told(self._gate.snapshot(ts))
+            _tell(told, self._gate.snapshot(ts))
+
+
+def _tell(told: Told, end: Snapshot | Exception) -> None:
+    try:
+        told(end)
+    except Exception:  # noqa: BLE001 - whatever it is, the others are told
+        _log.exception("the end of a commit could not be told")
 
 
 def _slot(work: Commit | Transact) -> object | None:

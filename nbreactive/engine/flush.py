@@ -141,8 +141,8 @@ class Flusher:
             self.position += 1
         state.log_position = self.position
         del state.pending[: len(batch)]
-        self._gate.advance(batch[-1].entry.ts)
         self._on_durable([pending.entry for pending in batch if pending.data is not None])
+        self._gate.advance(batch[-1].entry.ts)
 
     async def _append(self, data: list[bytes]) -> bool:
         """Append one batch; False when another engine was faster."""

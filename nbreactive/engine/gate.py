@@ -11,10 +11,13 @@ timestamp that was rewound to are lost for good, those at or below it are as goo
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from nbreactive.errors import ReadOnly
+
+_log = logging.getLogger("nbreactive.engine")
 
 
 class Snapshot(NamedTuple):
@@ -36,7 +39,7 @@ class Lost(ReadOnly):
 
 
 Decided = Callable[[Lost | None], None]
-"""Told that a snapshot is durable (None) or lost; must not raise."""
+"""Told that a snapshot is durable (None) or lost."""
 
 
 class Gate:
@@ -89,9 +92,9 @@ class Gate:
     def when(self, snapshot: Snapshot, decided: Decided) -> None:
         """Tell ``decided`` in the moment in which ``snapshot`` becomes durable or is lost; now, if it is already."""
         if self.lost(snapshot):
-            decided(self._error(snapshot))
+            _tell(decided, self._error(snapshot))
         elif snapshot.ts <= self.durable:
-            decided(None)
+            _tell(decided, None)
         else:
             self._waiting.setdefault(snapshot, []).append(decided)
 
@@ -99,8 +102,9 @@ class Gate:
         """Everything up to ``durable`` has become durable: let it out."""
         self.durable = durable
         for snapshot in [s for s in self._waiting if s.ts <= durable]:
+            lost = self._error(snapshot) if self.lost(snapshot) else None
             for decided in self._waiting.pop(snapshot):
-                decided(None)
+                _tell(decided, lost)
 
     def rewound(self, reason: str = "") -> None:
         """Everything after :attr:`durable` is lost: end the epoch.
@@ -113,9 +117,18 @@ class Gate:
         self._rewinds.append((self.durable, reason))
         self.epoch += 1
         for snapshot in [s for s in self._waiting if self.lost(s)]:
+            lost = self._error(snapshot)
             for decided in self._waiting.pop(snapshot):
-                decided(self._error(snapshot))
+                _tell(decided, lost)
 
     def _error(self, snapshot: Snapshot) -> Lost:
         reason = self._rewinds[snapshot.epoch][1]
         return Lost(reason or "another engine has written first; run it again", again=not reason)
+
+
+def _tell(decided: Decided, lost: Lost | None) -> None:
+    """Tell one; what goes wrong with one answer must keep nobody from the others, nor the flusher from its work."""
+    try:
+        decided(lost)
+    except Exception:  # noqa: BLE001 - whatever it is, the others are told
+        _log.exception("an answer could not be given")

@@ -12,6 +12,7 @@ from the run under way if there is one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -26,11 +27,13 @@ from nbreactive.engine.requests import MutationRequest, Result, owner_key
 from nbreactive.engine.transactions import Outcome
 from nbreactive.errors import Overloaded
 
+_log = logging.getLogger("nbreactive.engine")
+
 Execute = Callable[[MutationRequest, Snapshot, bool], asyncio.Future[Outcome]]
 """Start a mutation at a snapshot; True is urgent."""
 
 Ended = Callable[[Result | BaseException], None]
-"""Told how a mutation ended, in the moment in which that is certain; must not raise."""
+"""Told how a mutation ended, in the moment in which that is certain."""
 
 _RequestKey = tuple[bytes, bytes, int]
 
@@ -77,7 +80,10 @@ class _Mutation:
         if self.end is None:
             self.end = end
             for ended in self.listeners:
-                ended(end)
+                try:
+                    ended(end)
+                except Exception:  # noqa: BLE001 - whatever it is, the others are told
+                    _log.exception("the answer of a mutation could not be given")
 
 
 class _Begun(NamedTuple):
@@ -158,8 +164,12 @@ class Mutations:
         if key is not None:
             self._running[key] = mutation
         if self._catch_up is None and not ticket.blocked and not self._is_expected(mutation):
-            begun = self._begin(mutation, urgent=False)
-            begun.running.add_done_callback(partial(self._has_run, mutation, begun))
+            try:
+                begun = self._begin(mutation, urgent=False)
+            except Exception as error:  # noqa: BLE001 - told to whoever asked
+                asyncio.get_running_loop().call_soon(self._finish, mutation, error)
+            else:
+                begun.running.add_done_callback(partial(self._has_run, mutation, begun))
         else:
             self._take_up(mutation)
 
@@ -173,6 +183,8 @@ class Mutations:
         return mutation.key is not None and self._state.request(*mutation.key) is not None
 
     def _finish(self, mutation: _Mutation, end: Result | BaseException) -> None:
+        if mutation.end is not None:  # it was given up meanwhile
+            return
         self._under_way.discard(mutation)
         if mutation.key is not None:
             del self._running[mutation.key]
@@ -205,9 +217,9 @@ class Mutations:
 
     def _has_run(self, mutation: _Mutation, begun: _Begun, running: asyncio.Future[Outcome]) -> None:
         self._executing.pop(running, None)
-        if running.cancelled() or mutation.end is not None:
+        if mutation.end is not None:
             return
-        error = running.exception()
+        error = asyncio.CancelledError() if running.cancelled() else running.exception()
         if error is not None:
             self._finish(mutation, error)
             return

@@ -78,7 +78,7 @@ class Cells:
 
 cells = Cells()
 after_cell: list[Callable[[], None]] = []
-"""Called when a cell has run and what it changed is drawn."""
+"""Called when a cell has run that no page has sent (pages say which cell it is), and what it changed is drawn."""
 
 
 def _nothing() -> None:
@@ -115,12 +115,14 @@ class Hooks:
 
     def after(self, result: Any) -> None:
         """IPython has run a cell."""
+        paged = cells.current is not None
         cells.finish(getattr(result, "execution_count", None))
         # What the cell has changed is drawn before the cell has ended, or it would be missing from what nbconvert and
         # papermill save: they end the kernel after the last one.
         threads.settle(SETTLING)
-        for work in after_cell:
-            work()
+        if not paged:
+            for work in after_cell:
+                work()
 
 
 def drop_outputs(shell: Any, prompts: list[int]) -> None:

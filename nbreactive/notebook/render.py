@@ -115,7 +115,7 @@ class RenderView:
         if wait <= 0:
             self._draw_now()
         else:
-            threads.callbacks().post_later(wait, self._key, self._draw_now)
+            threads.callbacks().post_later(wait, self._key, self._draw_now, settles=True)
 
     def _is_new(self) -> bool:
         """Whether there is anything that was not drawn yet."""

@@ -123,7 +123,7 @@ class TableView:
         if wait <= 0:
             self._paint()
         else:
-            threads.callbacks().post_later(wait, ("view", id(self)), self._paint)
+            threads.callbacks().post_later(wait, ("view", id(self)), self._paint, settles=True)
 
     def _paint(self) -> None:
         live = self.live

@@ -119,7 +119,8 @@ class SyncProtocol(WebSocketProtocol13):
         """Handle whole text messages at the head of what has come in."""
         received = self._received
         at, end = 0, len(received)
-        while end - at >= 6 and not self.client_terminated:
+        # In the middle of a message in pieces nothing is plain: tornado knows what to do then.
+        while end - at >= 6 and not self.client_terminated and self._fragmented_message_buffer is None:
             first, length = received[at], received[at + 1] & 0x7F
             begin = at + 6
             if length == 126:

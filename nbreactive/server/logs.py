@@ -6,6 +6,7 @@ colour a terminal. Identities appear as a hash.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -76,7 +77,9 @@ class Logs:
         """Write one line."""
         line = {"at": round(time.time(), 3), "level": level, "event": name[:_LONGEST_TEXT]}
         line |= {key: _shorten(value) for key, value in fields.items()}
-        print(escape_line(line), file=self._stream or sys.stderr, flush=True)
+        # A full disk or a reader that is gone must not be the end of what was to be told.
+        with contextlib.suppress(OSError, ValueError):
+            print(escape_line(line), file=self._stream or sys.stderr, flush=True)
 
     def call(
         self,

@@ -24,12 +24,13 @@ from nbreactive.engine.catalog import (
 from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine, EngineLimits
 from nbreactive.engine.log import Faults, MemoryLog
+from nbreactive.engine.prepare import index_entries
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.subscriptions import Subscription
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import AppError, InvalidValue, Overloaded, ReadOnly
-from nbreactive.values import decode_json, pack
+from nbreactive.values import decode_json, pack, unpack
 from tests.engine.document_parts import parts
 from tests.engine.plain_executor import PlainExecutor, Transaction
 
@@ -811,3 +812,79 @@ def test_ten_thousand_subscriptions_on_a_hundred_listeners(tmp_path: Path) -> No
         assert bench.engine.executions["queries"] == before + 1
 
     run(tmp_path, body)
+
+
+def test_a_listener_that_fails_takes_nothing_from_the_others_nor_from_the_feed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        bench = await Bench(tmp_path, MemoryLog(1, None)).start()
+        ends: list[Any] = []
+
+        def broken(end: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        for n in range(3):
+            request = MutationRequest(path="add", args=pack({"n": n}), session=b"s" * 16, request_number=n)
+            bench.engine.begin(request, broken)
+            bench.engine.begin(request, ends.append)
+        async with asyncio.timeout(10):
+            while len(ends) < 3:
+                await asyncio.sleep(0.01)
+        seen = 0
+        async for entries in bench.engine.watch_entries(0):
+            seen += sum(write.doc is not None for entry in entries for write in entry.writes if write.table > 10_000)
+            if seen == 3:
+                break
+        assert [end.failure for end in ends] == [None] * 3
+        await bench.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert "could not be given" in caplog.text
+
+
+def test_a_backfill_that_met_a_rebuild_counts_every_document_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        log = MemoryLog(1, None)
+        bench = await Bench(tmp_path / "a", log).start()
+        await _make_table(bench, "notes", state="backfilling")
+        for n in range(5):
+            await bench.mutate("add", {"n": n})
+        applied, catalog = bench.engine.applied, bench.engine.catalog()
+        table = next(table for table in catalog.by_number.values() if table.name == "notes")
+        [wanted] = [found for found in table.indexes if found.state == "backfilling"]
+        with bench.engine.reader() as reader:
+            documents: list[Document] = sorted(
+                (other.number, id, version, packed)
+                for other in catalog.by_number.values()
+                for _, id, packed, version in reader.scan_documents(other.indexes[0].id, b"", None, applied)
+            )
+        position = await log.tail()
+        await bench.mutate("add", {"n": 5})
+        await bench.stop()
+        await log.trim(position)
+
+        class Documents:
+            def __init__(self) -> None:
+                self.applied = applied
+
+            def __iter__(self) -> Any:
+                return parts(documents)
+
+        async def source(consume: Callable[[Any], None]) -> None:
+            consume(Documents())
+
+        index = RowIndex.open(tmp_path / "b", map_size=1 << 26)
+        executor = PlainExecutor(index, FUNCTIONS, lambda: asyncio.sleep(0))
+        engine = await Engine.open(log=log, index=index, executor=executor, clock=SystemClock(), source=source)
+        await engine.backfill("notes", wanted.id)
+        with engine.reader() as reader:
+            entries = list(reader.scan(wanted.id, b"", None, engine.applied))
+            assert len(entries) == 6
+            for _, id, packed, _ in reader.scan_documents(table.indexes[0].id, b"", None, engine.applied):
+                for key in index_entries(wanted, unpack(packed), id)[1]:
+                    assert reader.count(key, engine.applied) == 1
+        await engine.close()
+        index.close()
+
+    asyncio.run(main())

@@ -59,3 +59,19 @@ def test_who_stops_waiting_does_not_stop_the_others() -> None:
         await second
 
     asyncio.run(main())
+
+
+def test_an_answer_that_cannot_be_given_keeps_nobody_from_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(lost: Lost | None) -> None:
+        raise OSError(28, "No space left on device")
+
+    gate = Gate(0)
+    told: list[tuple[int, bool]] = []
+    for ts in (1, 2, 3):
+        gate.when(gate.snapshot(ts), broken)
+        gate.when(gate.snapshot(ts), lambda lost, ts=ts: told.append((ts, lost is None)))
+    gate.advance(1)
+    gate.rewound("the disk is full")
+    gate.advance(7)
+    assert told == [(1, True), (2, False), (3, False)]
+    assert caplog.text.count("an answer could not be given") == 3
