@@ -115,13 +115,13 @@ def test_urgent_calls_come_first_and_cancelled_ones_never(tmp_path: Path, monkey
                 await pool.run(house.call("m:version"), urgent=urgent)
                 order.append(name)
 
-            blocked = asyncio.ensure_future(pool.run(house.call("m:version")))
-            await asyncio.sleep(0)
+            blocked = pool.run(house.call("m:wait_for", {"path": str(tmp_path / "go")}))
             waiting = [asyncio.ensure_future(call(name)) for name in ("a", "b", "c")]
             await asyncio.sleep(0)
             urgent = asyncio.ensure_future(call("urgent", urgent=True))
             await asyncio.sleep(0)
             waiting[1].cancel()
+            (tmp_path / "go").touch()
             await asyncio.gather(blocked, urgent, *waiting, return_exceptions=True)
             assert order == ["urgent", "a", "c"]
 
