@@ -21,7 +21,7 @@ import msgspec
 
 from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.backfill import backfill
-from nbreactive.engine.catalog import BY_ID, Catalog, index_id
+from nbreactive.engine.catalog import BY_ID, Catalog, all_modules, index_id
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.committer import Committer, Transact
@@ -40,6 +40,9 @@ from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.transactions import Call, Executor, Outcome
 from nbreactive.errors import InvalidValue, Overloaded, ReadOnly
 from nbreactive.values.ids import new_internal
+
+_MODULES = all_modules()[0]
+"""The index in which every deploy writes."""
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
@@ -377,7 +380,7 @@ class Engine:
                 f" the newest is {self._state.applied}; leave the timestamp out"
             )
         snapshot = self.gate.snapshot(at)
-        outcome, request_id = await self._run_query(request, snapshot)
+        outcome, request_id = await self._run_query(request, snapshot, newest=False)
         await self.gate.release(snapshot)
         return Result(
             at,
@@ -390,7 +393,7 @@ class Engine:
             request_id,
         )
 
-    async def _run_query(self, spec: QuerySpec, snapshot: Snapshot) -> tuple[Outcome, str]:
+    async def _run_query(self, spec: QuerySpec, snapshot: Snapshot, *, newest: bool = True) -> tuple[Outcome, str]:
         self.executions["queries"] += 1
         request_id = getattr(spec, "request_id", "") or self._random.randbytes(8).hex()
         call = Call(
@@ -408,9 +411,13 @@ class Engine:
         token = object()
         self._executing[token] = call.snapshot
         try:
-            return await self._executor.run(call), request_id
+            outcome = await self._executor.run(call)
         finally:
             del self._executing[token]
+        if newest and self._state.changes.last(_MODULES) > snapshot.ts:
+            # It may have waited for a worker while something was deployed: new code, and tables as they were before
+            raise Lost("functions were deployed meanwhile; run it again", again=True)
+        return outcome, request_id
 
     def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> asyncio.Future[Outcome]:
         self.executions["mutations"] += 1
