@@ -2,7 +2,7 @@
 
 Only what the log needs: whole writes at an offset, truncation, flushes that mean it, and flushes of a folder after a
 file in it came or went. Tests pass file systems that fail at a chosen call or forget what was not flushed.
-Every method raises OSError; none is meant for the event loop's thread.
+Every method raises OSError and blocks.
 """
 
 from __future__ import annotations

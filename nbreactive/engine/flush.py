@@ -108,10 +108,10 @@ class Flusher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _flush(self) -> None:
-        # The log may keep the loop for as long as the disk takes: what the commits touched goes to the workers first.
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
         try:
+            # The log may keep the loop for as long as the disk takes: what was touched goes to the workers first.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
             while self._state.pending:
                 async with self._one:
                     await self._append_some()

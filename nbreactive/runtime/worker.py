@@ -13,7 +13,7 @@ more than 1 s (loop, sleep, endless C call) FunctionTimeout       killed by the 
 more memory than allowed                    FunctionOutOfMemory   replaced
 segmentation fault, ``os._exit``, abort     FunctionCrashed       gone
 forged or endless frames, socket closed     FunctionCrashed       killed by the backend
-a forged answer, and it goes on             what it forged        killed; the next call is moved
+a forged answer, and it goes on             what it forged        killed; the next call is moved (*)
 ``sys.exit``, any other BaseException       FunctionFailed        goes on
 recursion without end                       FunctionFailed        goes on
 too many open files                         FunctionFailed        replaced
@@ -25,6 +25,8 @@ an exception in ``__del__``                 none (a log line)     goes on
 builtins replaced                           none                  replaced after the call
 a ctx of an earlier call                    NotAllowed            goes on
 =========================================== ===================== ==============================
+
+(*) unless more calls wait in the worker: nothing tells then which of them it has read.
 
 The 1 s is that of :mod:`nbreactive.runtime.timing`: importing modules inside a function does not count (up to 10 s), and
 a machine that had no time for the worker gives it 0.4 s more. A function that costs its worker again and again is not
