@@ -1,10 +1,10 @@
 """The committer: what decides which transactions have happened, and in which order.
 
 Transactions queue up and are taken once per turn of the event loop, or a few milliseconds later where many more are
-about to come: what is taken together shares one LMDB transaction and one flush. Each is validated - has anything that it read been
-touched after its snapshot? is every document at the version it replaces? - then gets the next timestamp and goes
-into the row index, the change list and the queue of the flusher. Nothing here waits: from validation to the new applied
-timestamp no other code runs, so the order of commits is the order of timestamps.
+about to come: what is taken together shares one LMDB transaction and one flush. Each is validated - has anything that
+it read been touched after its snapshot? is every document at the version it replaces? - then gets the next timestamp
+and goes into the row index, the change list and the queue of the flusher. Nothing here waits: from validation to the
+new applied timestamp no other code runs, so the order of commits is the order of timestamps.
 
 What is applied is not yet durable: the flusher writes it to the log, and the gate holds back whatever came of it.
 """
@@ -12,7 +12,6 @@ What is applied is not yet durable: the flusher writes it to the log, and the ga
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -26,11 +25,10 @@ from nbreactive.engine.entries import Request
 from nbreactive.engine.gate import Gate, Snapshot
 from nbreactive.engine.prepare import StaleVersion
 from nbreactive.engine.row_index import Reader
+from nbreactive.engine.telling import tell
 from nbreactive.engine.transactions import Reads, Write
 from nbreactive.errors import Conflict
 from nbreactive.functions.specs import Visibility
-
-_log = logging.getLogger("nbreactive.engine")
 
 HotKey = tuple[int, bytes]
 """Index id and key that transactions lose on."""
@@ -208,7 +206,7 @@ class Committer:
             try:
                 ts = self._add(turn, queued.work)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who asked
-                _tell(queued.told, error)
+                tell(queued.told, error)
                 continue
             group.append((queued.told, ts))
             if alone:
@@ -241,17 +239,10 @@ class Committer:
             turn.finish(self._on_applied)
         except Exception as error:  # noqa: BLE001 - the same for everybody in this turn
             for told, _ in group:
-                _tell(told, error)
+                tell(told, error)
             return
         for told, ts in group:
-            _tell(told, self._gate.snapshot(ts))
-
-
-def _tell(told: Told, end: Snapshot | Exception) -> None:
-    try:
-        told(end)
-    except Exception:  # noqa: BLE001 - whatever it is, the others are told
-        _log.exception("the end of a commit could not be told")
+            tell(told, self._gate.snapshot(ts))
 
 
 def _slot(work: Commit | Transact) -> object | None:

@@ -11,13 +11,11 @@ timestamp that was rewound to are lost for good, those at or below it are as goo
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nbreactive.engine.telling import tell
 from nbreactive.errors import ReadOnly
-
-_log = logging.getLogger("nbreactive.engine")
 
 
 class Snapshot(NamedTuple):
@@ -92,9 +90,9 @@ class Gate:
     def when(self, snapshot: Snapshot, decided: Decided) -> None:
         """Tell ``decided`` in the moment in which ``snapshot`` becomes durable or is lost; now, if it is already."""
         if self.lost(snapshot):
-            _tell(decided, self._error(snapshot))
+            tell(decided, self._error(snapshot))
         elif snapshot.ts <= self.durable:
-            _tell(decided, None)
+            tell(decided, None)
         else:
             self._waiting.setdefault(snapshot, []).append(decided)
 
@@ -104,7 +102,7 @@ class Gate:
         for snapshot in [s for s in self._waiting if s.ts <= durable]:
             lost = self._error(snapshot) if self.lost(snapshot) else None
             for decided in self._waiting.pop(snapshot):
-                _tell(decided, lost)
+                tell(decided, lost)
 
     def rewound(self, reason: str = "") -> None:
         """Everything after :attr:`durable` is lost: end the epoch.
@@ -119,16 +117,8 @@ class Gate:
         for snapshot in [s for s in self._waiting if self.lost(s)]:
             lost = self._error(snapshot)
             for decided in self._waiting.pop(snapshot):
-                _tell(decided, lost)
+                tell(decided, lost)
 
     def _error(self, snapshot: Snapshot) -> Lost:
         reason = self._rewinds[snapshot.epoch][1]
         return Lost(reason or "another engine has written first; run it again", again=not reason)
-
-
-def _tell(decided: Decided, lost: Lost | None) -> None:
-    """Tell one; what goes wrong with one answer must keep nobody from the others, nor the flusher from its work."""
-    try:
-        decided(lost)
-    except Exception:  # noqa: BLE001 - whatever it is, the others are told
-        _log.exception("an answer could not be given")

@@ -12,7 +12,6 @@ from the run under way if there is one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -24,10 +23,9 @@ from nbreactive.engine.gate import Gate, Lost, Snapshot
 from nbreactive.engine.lanes import Lanes
 from nbreactive.engine.order import Order, Ticket
 from nbreactive.engine.requests import MutationRequest, Result, owner_key
+from nbreactive.engine.telling import tell
 from nbreactive.engine.transactions import Outcome
 from nbreactive.errors import Overloaded
-
-_log = logging.getLogger("nbreactive.engine")
 
 Execute = Callable[[MutationRequest, Snapshot, bool], asyncio.Future[Outcome]]
 """Start a mutation at a snapshot; True is urgent."""
@@ -80,10 +78,7 @@ class _Mutation:
         if self.end is None:
             self.end = end
             for ended in self.listeners:
-                try:
-                    ended(end)
-                except Exception:  # noqa: BLE001 - whatever it is, the others are told
-                    _log.exception("the answer of a mutation could not be given")
+                tell(ended, end)
 
 
 class _Begun(NamedTuple):

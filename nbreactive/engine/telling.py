@@ -1,0 +1,19 @@
+"""Telling somebody how something ended, in the moment in which that is certain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+End = TypeVar("End")
+
+_log = logging.getLogger("nbreactive.engine")
+
+
+def tell(told: Callable[[End], object], end: End) -> None:
+    """Call ``told``; what goes wrong with one answer must keep nobody from the others, nor the teller from its work."""
+    try:
+        told(end)
+    except Exception:  # noqa: BLE001 - whatever it is, the others are told
+        _log.exception("an answer could not be given")
