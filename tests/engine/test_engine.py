@@ -25,6 +25,7 @@ from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine, EngineLimits
 from nbreactive.engine.log import Faults, MemoryLog
 from nbreactive.engine.prepare import index_entries
+from nbreactive.engine.recovery import Source
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.subscriptions import Subscription
@@ -86,6 +87,22 @@ class Told:
     def invalidated(self) -> None:
         self.times += 1
         self.event.set()
+
+
+def source_of(documents: list[Document], applied: int) -> Source:
+    """What a row index is filled from: these documents, as of then."""
+
+    class Documents:
+        def __init__(self) -> None:
+            self.applied = applied
+
+        def __iter__(self) -> Any:
+            return parts(sorted(documents))
+
+    async def source(consume: Callable[[Any], None]) -> None:
+        consume(Documents())
+
+    return source
 
 
 class Bench:
@@ -508,16 +525,7 @@ def test_absent_index_is_filled_from_documents_and_the_rest_of_the_log(tmp_path:
         await bench.stop()
         await log.trim(position)
 
-        class Documents:
-            def __init__(self) -> None:
-                self.applied = applied
-
-            def __iter__(self) -> Any:
-                return parts(sorted(documents))
-
-        async def source(consume: Any) -> None:
-            consume(Documents())
-
+        source = source_of(documents, applied)
         index = RowIndex.open(tmp_path / "b", map_size=1 << 26)
         executor = PlainExecutor(index, FUNCTIONS)
         engine = await Engine.open(log=log, index=index, executor=executor, clock=SystemClock(), source=source)
@@ -864,16 +872,7 @@ def test_a_backfill_that_met_a_rebuild_counts_every_document_once(tmp_path: Path
         await bench.stop()
         await log.trim(position)
 
-        class Documents:
-            def __init__(self) -> None:
-                self.applied = applied
-
-            def __iter__(self) -> Any:
-                return parts(documents)
-
-        async def source(consume: Callable[[Any], None]) -> None:
-            consume(Documents())
-
+        source = source_of(documents, applied)
         index = RowIndex.open(tmp_path / "b", map_size=1 << 26)
         executor = PlainExecutor(index, FUNCTIONS, lambda: asyncio.sleep(0))
         engine = await Engine.open(log=log, index=index, executor=executor, clock=SystemClock(), source=source)
