@@ -274,6 +274,8 @@ class Columns:
             except (ChildDied, ProtocolError) as error:
                 self._note(error)
                 self._ahead = isinstance(error, ChildDied) and error.ahead
+            except NBReactiveError as error:  # of reading the log: it says what to do
+                self.error = error.message
             except Exception as error:  # noqa: BLE001 - reading the log is the backend's: anything may fail
                 self.error = f"{type(error).__name__}: {error}"
                 _log.exception("columns: the feed of store.duckdb failed; it starts again")

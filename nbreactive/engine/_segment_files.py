@@ -87,8 +87,11 @@ def read_some(files: FileSystem, segments: list[Segment], after: Position, tail:
     except Damaged as damaged:
         raise _damage(segment.path, damaged.offset, f"commit batch {damaged.position + 1} should be there") from None
     except FileNotFoundError as error:
-        raise trimmed(
-            f"the log in {segment.path.parent}", segments[min(number + 1, len(segments) - 1)].base, after
+        if number + 1 < len(segments):
+            raise trimmed(f"the log in {segment.path.parent}", segments[number + 1].base, after) from error
+        raise DataFolderError(
+            f"the log cannot be read: {segment.path} was deleted while the backend was running; "
+            "restore the data folder from a backup and start the backend again"
         ) from error
     except OSError as error:
         raise DataFolderError(

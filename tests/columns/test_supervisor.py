@@ -296,7 +296,13 @@ def test_a_full_disk_starts_the_process_again(tmp_path: Path, monkeypatch: pytes
     asyncio.run(main())
 
 
-def test_failure_to_read_the_log_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("failure", "traceback"),
+    [(OSError("input/output error"), True), (DataFolderError("its file was deleted"), False)],
+)
+def test_failure_to_read_the_log_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, failure: Exception, traceback: bool
+) -> None:
     async def main() -> None:
         db = Database()
         db.define("notes")
@@ -305,7 +311,7 @@ def test_failure_to_read_the_log_is_tried_again(tmp_path: Path) -> None:
         async def read_log(after: int) -> AsyncIterator[Sequence[Entry]]:
             tries.append(after)
             if len(tries) < 3:
-                raise OSError("input/output error")
+                raise failure
             async for entries in db.read_log(after):
                 yield entries
 
@@ -318,6 +324,8 @@ def test_failure_to_read_the_log_is_tried_again(tmp_path: Path) -> None:
             await columns.close()
 
     asyncio.run(main())
+    assert str(failure) in caplog.text
+    assert any(record.exc_info for record in caplog.records) == traceback
 
 
 def test_the_backend_imports_neither_duckdb_nor_arrow() -> None:

@@ -428,6 +428,16 @@ def test_a_segment_trimmed_under_a_reader_is_named(tmp_path: Path) -> None:
     on_disk(tmp_path, work, segment_bytes=1000)
 
 
+def test_a_log_that_was_deleted_is_not_called_trimmed(tmp_path: Path) -> None:
+    async def work(log: SegmentLog) -> None:
+        await append_all(log, batches(2))
+        next(tmp_path.glob("*.log")).unlink()
+        with pytest.raises(DataFolderError, match="was deleted while the backend was running; restore"):
+            await everything(log)
+
+    on_disk(tmp_path, work)
+
+
 def test_a_deleted_segment_takes_no_appends(tmp_path: Path) -> None:
     async def work(log: SegmentLog) -> None:
         await append_all(log, batches(2))
