@@ -22,7 +22,20 @@ if TYPE_CHECKING:
         NotConnected,
         Refused,
     )
-    from nbreactive.functions.decorators import internal_mutation, internal_query, mutation, query
+    from nbreactive.functions.decorators import (
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+    )
+    from nbreactive.functions.pagination import (
+        PaginationOpts,
+        PaginationResult,
+        pagination_opts_validator,
+        pagination_result_validator,
+    )
     from nbreactive.functions.references import api, internal
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
@@ -51,7 +64,20 @@ _HOMES = {
         "NotConnected",
         "Refused",
     ),
-    "nbreactive.functions.decorators": ("internal_mutation", "internal_query", "mutation", "query"),
+    "nbreactive.functions.decorators": (
+        "action",
+        "internal_action",
+        "internal_mutation",
+        "internal_query",
+        "mutation",
+        "query",
+    ),
+    "nbreactive.functions.pagination": (
+        "PaginationOpts",
+        "PaginationResult",
+        "pagination_opts_validator",
+        "pagination_result_validator",
+    ),
     "nbreactive.functions.references": ("api", "internal"),
     "nbreactive.functions.schema": ("define_schema", "define_table"),
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
@@ -74,18 +100,24 @@ __all__ = [
     "LiveQuery",
     "NBReactiveError",
     "NotConnected",
+    "PaginationOpts",
+    "PaginationResult",
     "Refused",
     "__version__",
+    "action",
     "api",
     "connect",
     "define_schema",
     "define_table",
     "internal",
+    "internal_action",
     "internal_mutation",
     "internal_query",
     "load",
     "load_ipython_extension",
     "mutation",
+    "pagination_opts_validator",
+    "pagination_result_validator",
     "query",
     "render",
     "table",

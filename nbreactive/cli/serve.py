@@ -14,10 +14,16 @@ import signal
 import sys
 import threading
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nbreactive.errors import InvalidValue
 from nbreactive.server.backend import Backend, BackendConfig
+from nbreactive.server.deployments import check_name
+from nbreactive.server.limits import parse_limits
+from nbreactive.services.retention import KEEP_SECONDS, seconds_of
+from nbreactive.values.limits import ACTION_SECONDS
 
 
 def add_command(commands: Any) -> None:
@@ -53,7 +59,38 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--deployment", default="default", metavar="NAME", help="name of the deployment (default: default)"
     )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="NAME[=MODE]",
+        help="another deployment (repeatable), at /NAME/api/...: functions in FUNCTIONS_DIR-NAME, data in DIR-NAME",
+    )
+    parser.add_argument(
+        "--url", metavar="URL", help="where others reach this deployment, for functions (default: where it listens)"
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="change a limit, e.g. documents_read=64000 (repeatable; see docs/limits.md)",
+    )
+    parser.add_argument(
+        "--keep-history",
+        type=seconds_of,
+        default=KEEP_SECONDS,
+        metavar="TIME",
+        help="how long older versions of documents are kept, e.g. 36h; the newest stay for ever (default: 14d)",
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="function workers (default: 2)")
+    parser.add_argument(
+        "--action-seconds",
+        type=float,
+        default=ACTION_SECONDS,
+        metavar="SECONDS",
+        help="how long an action may run (default: %(default)g)",
+    )
     parser.add_argument(
         "--mode",
         choices=("dev", "prod"),
@@ -67,6 +104,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    limits = parse_limits(options.limit)
     config = BackendConfig(
         data=options.data.resolve(),
         functions=options.functions.resolve() if options.functions else None,
@@ -76,13 +114,35 @@ def run(options: argparse.Namespace) -> int:
         proxy_secret=os.environ.pop("NBREACTIVE_PROXY_SECRET", None),
         require_auth=options.require_auth,
         allowed_origins=tuple(options.allow_origin),
-        deployment=options.deployment,
+        deployment=check_name(options.deployment),
         workers=options.workers,
+        action_seconds=options.action_seconds,
         mode=options.mode,
+        keep_history=options.keep_history,
         verbose=options.verbose,
+        limits=limits.server,
+        transaction=limits.transaction,
+        url=options.url,
     )
+    config = replace(config, others=tuple(_beside(config, also) for also in options.also))
     os.environ.pop("NBREACTIVE_ADMIN_KEY", None)
     return _run_loop(_serve(config, options.idle_exit))
+
+
+def _beside(config: BackendConfig, also: str) -> BackendConfig:
+    """Configure another deployment, ``NAME`` or ``NAME=MODE``."""
+    name, _, mode = also.partition("=")
+    check_name(name)
+    if mode not in ("", "dev", "prod"):
+        raise InvalidValue(f"--also {also[:80]!a}: the mode of a deployment is dev or prod, as in --also {name}=prod")
+    return replace(
+        config,
+        deployment=name,
+        mode="prod" if mode == "prod" else "dev",
+        data=config.data.with_name(f"{config.data.name}-{name}"),
+        functions=config.functions and config.functions.with_name(f"{config.functions.name}-{name}"),
+        url=f"{config.url.rstrip('/')}/{name}" if config.url else None,
+    )
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:

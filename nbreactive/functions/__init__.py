@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from nbreactive.functions.binding import bind
-from nbreactive.functions.decorators import Function, internal_mutation, internal_query, mutation, query
+from nbreactive.functions.decorators import (
+    Function,
+    action,
+    internal_action,
+    internal_mutation,
+    internal_query,
+    mutation,
+    query,
+)
 from nbreactive.functions.paths import canonical_path, function_path
 from nbreactive.functions.references import Reference, api, internal, reference
 from nbreactive.functions.schema import SchemaDefinition, TableDefinition, define_schema, define_table
@@ -13,6 +21,7 @@ __all__ = [
     "Reference",
     "SchemaDefinition",
     "TableDefinition",
+    "action",
     "api",
     "bind",
     "canonical_path",
@@ -20,6 +29,7 @@ __all__ = [
     "define_table",
     "function_path",
     "internal",
+    "internal_action",
     "internal_mutation",
     "internal_query",
     "mutation",

@@ -16,6 +16,7 @@ from nbreactive.errors import DeployRefused, NotAllowed, SchemaError
 from nbreactive.functions.binding import Signature
 from nbreactive.functions.paths import function_path, identifier_problem
 from nbreactive.functions.specs import FunctionSpec, Kind, Visibility
+from nbreactive.values._paths import with_article
 from nbreactive.values.validators import Validator, v
 
 Handler = Callable[..., Any]
@@ -58,6 +59,7 @@ class Function:
         code = getattr(inspect.unwrap(handler), "__code__", None)
         self.file: str = code.co_filename if code else ""
         self.line: int = code.co_firstlineno if code else 0
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(handler))
         self._explicit_args = args
         self._explicit_returns = returns
         self._check_definition(handler)
@@ -123,12 +125,12 @@ class Function:
             raise DeployRefused(
                 f"@{self.kind} decorates functions, not {type(handler).__name__} objects; put it above a def"
             )
-        if self.kind != "action" and (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
+        if self.kind not in ("action", "http_action") and (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
             raise self.refuse(
                 f"a {self.kind} cannot be async", "drop async and await: database calls return their results at once"
             )
-        if inspect.isgeneratorfunction(handler):
-            raise self.refuse(f"a {self.kind} cannot yield", "return a list")
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            raise self.refuse(f"{with_article(self.kind)} cannot yield", "return a list")
         problem = identifier_problem(self.name, "a function")
         if problem:
             reason, _, fix = problem.partition("; ")
@@ -142,9 +144,10 @@ class Function:
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse, and say what to do instead."""
-        run = "ctx.run_query" if self.kind == "query" else "ctx.run_mutation"
+        run = f"ctx.run_{self.kind}"
+        how = "as a transaction" if self.kind in ("query", "mutation") else "in a process of its own"
         raise NotAllowed(
-            f"{self.name} is a {self.kind}, which runs as a transaction on the backend, not as a plain call;"
+            f"{self.name} is {with_article(self.kind)}, which runs {how} on the backend, not as a plain call;"
             f" inside functions use {run}({self.name}, ...), in notebooks deploy it and call api.<module>.{self.name}(...);"
             " code that several functions share goes into an undecorated function"
         )
@@ -219,6 +222,41 @@ def internal_mutation(
 def internal_mutation(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
     """Make a mutation that only other functions may call. The parameters are those of :func:`query`."""
     return _decorate(handler, "mutation", "internal", options)
+
+
+@overload
+def action(handler: Handler, /) -> Function: ...
+@overload
+def action(*, args: Args | None = None, returns: Validator | None = None, name: str | None = None) -> Decorator: ...
+def action(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make an action: it may do anything (call other services, wait), and is no transaction.
+
+    An action runs once and is never repeated. It has no ``ctx.db``: what it reads and writes goes through
+    ``ctx.run_query`` and ``ctx.run_mutation``, each a transaction of its own. In an ``async def`` the calls of ``ctx``
+    are awaited, in a ``def`` they return their results. The parameters are those of :func:`query`.
+
+    Examples
+    --------
+    >>> from nbreactive import action, api
+    >>> @action
+    ... async def summarize(ctx, post_id: str) -> str:
+    ...     post = await ctx.run_query(api.posts.get, post_id=post_id)
+    ...     return post["content"][:100]
+    >>> summarize.is_async
+    True
+    """
+    return _decorate(handler, "action", "public", options)
+
+
+@overload
+def internal_action(handler: Handler, /) -> Function: ...
+@overload
+def internal_action(
+    *, args: Args | None = None, returns: Validator | None = None, name: str | None = None
+) -> Decorator: ...
+def internal_action(handler: Handler | None = None, /, **options: Any) -> Function | Decorator:
+    """Make an action that only other functions may call. The parameters are those of :func:`query`."""
+    return _decorate(handler, "action", "internal", options)
 
 
 def _decorate(

@@ -6,12 +6,15 @@ descriptor. It is a session of its own, so that Ctrl-C in a terminal reaches the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +102,23 @@ def kill(process: subprocess.Popen[Any]) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
+
+
+def has_ended(process: subprocess.Popen[Any]) -> bool:
+    """Whether a process has ended; its number stays its own until :meth:`subprocess.Popen.wait`."""
+    if os.name != "posix" or process.returncode is not None:
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+async def wait_for_end(process: subprocess.Popen[Any], seconds: float = math.inf) -> bool:
+    """Wait until a process has ended, or for so long; tell whether it has."""
+    deadline = time.monotonic() + seconds
+    while not has_ended(process):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 def silence_descriptors() -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from nbreactive.engine.transactions import Call, Outcome
+from nbreactive.engine.transactions import Call, Failure, Outcome
 from nbreactive.errors import ProtocolError
 from nbreactive.functions.specs import Bundle, Issue, Manifest
+from nbreactive.values.limits import TransactionLimits
 
 _HEADER: Final = struct.Struct("<IB")
 
@@ -43,6 +44,17 @@ IMPORTING: Final = 10
 IMPORTED: Final = 11
 """Worker to backend: that import has ended (:class:`Imported`)."""
 
+ACT: Final = 12
+"""Backend to action host: begin an action (:class:`Act`)."""
+ASK: Final = 13
+"""Action host to backend: what a running action wants (:class:`Ask`)."""
+ANSWER: Final = 14
+"""Backend to action host: what became of that (:class:`Answer`)."""
+CANCEL: Final = 15
+"""Backend to action host: nobody waits for this action any more (:class:`Cancel`)."""
+BEAT: Final = 16
+"""Action host to backend, several times a second while actions run: its event loop is not blocked; the body is empty."""
+
 MAX_FRAME: Final = 96 << 20
 """Enough for a result of 16 MiB, 16 MiB of writes and the read set and log of a call; the rest is a forgery."""
 
@@ -54,8 +66,13 @@ class Setup(msgspec.Struct, frozen=True):
     index_path: str
     import_paths: tuple[str, ...] = ()
     memory_bytes: int = 1 << 30
+    action_memory_bytes: int = 4 << 30
     mode: str = "dev"
     import_seconds: float = 30.0
+    cursor_key: bytes = b""
+    """What the cursors of pages are sealed with."""
+    limits: TransactionLimits = TransactionLimits()
+    deployment: str = "default"
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -99,6 +116,46 @@ class Imported(msgspec.Struct, frozen=True, array_like=True):
 
     seconds: float
     cpu: float
+
+
+class Act(msgspec.Struct, frozen=True, array_like=True):
+    """One action; ``number`` names it from now on."""
+
+    number: int
+    call: Call
+    tables: dict[int, str] = {}
+    """Names of the tables, by the number that is in their ids."""
+    env: dict[str, str] = {}
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """What action ``call`` wants; the answer comes under ``number``."""
+
+    call: int
+    number: int
+    what: Literal["query", "mutation", "action", "schedule", "cancel"]
+    target: str
+    """The path of a function, or the id of a job."""
+    args: bytes = b""
+    """Packed."""
+    when: int = 0
+    """Of a job: ms since the epoch."""
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to request ``number``."""
+
+    number: int
+    value: bytes = b"null"
+    """Encoded JSON."""
+    failure: Failure | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True):
+    """The action that is to end, and how it is told."""
+
+    number: int
+    message: str
 
 
 _encode = msgspec.msgpack.Encoder().encode

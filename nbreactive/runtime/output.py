@@ -8,6 +8,7 @@ costs no memory and its caller learns how much is missing.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import sys
 from collections.abc import Generator
@@ -15,9 +16,10 @@ from typing import Any, Final, Literal
 
 from nbreactive.engine.transactions import LogLine
 from nbreactive.errors import NotAllowed
+from nbreactive.values.limits import LOG_LINE, LOG_LINES
 
-MAX_LINES: Final = 256
-MAX_LINE_BYTES: Final = 4096
+MAX_LINES: Final = LOG_LINES
+MAX_LINE_BYTES: Final = LOG_LINE
 ENDED: Final = (
     "this ctx belongs to a call that has ended, so nothing can be read, written or logged with it any more; use the ctx"
     " that the running function was given, and keep no ctx, ctx.db, ctx.log or unread query in a global"
@@ -163,6 +165,35 @@ def captured(log: CallLog) -> Generator[None]:
         yield
     finally:
         sys.stdout, sys.stderr, sys.unraisablehook = out, err, unraisable
+
+
+_log: Final[contextvars.ContextVar[CallLog | None]] = contextvars.ContextVar("log", default=None)
+
+
+def route_output(log: CallLog) -> None:
+    """From here on, what this context prints (and threads and tasks that inherit it) goes to ``log``.
+
+    Where many calls run at once ``sys.stdout`` cannot be any one's.
+    """
+    _log.set(log)
+    if not isinstance(sys.stdout, _Router):
+        sys.stdout, sys.stderr = _Router("LOG"), _Router("ERROR")
+
+
+class _Router(io.TextIOBase):
+    """Writes into the log of the context that prints; without one, nowhere."""
+
+    def __init__(self, level: Level) -> None:
+        self._level: Level = level
+
+    def write(self, text: str, /) -> int:
+        log = _log.get()
+        if log is not None and not log.closed:
+            log.write(self._level, text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
 
 
 def _safe(value: Any) -> str:

@@ -4,7 +4,8 @@
 (:mod:`nbreactive.runtime.durations`). A call that runs for longer than 20 ms does not count any
 more, so the spare takes its place and the next one is started: one slow call never keeps the others waiting. After its
 time (1 s, :mod:`nbreactive.runtime.timing`) the worker is killed and the call fails; a worker that dies takes one call
-with it, which has written nothing. A call that was given to a worker in which an earlier one, though answered, still
+with it, which has written nothing. What runs on behalf of scheduled functions waits behind everybody else, and in
+``workers`` processes at most, however long it takes. A call that was given to a worker in which an earlier one, though answered, still
 runs (only forged answers do that) is given to another worker instead, once. A function that does so again and again is not run for a while
 (:mod:`nbreactive.runtime.breaker`). Deploys change what new calls run on (:mod:`nbreactive.runtime.versions`).
 """
@@ -12,6 +13,7 @@ runs (only forged answers do that) is given to another worker instead, once. A f
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,12 +25,14 @@ from nbreactive.errors import Unavailable
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime._processes import cpu_of
 from nbreactive.runtime.breaker import Breaker
+from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
 from nbreactive.runtime.group import Group, Method
 from nbreactive.runtime.handles import Job, Worker
 from nbreactive.runtime.verdicts import crashed, failed, paused, problem_of, timed_out
 from nbreactive.runtime.versions import Versions
+from nbreactive.values.limits import USER_SECONDS, TransactionLimits
 
 _STUCK_SECONDS: Final = 0.02
 _TICK_SECONDS: Final = 0.01
@@ -59,6 +63,12 @@ class Pool:
         ``fork``, ``spawn``, or ``auto``: fork where that is possible and safe.
     import_seconds
         How long importing all modules may take.
+    limits
+        How much a query or mutation may do.
+    deployment
+        The name that functions see in ``ctx.meta``.
+    cursor_key
+        What the cursors of pages are sealed with; without one they are good as long as this pool.
     """
 
     def __init__(
@@ -66,14 +76,27 @@ class Pool:
         index_path: str | Path,
         *,
         workers: int = 2,
-        user_time: float = 1.0,
+        user_time: float = USER_SECONDS,
         memory_bytes: int = 1 << 30,
         import_paths: Sequence[str] = (),
         mode: Literal["dev", "prod"] = "dev",
         method: Method = "auto",
         import_seconds: float = 30.0,
+        limits: TransactionLimits | None = None,
+        deployment: str = "default",
+        cursor_key: bytes = b"",
     ) -> None:
-        setup = Setup(_EMPTY, str(index_path), tuple(import_paths), memory_bytes, mode, import_seconds)
+        setup = Setup(
+            _EMPTY,
+            str(index_path),
+            tuple(import_paths),
+            memory_bytes,
+            mode=mode,
+            import_seconds=import_seconds,
+            limits=limits or TransactionLimits(),
+            deployment=deployment,
+            cursor_key=cursor_key or secrets.token_bytes(KEY_BYTES),
+        )
         self._versions = Versions(
             setup,
             workers,
@@ -87,6 +110,8 @@ class Pool:
         self._workers = workers
         self._user_time = user_time
         self._queue: deque[Job] = deque()
+        self._behind: deque[Job] = deque()
+        """What nobody waits for: calls on behalf of jobs, which begin when nothing else waits."""
         self._breaker = Breaker()
         self._durations = Durations()
         self._watching: asyncio.TimerHandle | None = None
@@ -94,6 +119,9 @@ class Pool:
         self._counts = {"calls": 0, "timeouts": 0, "crashes": 0, "recycled": 0, "extra": 0, "moved": 0}
         self.on_death: Callable[[], None] | None = None
         """Called after the death of every worker; the engine frees its slot in the table of LMDB's readers."""
+
+        self.on_switch: Callable[[Setup, Manifest], None] | None = None
+        """Called with the code that new calls run on from now on."""
 
     # ---- versions ----------------------------------------------------------------------------------------
 
@@ -120,6 +148,9 @@ class Pool:
     def switch(self, version: int) -> None:
         """From now on, new calls run on ``version``; running ones end on theirs."""
         self._versions.switch(version)
+        group = self._versions.current
+        if self.on_switch is not None and group is not None and group.manifest is not None:
+            self.on_switch(group.setup, group.manifest)
         self._breaker, self._durations = Breaker(), Durations()
         self._dispatch()
 
@@ -141,6 +172,8 @@ class Pool:
         job.queued = True
         if urgent:
             self._queue.appendleft(job)
+        elif call.job:
+            self._behind.append(job)
         else:
             self._queue.append(job)
         self._dispatch()
@@ -148,11 +181,17 @@ class Pool:
 
     def _dispatch(self) -> None:
         group = self._versions.current
-        if group is None:
-            return
-        queue, idle = self._queue, group.idle
+        if group is not None:
+            self._give_out(group, self._queue)
+            if self._behind and not self._queue:
+                self._give_out(group, self._behind)
+
+    def _give_out(self, group: Group, queue: deque[Job]) -> None:
+        idle = group.idle
         while queue:
             free = idle and len(group.busy) - group.stuck < self._workers
+            if queue is self._behind and free:
+                free = sum(worker.job is not None and bool(worker.job.call.job) for worker in group.busy) < self._workers
             worker = None if free else self._least_busy(group, queue[0])
             if not free and worker is None:
                 break
@@ -185,7 +224,7 @@ class Pool:
         for job in reversed(worker.waiting):
             if not job.queued:
                 job.queued = True
-                self._queue.appendleft(job)
+                (self._behind if job.call.job else self._queue).appendleft(job)
 
     def _paused(self, job: Job) -> bool:
         remaining = self._breaker.remaining(job.call.path, time.monotonic())
@@ -225,7 +264,7 @@ class Pool:
             group.busy.discard(worker)
             group.idle.append(worker)
         job.finish(reply.outcome)
-        if self._queue:
+        if self._queue or self._behind:
             self._dispatch()
         self._versions.settle(group)
 
@@ -311,9 +350,10 @@ class Pool:
         self._died()
         if not self._versions.replace(worker.group):
             error = Unavailable("no function worker can be started at the moment; see the log of the backend")
-            while self._queue:
-                waiting = self._queue.popleft()
+            for waiting in (*self._queue, *self._behind):
                 waiting.finish(failed(error, waiting.call))
+            self._queue.clear()
+            self._behind.clear()
         self._dispatch()
 
     def _blame(self, worker: Worker, job: Job) -> None:
@@ -337,8 +377,9 @@ class Pool:
         if self._watching is not None:
             self._watching.cancel()
         busy = [worker for group in self._versions.all() for worker in group.busy]
-        jobs = [*self._queue, *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None)]
+        jobs = [*self._queue, *self._behind, *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None)]
         self._queue.clear()
+        self._behind.clear()
         for job in jobs:
             job.finish(failed(Unavailable("the backend is stopping; call again when it is back"), job.call))
         await self._versions.close()
@@ -348,7 +389,7 @@ class Pool:
         group = self._versions.current
         return {
             "workers": self._workers,
-            "queued": len(self._queue),
+            "queued": len(self._queue) + len(self._behind),
             "stuck": group.stuck if group is not None else 0,
             **self._counts,
             **(group.status() if group is not None else {}),

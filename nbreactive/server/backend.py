@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import shutil
@@ -12,26 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from nbreactive._version import __version__
 from nbreactive.engine.catalog import count_key
 from nbreactive.engine.files import Disk, FileSystem
-from nbreactive.errors import DataFolderError
+from nbreactive.errors import DataFolderError, ReadOnly
 from nbreactive.server.admin import describe_tables, no_table
 from nbreactive.server.app import make_application, make_server
 from nbreactive.server.calls import Calls
 from nbreactive.server.data_folder import DataFolder
+from nbreactive.server.deployments import Deployments
 from nbreactive.server.failures import Mode
 from nbreactive.server.identity import Gatekeeper
-from nbreactive.server.limits import ServerLimits
+from nbreactive.server.limits import Limits, ServerLimits, described
 from nbreactive.server.logs import Logs
 from nbreactive.server.origins import OriginPolicy
 from nbreactive.server.parts import FOLDERS, STORE, Parts, PartsConfig
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
 from nbreactive.services.deploys import Deployer
+from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.folder import FunctionsFolder
+from nbreactive.services.retention import KEEP_SECONDS
+from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,17 @@ class BackendConfig:
     allowed_origins: tuple[str, ...] = ()
     deployment: str = "default"
     workers: int = 2
+    action_seconds: float = ACTION_SECONDS
     mode: Mode = "dev"
     verbose: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
+    transaction: TransactionLimits = field(default_factory=TransactionLimits)
+    url: str | None = None
+    """Where others reach it, if not where it listens."""
+    keep_history: float = KEEP_SECONDS
+    """For how long older versions of documents are kept, seconds."""
+    others: tuple[BackendConfig, ...] = ()
+    """Further deployments, answered behind the same door."""
     files: FileSystem = field(default_factory=Disk)
     """What the log is written to."""
 
@@ -65,9 +79,11 @@ class Backend:
         self._folder = folder
         self._parts = parts
         self._functions: FunctionsFolder | None = None
+        self._mounted: list[Backend] = []
+        self.environment = EnvironmentVariables(lambda: self._parts.engine)
         self._started = time.monotonic()
         self.site = Site(
-            calls=Calls(parts.engine, lambda: self.deployer.functions, logs, config.mode),
+            calls=Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode),
             gate=Gatekeeper(self.admin_key, config.proxy_secret, config.require_auth),
             origins=OriginPolicy(config.host, config.allowed_origins),
             logs=logs,
@@ -75,7 +91,8 @@ class Backend:
             deployment=config.deployment,
             limits=config.limits,
         )
-        self._server = make_server(make_application(self.site, self), self.site)
+        self.application = make_application(self.site, self)
+        self._server: HTTPServer | None = None
 
     @classmethod
     async def open(cls, config: BackendConfig) -> Backend:
@@ -86,17 +103,9 @@ class Backend:
         DataFolderError
             The folder or the port cannot be used.
         """
-        folder = DataFolder(config.data)
+        backend = await cls._open(config)
         try:
-            parts = await Parts.open(_parts_config(config))
-        except BaseException:
-            folder.close()
-            raise
-        backend = cls(config, folder, parts, Logs(verbose=config.verbose))
-        try:
-            backend._report_problem()
-            await backend._watch_functions()
-            backend._listen()
+            await backend.answer_calls()
         except BaseException:
             await backend.close()
             raise
@@ -107,22 +116,50 @@ class Backend:
         gc.set_threshold(10_000, 20, 20)
         return backend
 
+    @classmethod
+    async def _open(cls, config: BackendConfig) -> Backend:
+        """Open everything but the door."""
+        folder = DataFolder(config.data)
+        try:
+            parts = await Parts.open(_parts_config(config))
+        except BaseException:
+            folder.close()
+            raise
+        backend = cls(config, folder, parts, Logs(verbose=config.verbose))
+        try:
+            backend._report_problem()
+            await backend._watch_functions()
+        except BaseException:
+            await backend.close()
+            raise
+        return backend
+
     @property
     def deployer(self) -> Deployer:
         """What is deployed."""
         return self._parts.deployer
 
     def idle_seconds(self) -> float:
-        """For how long there has been no connection."""
+        """For how long there has been no connection, to this and to the deployments beside it."""
         if len(self.site.sockets):
             return 0.0
-        return time.monotonic() - max(self._started, self.site.sockets.last_open)
+        mine = time.monotonic() - max(self._started, self.site.sockets.last_open)
+        return min([mine, *(one.idle_seconds() for one in self._mounted)])
 
     async def close(self) -> None:
         """Answer what runs, send everybody away with a hint to come back, and close the data folder."""
-        self._server.stop()
-        await self.site.sockets.drain(self.config.limits.drain_seconds)
-        await self._server.close_all_connections()
+        if self._server is not None:
+            self._server.stop()
+        everybody = (self, *self._mounted)
+        await asyncio.gather(*(one.site.sockets.drain(one.config.limits.drain_seconds) for one in everybody))
+        if self._server is not None:
+            await self._server.close_all_connections()
+        async with contextlib.AsyncExitStack() as closing:
+            for one in everybody:
+                closing.push_async_callback(one.close_parts)
+
+    async def close_parts(self) -> None:
+        """Close the data folder of this deployment alone, once nobody is connected any more."""
         await self._stop_watching()
         try:
             await self._parts.close()
@@ -138,6 +175,7 @@ class Backend:
             "version": __version__,
             "deployment": self.config.deployment,
             "mode": self.config.mode,
+            "deployments": [self.config.deployment, *(one.config.deployment for one in self._mounted)],
             "code_version": self.deployer.version,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "connections": len(self.site.sockets),
@@ -156,9 +194,11 @@ class Backend:
             "functions_folder": str(self.config.functions) if self.config.functions else None,
             "folder_problems": dict(self._functions.problems) if self._functions else {},
             "problem": {"message": problem.message, "issues": problem.issues} if problem else None,
+            "limits": described(Limits(self.config.transaction, self.config.limits)),
             "durable_ts": str(parts.engine.durable),
             "columns": parts.columns.status(),
             "workers": parts.pool.status(),
+            "actions": parts.action_pool.status(),
         }
 
     def tables(self) -> list[dict[str, Any]]:
@@ -185,23 +225,52 @@ class Backend:
         for file in self.config.data.glob(f"{STORE}*"):
             file.unlink()
         self._parts = await Parts.open(_parts_config(self.config))
-        self.site.calls.use(self._parts.engine)
+        self.site.calls.use(self._parts.engine, self._parts.actions)
+        await self.tell_address()
         self.site.sockets.admit_again()
         await self._watch_functions()
 
     # ---- inside --------------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
+    async def answer_calls(self) -> None:
+        """Open the deployments beside this one, and the door to all of them."""
+        for other in self.config.others:
+            self._mounted.append(await self._open(other))
+        await self._listen()
+
+    async def _listen(self) -> None:
         try:
             sockets = bind_sockets(self.config.port, address=self.config.host)
         except OSError as error:
             raise DataFolderError(
                 f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror}; choose another --port"
             ) from None
-        self._server.add_sockets(sockets)
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         self.url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        door = self.application
+        if self._mounted:
+            # Under its own name, too, so that nobody has to know which one is the first.
+            named = {one.config.deployment: one.application for one in (self, *self._mounted)}
+            door = Deployments(self.application, named)
+        self._server = make_server(door, self.site)
+        for one in self._mounted:
+            one.url = f"{self.url}/{one.config.deployment}"
+        for one in (self, *self._mounted):
+            await one.tell_address()
+            one.announce()
+        self._server.add_sockets(sockets)
+
+    def announce(self) -> None:
+        """Say in the data folder where this deployment answers."""
         self._folder.announce(self.url, __version__)
+
+    async def tell_address(self) -> None:
+        """Let functions know where this deployment answers, as environment variables."""
+        public = (self.config.url or self.url).rstrip("/")
+        try:
+            await self.environment.tell(public, f"{public}/http")
+        except ReadOnly as error:
+            self._report("the address is not told to functions", "warning", reason=error.message)
 
     async def _watch_functions(self) -> None:
         if self.config.functions is not None:
@@ -225,4 +294,13 @@ class Backend:
 
 
 def _parts_config(config: BackendConfig) -> PartsConfig:
-    return PartsConfig(config.data, config.workers, config.mode, files=config.files)
+    return PartsConfig(
+        config.data,
+        config.workers,
+        config.mode,
+        files=config.files,
+        action_seconds=config.action_seconds,
+        limits=config.transaction,
+        deployment=config.deployment,
+        keep_history=config.keep_history,
+    )

@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result
 from nbreactive.engine.subscriptions import Subscriptions
-from nbreactive.engine.transactions import Failure, LogLine
+from nbreactive.engine.transactions import Failure, LogLine, Outcome
 from nbreactive.errors import (
     ArgumentError,
     FunctionNotFound,
@@ -34,6 +34,7 @@ from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.server.failures import Mode
 from nbreactive.server.identity import Caller
 from nbreactive.server.logs import Logs
+from nbreactive.services.actions import ActionRequest
 from nbreactive.values.checks import check_value
 from nbreactive.values.json import decode_json
 from nbreactive.values.limits import ARGS_SIZE, ARRAY_ITEMS, exceed
@@ -41,6 +42,7 @@ from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
+    from nbreactive.services.actions import Actions
 
 _LONGEST_PATH = 300
 _ids = Random()
@@ -61,7 +63,7 @@ class Calls:
 
     Parameters
     ----------
-    engine
+    engine, actions
         What runs them.
     functions
         Gives the functions that are deployed now, by path.
@@ -72,16 +74,24 @@ class Calls:
     """
 
     def __init__(
-        self, engine: Engine, functions: Callable[[], Mapping[str, FunctionSpec]], logs: Logs, mode: Mode = "dev"
+        self,
+        engine: Engine,
+        actions: Actions,
+        functions: Callable[[], Mapping[str, FunctionSpec]],
+        logs: Logs,
+        mode: Mode = "dev",
     ) -> None:
         self._engine = engine
+        self._actions = actions
+        engine.on_live_run = self._record_live
         self._functions = functions
         self.logs = logs
         self.mode: Mode = mode
 
-    def use(self, engine: Engine) -> None:
+    def use(self, engine: Engine, actions: Actions) -> None:
         """Go on with another engine (after a reset)."""
-        self._engine = engine
+        self._engine, self._actions = engine, actions
+        engine.on_live_run = self._record_live
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -195,10 +205,28 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - told to the one who asked
             asyncio.get_running_loop().call_soon(ended, error)
 
+    async def act(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
+        """Run an action, once."""
+        request_id = _new_request_id()
+        started = time.perf_counter()
+        try:
+            caller.require("write")
+            name, packed = _path(path, component), _args(args)
+            request = ActionRequest(name, packed, caller.identity, caller.reach, request_id)
+            outcome = await self._actions.run(request)
+            answer = Answer(request_id, outcome.value, outcome.failure, outcome.logs, self._engine.durable)
+        except (InvalidValue, FunctionNotFound, Refused) as error:
+            answer = _failed(request_id, error)
+        self._record(answer, path, "action", started, caller)
+        return answer
+
     async def any_kind(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
         """Run a function of whatever kind it is."""
-        if self.kind_of(path) == "mutation":
+        kind = self.kind_of(path)
+        if kind == "mutation":
             return await self.mutate(caller, path, args, component)
+        if kind == "action":
+            return await self.act(caller, path, args, component)
         return await self.query(caller, path, args, component)
 
     def kind_of(self, path: str) -> Kind | None:
@@ -208,10 +236,6 @@ class Calls:
         except FunctionNotFound:
             return None
         return spec.kind if spec is not None else None
-
-    def no_action(self, path: str) -> Answer:
-        """The answer to a call of an action."""
-        return _failed(_new_request_id(), not_found(path))
 
     # ---- live queries ------------------------------------------------------------------------------------
 
@@ -229,7 +253,9 @@ class Calls:
                 journal=journal,
             )
         except (InvalidValue, FunctionNotFound, Refused) as error:
-            return _failed(_new_request_id(), error)
+            answer = _failed(_new_request_id(), error)
+            self._record(answer, path, "query", time.perf_counter(), caller)
+            return answer
 
     def for_caller(self, spec: QuerySpec, caller: Caller) -> QuerySpec:
         """The same live query, asked by somebody else."""
@@ -237,20 +263,33 @@ class Calls:
 
     def failed(self, code: str, message: str) -> Answer:
         """An answer that says why nothing was run."""
-        return Answer(_new_request_id(), failure=Failure(code, message))
+        answer = Answer(_new_request_id(), failure=Failure(code, message))
+        self._log(answer.request_id, "", "query", 0.0, "the backend", answer.failure, ())
+        return answer
 
     def _record(self, answer: Answer, path: str, kind: str, started: float, caller: Caller) -> None:
-        failure = answer.failure
-        self.logs.call(
-            answer.request_id,
-            path,
-            kind,
-            time.perf_counter() - started,
-            caller.label,
-            failure.code if failure else "",
-            failure.message if failure else "",
-            answer.logs,
-        )
+        seconds = time.perf_counter() - started
+        self._log(answer.request_id, path, kind, seconds, caller.label, answer.failure, answer.logs)
+
+    def _record_live(self, spec: QuerySpec, outcome: Outcome, request_id: str) -> None:
+        who = str((spec.identity or {}).get("subject") or "anonymous")
+        self._log(request_id, spec.path, "query", outcome.duration_us / 1e6, who, outcome.failure, outcome.logs)
+
+    def _log(
+        self,
+        request_id: str,
+        path: str,
+        kind: str,
+        seconds: float,
+        who: str,
+        failure: Failure | None,
+        lines: Sequence[LogLine],
+    ) -> None:
+        if failure is None:
+            self.logs.call(request_id, path, kind, seconds, who, lines=lines)
+        else:
+            text = failure.message + (f"\n{failure.detail}" if failure.detail else "")
+            self.logs.call(request_id, path, kind, seconds, who, failure.code, text, lines)
 
 
 def not_found(path: str) -> FunctionNotFound:

@@ -111,7 +111,8 @@ class ActionHandler(_Function):
     async def post(self) -> None:
         """Call with a body."""
         body = self.body(CallBody)
-        self.answer(self.outcome(self.site.calls.no_action(body.path), body.format))
+        answer = await self.site.calls.act(self.caller, body.path, body.args, body.componentPath)
+        self.answer(self.outcome(answer, body.format))
 
 
 class FunctionHandler(_Function):

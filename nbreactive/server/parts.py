@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,17 +19,24 @@ from nbreactive.columns.supervisor import Columns
 from nbreactive.engine import _trust
 from nbreactive.engine._index_builder import Part
 from nbreactive.engine.clock import SystemClock
-from nbreactive.engine.engine import Engine
-from nbreactive.engine.entries import Entry, decode_entry
-from nbreactive.engine.feed import first_batch, position_of
+from nbreactive.engine.engine import Engine, EngineLimits
+from nbreactive.engine.entries import decode_entry
+from nbreactive.engine.feed import entries_after, first_batch
 from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.recovery import Documents
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import DataFolderError, Unavailable
+from nbreactive.functions.specs import Manifest
+from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.pool import Pool
+from nbreactive.server.data_folder import cursor_key
+from nbreactive.services.actions import Actions
 from nbreactive.services.deploys import Deployer
+from nbreactive.services.env import env_at
+from nbreactive.services.retention import KEEP_SECONDS, Retention
+from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
 
 FOLDERS = ("log", "index")
 STORE = "store.duckdb"
@@ -48,6 +55,10 @@ class PartsConfig:
     mode: Literal["dev", "prod"] = "dev"
     import_paths: tuple[str, ...] = ()
     files: FileSystem = field(default_factory=Disk)
+    action_seconds: float = ACTION_SECONDS
+    limits: TransactionLimits = field(default_factory=TransactionLimits)
+    deployment: str = "default"
+    keep_history: float = KEEP_SECONDS
 
 
 class Parts:
@@ -61,7 +72,10 @@ class Parts:
         pool: Pool,
         engine: Engine,
         deployer: Deployer,
+        action_pool: ActionPool,
+        actions: Actions,
         tail: int,
+        keep_history: float,
     ) -> None:
         self.log = log
         self.index = index
@@ -69,7 +83,11 @@ class Parts:
         self.pool = pool
         self.engine = engine
         self.deployer = deployer
+        self.action_pool = action_pool
+        self.actions = actions
+        self.retention = Retention(log, index, engine, columns, keep=keep_history)
         self._feeding = asyncio.create_task(self._feed(tail))
+        self._trimming = asyncio.create_task(self.retention.run())
 
     @classmethod
     async def open(cls, config: PartsConfig) -> Parts:
@@ -79,7 +97,9 @@ class Parts:
             opened.push_async_callback(log.close)
             tail, store = await _last_ts(log), config.data / STORE
             known = store.exists()
-            columns = Columns(config.data, read_log=lambda after: _entries_after(log, after))
+            columns = Columns(
+                config.data, read_log=lambda after: entries_after(log, after), horizon=lambda: log.horizon
+            )
             opened.push_async_callback(columns.close)
             await columns.start(tail=tail, wait=False)
             believed = _trust.believed(config.data / "index")
@@ -92,18 +112,29 @@ class Parts:
             index = RowIndex.open(config.data / "index")
             opened.callback(index.close)
             pool = Pool(
-                config.data / "index", workers=config.workers, mode=config.mode, import_paths=config.import_paths
+                config.data / "index",
+                workers=config.workers,
+                user_time=config.limits.seconds,
+                limits=config.limits,
+                deployment=config.deployment,
+                mode=config.mode,
+                import_paths=config.import_paths,
+                cursor_key=cursor_key(config.data),
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
+            action_pool = ActionPool(seconds=config.action_seconds)
+            pool.on_switch = lambda setup, manifest: action_pool.use(setup, start=_has_actions(manifest))
             engine = await Engine.open(
                 log=log,
                 index=index,
                 executor=pool,
                 clock=SystemClock(),
-                source=(lambda consume: _all_documents(columns, consume)) if tail else None,
+                limits=EngineLimits(transaction=config.limits),
+                source=(lambda consume: _all_documents(columns, log, consume)) if tail else None,
             )
             opened.push_async_callback(engine.close)
+            opened.push_async_callback(action_pool.close)
             deployer = Deployer(engine, pool)
             await deployer.start()
             if pool.manifest is None:
@@ -111,10 +142,14 @@ class Parts:
             if known and believed:
                 await columns.opened(_GLANCE)
             opened.pop_all()
-        return cls(log, index, columns, pool, engine, deployer, tail)
+        actions = Actions(engine, action_pool, lambda: env_at(engine))
+        return cls(log, index, columns, pool, engine, deployer, action_pool, actions, tail, config.keep_history)
 
     async def close(self) -> None:
         """Finish what runs and close everything, in order; DataFolderError if the folder is gone."""
+        self._trimming.cancel()
+        await asyncio.gather(self._trimming, return_exceptions=True)
+        await self.action_pool.close()
         await self.engine.close()
         await self.pool.close()
         self._feeding.cancel()
@@ -135,6 +170,10 @@ class Parts:
             await self.columns.feed(entries)
 
 
+def _has_actions(manifest: Manifest) -> bool:
+    return any(function.kind in ("action", "http_action") for function in manifest.functions)
+
+
 def _free_readers(index: RowIndex) -> None:
     index.reader_check()
 
@@ -146,9 +185,13 @@ class _NoDocuments:
         return iter(())
 
 
-async def _all_documents(columns: Columns, consume: Callable[[Documents], None]) -> None:
+async def _all_documents(columns: Columns, log: CommitLog, consume: Callable[[Documents], None]) -> None:
+    def complete(documents: Documents) -> None:
+        # One that is still being filled cannot be followed by a log that has dropped what it would need.
+        consume(documents if documents.applied >= log.horizon else _NoDocuments())
+
     try:
-        await columns.documents(consume)
+        await columns.documents(complete)
     except Unavailable:
         # The store cannot be read; from nothing, the engine replays the whole log.
         consume(_NoDocuments())
@@ -158,10 +201,3 @@ async def _last_ts(log: CommitLog) -> int:
     tail = await log.tail()
     batch = await first_batch(log, tail - 1) if tail else None
     return decode_entry(batch.entries[-1]).ts if batch is not None else 0
-
-
-async def _entries_after(log: CommitLog, after: int) -> AsyncIterator[Sequence[Entry]]:
-    async for batch in log.read(await position_of(log, after)):
-        entries = [entry for data in batch.entries if (entry := decode_entry(data)).ts > after]
-        if entries:
-            yield entries

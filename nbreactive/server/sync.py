@@ -97,6 +97,7 @@ class Session:
         self._client = client
         self._limits = limits
         self._session: bytes | None = None
+        self._clock_skew: int | None = None
         self._speaker = Speaker(calls.mode)
         self._query_set = 0
         self._identity = 0
@@ -110,6 +111,7 @@ class Session:
         self._waiting: deque[tuple[wire.Mutation, Caller]] = deque()
         self._running = 0
         self._in_flight = 0
+        self._actions: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._updating = False
         self._unsent: Awaitable[None] | None = None
@@ -175,9 +177,7 @@ class Session:
         elif isinstance(message, wire.Authenticate):
             self._authenticate(message)
         elif isinstance(message, wire.Action):
-            answer = self._calls.no_action(message.udfPath)
-            self._responses.append(self._speaker.response(message, answer))
-            self._wake.set()
+            self._act(message)
 
     def _connect(self, message: wire.Connect) -> None:
         if self._session is not None:
@@ -190,6 +190,8 @@ class Session:
         if observed > max(self._calls.now_ns(), self._calls.durable_ts):
             raise ProtocolError("maxObservedTimestamp is in the future of this server; reload to start again")
         self._session = session
+        if 0 < message.clientTs < 1 << 53:
+            self._clock_skew = message.clientTs - self._calls.now_ns() // 1_000_000
         self._speaker = Speaker(self._calls.mode, additions=message.nbreactive is not None)
 
     def _modify(self, message: wire.ModifyQuerySet) -> None:
@@ -304,6 +306,24 @@ class Session:
             self.end(CLOSE_INTERNAL, "InternalServerError: what became of a mutation is unknown; reconnect to find out")
         self._start_mutations()
 
+    # ---- actions -----------------------------------------------------------------------------------------
+
+    def _act(self, message: wire.Action) -> None:
+        """Start an action: beside everything else, in no order; it goes on when the connection ends."""
+        if len(self._actions) >= self._limits.pending_actions:
+            raise Overloaded(f"more than {self._limits.pending_actions} actions of one connection are under way")
+        task = asyncio.create_task(self._run_action(message, self._caller))
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
+
+    async def _run_action(self, message: wire.Action, caller: Caller) -> None:
+        answer = await self._calls.act(caller, message.udfPath, message.args, message.componentPath)
+        if not self._closed:
+            self._responses.append(self._speaker.response(message, answer))
+            # What its mutations wrote is shown with the answer, not after it.
+            self._at_least = max(self._at_least, answer.ts)
+            self._wake.set()
+
     # ---- transitions -------------------------------------------------------------------------------------
 
     async def _run_updates(self) -> None:
@@ -376,6 +396,8 @@ class Session:
             return None
         end = wire.StateVersion(query_set, identity, wire.encode_ts(update.ts))
         transition = wire.Transition(startVersion=self._sent, endVersion=end, modifications=modifications)
+        if self._clock_skew is not None:
+            transition.clientClockSkew, transition.serverTs = self._clock_skew, self._calls.now_ns()
         self._sent, self._sent_ts = end, update.ts
         written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
         self._in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)

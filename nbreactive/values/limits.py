@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
+import msgspec
+
 from nbreactive.errors import LimitExceeded
 
 KIB: Final = 1024
@@ -42,17 +44,71 @@ WRITTEN_BYTES: Final = 16 * MIB
 FILTER_OPERATORS: Final = 256
 CALL_DEPTH: Final = 8
 
+# one page
+PAGE_ITEMS: Final = READ_DOCUMENTS
+LONG_PAGE: Final = ARRAY_ITEMS * 3 // 4
+"""Documents beyond which a page should be split."""
+
 # one call
 ARGS_SIZE: Final = 16 * MIB
 RESULT_SIZE: Final = 16 * MIB
 RESULT_ITEMS: Final = READ_DOCUMENTS
 """Items in an array of a result: as many as one transaction may read, since notebooks ask for whole tables."""
 USER_SECONDS: Final = 1.0
+ACTION_SECONDS: Final = 600.0
+CONCURRENT_OPERATIONS: Final = 1000
+"""Calls of ``ctx.run_*`` and the like that one action has under way at once."""
 LOG_LINES: Final = 256
 LOG_LINE: Final = 4 * KIB
 
+# scheduled functions
+SCHEDULED_FUNCTIONS: Final = 1000
+"""By one mutation."""
+SCHEDULED_ARGS: Final = 4 * MIB
+"""Arguments of one of them."""
+SCHEDULED_ARGS_TOTAL: Final = 16 * MIB
+"""Arguments of all that one mutation schedules."""
+SCHEDULED_OUTSTANDING: Final = 1_000_000
+"""Pending at a time."""
+SCHEDULED_TEXT: Final = 1000
+"""Characters of an error or result that are kept of a job."""
+SCHEDULED_KEPT_SECONDS: Final = 7 * 86_400
+"""For how long finished jobs are kept."""
+CRONS: Final = 1000
+CRON_NAME: Final = 200
+"""Characters."""
+CRON_LOGS: Final = 5
+"""Results that are kept of each cron job."""
+
+# the log of a deployment
+LOG_CALLS: Final = 1000
+LOG_BYTES: Final = 16 * MIB
+"""Of what the kept calls printed, and of their errors."""
+
 # one connection
+MESSAGE_BYTES: Final = 32 * MIB
+"""One WebSocket message or HTTP body: 16 MiB of arguments may be about 30 MB of JSON."""
+QUERIES_PER_CONNECTION: Final = 4096
 PENDING_MUTATIONS: Final = 1000
+PENDING_ACTIONS: Final = 1000
+
+# one deployment's environment variables
+ENVIRONMENT_VARIABLES: Final = 512
+ENVIRONMENT_BYTES: Final = 512 * KIB
+"""All names and values together."""
+ENVIRONMENT_VALUE: Final = 8 * KIB
+
+
+class TransactionLimits(msgspec.Struct, frozen=True):
+    """What one query or mutation may do; a deployment may set it otherwise (``serve --limit documents_read=64000``)."""
+
+    documents_read: int = READ_DOCUMENTS
+    bytes_read: int = READ_BYTES
+    ranges_read: int = READ_INTERVALS
+    """Separate ranges of indexes; ``ctx.db.get`` counts as one."""
+    documents_written: int = WRITTEN_DOCUMENTS
+    bytes_written: int = WRITTEN_BYTES
+    seconds: float = USER_SECONDS
 
 
 def exceed(what: str, found: int | str, allowed: int | str, fix: str, where: str = "") -> NoReturn:

@@ -17,7 +17,7 @@ from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from nbreactive.engine.requests import Result
-from nbreactive.engine.transactions import Failure, LogLine
+from nbreactive.engine.transactions import Failure, LogLine, Outcome
 from nbreactive.errors import AppError, NBReactiveError
 from nbreactive.functions.specs import FunctionSpec
 from nbreactive.server import messages as wire
@@ -29,6 +29,7 @@ from nbreactive.server.logs import Logs
 from nbreactive.server.origins import OriginPolicy
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
+from nbreactive.services.actions import ActionRequest
 from nbreactive.values.json import encode_json
 from nbreactive.values.packing import unpack
 
@@ -311,6 +312,13 @@ class Served:
         return msgspec.json.decode(response.body)
 
 
+class NoActions:
+    """What runs actions, where there are none."""
+
+    async def run(self, request: ActionRequest) -> Outcome:
+        return Outcome(failure=Failure("FunctionNotFound", f"there is no action {request.path}"), kind="action")
+
+
 @asynccontextmanager
 async def serving(
     engine: Any = None,
@@ -324,7 +332,7 @@ async def serving(
     engine = engine or standard_engine()
     logs = options.pop("logs", None) or Logs(stream=options.pop("stream", None) or _Sink())
     site = Site(
-        calls=Calls(engine, engine.specs, logs, mode),
+        calls=Calls(engine, NoActions(), engine.specs, logs, mode),
         gate=Gatekeeper(ADMIN_KEY, PROXY_SECRET, require_auth),
         origins=OriginPolicy(options.pop("host", "127.0.0.1"), options.pop("allowed", ())),
         logs=logs,
