@@ -3,6 +3,11 @@ r"""The bytes of a log segment.
     segment   "nbrlog1\n" | position before the first frame (8) | crc32 of these 16 bytes (4) | frames
     frame     length (4) | crc32 of what follows (4) | position (8) | msgpack list of entries (length bytes)
 
+A range of the log that retention has rewritten is one compact segment, which is written once and never appended to; its
+frames leave positions out, the last one stands at the position where the range ends:
+
+    compact   "nbrlog2\n" | position before the range (8) | its last position (8) | horizon (8) | crc32 (4) | frames
+
 A frame is written only after the one before it is durable. So a frame that does not check, with nothing valid behind
 it, is an append that was cut short and was never acknowledged; with a valid frame behind it, it is damage.
 """
@@ -12,6 +17,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,9 +25,12 @@ from nbreactive.engine.files import OpenFile
 from nbreactive.errors import LimitExceeded
 
 HEADER_BYTES = 20
+COMPACT_HEADER_BYTES = 36
 MAX_PAYLOAD = 1 << 28
 
 _MAGIC = b"nbrlog1\n"
+_COMPACT = b"nbrlog2\n"
+_RANGE = struct.Struct("<QQQ")
 _HEAD = struct.Struct("<IIQ")
 _POSITION = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -30,6 +39,16 @@ _SEARCH_BYTES = 1 << 32
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class CompactRange(NamedTuple):
+    """What the header of a compact segment says."""
+
+    base: int
+    end: int
+    """Its last position."""
+    horizon: int
+    """Versions that were replaced at or before this timestamp may be missing."""
 
 
 class Damaged(Exception):  # noqa: N818 - caught inside the log, never seen outside
@@ -47,6 +66,12 @@ def encode_header(base: int) -> bytes:
     return head + _CRC.pack(zlib.crc32(head))
 
 
+def encode_compact_header(header: CompactRange) -> bytes:
+    """Return the first bytes of a compact segment."""
+    head = _COMPACT + _RANGE.pack(*header)
+    return head + _CRC.pack(zlib.crc32(head))
+
+
 def encode_frame(position: int, entries: Sequence[bytes]) -> bytes:
     """Return one frame."""
     payload = _encode(entries)
@@ -56,13 +81,17 @@ def encode_frame(position: int, entries: Sequence[bytes]) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload, zlib.crc32(number)), position) + payload
 
 
-def frames(file: OpenFile, offset: int, end: int, position: int) -> Iterator[tuple[int, int, list[bytes]]]:
+def frames(
+    file: OpenFile, offset: int, end: int, position: int, *, gaps: bool = False
+) -> Iterator[tuple[int, int, list[bytes]]]:
     """Yield ``(offset behind the frame, its position, entries)`` of the frames in ``[offset, end)``.
 
     Parameters
     ----------
     offset, position
         Where to begin, and the position before that place.
+    gaps
+        Whether positions may be left out, as in a compact segment.
 
     Raises
     ------
@@ -77,7 +106,11 @@ def frames(file: OpenFile, offset: int, end: int, position: int) -> Iterator[tup
             raise Damaged(offset, position)
         length, crc, number = _HEAD.unpack_from(data, offset - start)
         whole = _HEAD.size + length
-        if number != position + 1 or not 0 < length <= MAX_PAYLOAD or offset + whole > end:
+        if (
+            (number <= position if gaps else number != position + 1)
+            or not 0 < length <= MAX_PAYLOAD
+            or offset + whole > end
+        ):
             raise Damaged(offset, position)
         if offset + whole > start + len(data):
             data, start = file.read(offset, min(max(whole, _CHUNK), end - offset)), offset
@@ -115,3 +148,12 @@ def read_header(file: OpenFile) -> int | None:
         return None
     base = _POSITION.unpack_from(data, len(_MAGIC))[0]
     return base if data == encode_header(base) else None
+
+
+def read_compact_header(file: OpenFile) -> CompactRange | None:
+    """Return what the header of a compact segment says, or None if it is none."""
+    data = file.read(0, COMPACT_HEADER_BYTES)
+    if len(data) < COMPACT_HEADER_BYTES or not data.startswith(_COMPACT):
+        return None
+    header = CompactRange(*_RANGE.unpack_from(data, len(_COMPACT)))
+    return header if data == encode_compact_header(header) else None

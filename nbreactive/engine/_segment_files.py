@@ -7,7 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from nbreactive.engine._frames import HEADER_BYTES, Damaged, frame_behind, frames, read_header
+from nbreactive.engine._frames import (
+    COMPACT_HEADER_BYTES,
+    HEADER_BYTES,
+    CompactRange,
+    Damaged,
+    frame_behind,
+    frames,
+    read_compact_header,
+    read_header,
+)
 from nbreactive.engine.files import FileSystem, OpenFile
 from nbreactive.engine.log import Batch, Position, trimmed
 from nbreactive.errors import DataFolderError
@@ -27,6 +36,19 @@ class Segment(msgspec.Struct):
     """Some positions and where their frames end, in order; the first is the header's."""
     end: int = 0
     """Where its durable frames end; 0: at the end of the file, because later segments follow, or it is not made yet."""
+    compact: bool = False
+    """Whether retention wrote it, so that positions are left out."""
+
+
+def compact_segment(path: Path, header: CompactRange) -> Segment:
+    """Return a compact segment, about whose frames nothing is known yet."""
+    return Segment(path, header.base, [(header.base, COMPACT_HEADER_BYTES)], compact=True)
+
+
+def compact_range(files: FileSystem, path: Path) -> CompactRange | None:
+    """Return the range that a file of the log stands for, if it is a compact segment."""
+    with contextlib.closing(files.open(path)) as file:
+        return read_compact_header(file)
 
 
 def recover(files: FileSystem, segment: Segment, *, only: bool) -> tuple[Position, int] | None:
@@ -78,7 +100,9 @@ def read_some(files: FileSystem, segments: list[Segment], after: Position, tail:
     batches: list[Batch] = []
     try:
         with contextlib.closing(files.open(segment.path)) as file:
-            for behind, found, entries in frames(file, offset, segment.end or file.size(), position):
+            for behind, found, entries in frames(
+                file, offset, segment.end or file.size(), position, gaps=segment.compact
+            ):
                 offset, position = behind, found
                 if found > after:
                     batches.append(Batch(found, entries))

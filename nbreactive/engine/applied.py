@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
@@ -168,9 +170,14 @@ class Turn:
         self._assign(ts, prepared, request)
         return ts
 
-    def add_logged(self, entry: Entry) -> None:
-        """Add a commit that stands in the log already: of another engine, or of this one before it was started."""
+    def add_logged(self, entry: Entry, *, gaps: bool = False) -> None:
+        """Add a commit that stands in the log already: of another engine, or of this one before it was started.
+
+        With ``gaps`` the versions that it replaces may be missing from the log.
+        """
         state = self._state
+        if gaps:
+            entry = msgspec.structs.replace(entry, writes=[self._replacing(write) for write in entry.writes])
         prepared = prepare(entry.writes, self._current, catalog_after(entry.writes, state.catalog), state.filled)
         self._assign(entry.ts, prepared, entry.request)
 
@@ -221,13 +228,22 @@ class Turn:
         state.highest = max(state.highest, ts)
         state.catalog = prepared.catalog
 
+    def _replacing(self, write: Write) -> Write:
+        found = self._current(write.table, write.id)
+        return msgspec.structs.replace(write, previous=found[1] if found is not None else 0)
+
     def _current(self, table: int, id: bytes) -> tuple[bytes, int] | None:
         key = (table, id)
         return self._newest[key] if key in self._newest else self._state.document(table, id)
 
 
-def replay(state: AppliedState, entries: Iterable[Entry], on_applied: Callable[[int, Keys], None]) -> None:
-    """Apply entries that stand in the log; those that are applied already are left out."""
+def replay(
+    state: AppliedState, entries: Iterable[Entry], on_applied: Callable[[int, Keys], None], *, horizon: int = 0
+) -> None:
+    """Apply entries that stand in the log; those that are applied already are left out.
+
+    Up to ``horizon`` versions may be missing from the log.
+    """
     turn = Turn(state)
     for entry in entries:
         if entry.ts <= state.applied:
@@ -236,7 +252,7 @@ def replay(state: AppliedState, entries: Iterable[Entry], on_applied: Callable[[
             # A new index may have to be built from all documents, so they must be in the row index.
             turn.finish(on_applied)
             turn = Turn(state)
-        turn.add_logged(entry)
+        turn.add_logged(entry, gaps=entry.ts <= horizon)
     turn.finish(on_applied)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as randomness
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from typing import Self
 
 import msgspec
@@ -32,7 +32,7 @@ from nbreactive.engine.gate import Gate, Lost, Snapshot
 from nbreactive.engine.housekeeping import Housekeeping
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.mutations import Ended, Mutations
-from nbreactive.engine.recovery import Source, rebuild, recover
+from nbreactive.engine.recovery import Source, behind, rebuild, recover
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result, identity_key
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.engine.runs import Runs
@@ -90,6 +90,7 @@ class Engine:
         self._limits = limits
         self._shared = shared
         self._executing: dict[object, int] = {}
+        self._held: dict[object, int] = {}
         self._asked = 0
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
@@ -159,7 +160,10 @@ class Engine:
             Whether other engines append to the same log.
         """
         limits = limits or EngineLimits()
-        if not index.trusted and source is not None:
+        stale = behind(log, index)
+        if stale:
+            index.rebuild((), applied=0)
+        if (stale or not index.trusted) and source is not None:
             await rebuild(index, source)
         state, position, durable = await recover(log, index, clock, shared=shared, changes_bytes=limits.changes_bytes)
         random = random or randomness.Random()
@@ -338,6 +342,16 @@ class Engine:
             raise ReadOnly("this could not be written and was undone; try again")
         await self.gate.release(self.gate.snapshot(ts))
 
+    @contextlib.contextmanager
+    def hold(self) -> Generator[int]:
+        """Keep everything readable as of the newest durable timestamp, which is given, until the end of the block."""
+        token, ts = object(), self.gate.durable
+        self._held[token] = ts
+        try:
+            yield ts
+        finally:
+            del self._held[token]
+
     def watch_entries(self, from_ts: int) -> AsyncIterator[list[Entry]]:
         """Yield every durable commit after ``from_ts``, in batches, for as long as one listens."""
         return self._feed.watch(from_ts)
@@ -435,7 +449,7 @@ class Engine:
         return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
 
     def _oldest(self) -> int:
-        return min((*self._executing.values(), *self._mutations.snapshots), default=self._state.applied)
+        return min((*self._executing.values(), *self._held.values(), *self._mutations.snapshots), default=self._state.applied)
 
     # ---- what happens ----------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.log import Batch, CommitLog
+from nbreactive.errors import DataFolderError
 
 _BATCH = 1000
 """Entries that a watcher is given at a time."""
@@ -56,11 +57,9 @@ class Feed:
         while True:
             if last < self._start:
                 wanted = self._start
-                async for batch in self._log.read(await position_of(self._log, last)):
-                    entries = [entry for data in batch.entries if (entry := decode_entry(data)).ts > last]
-                    if entries:
-                        last = entries[-1].ts
-                        yield entries
+                async for entries in entries_after(self._log, last):
+                    last = entries[-1].ts
+                    yield entries
                     if last >= wanted:
                         break
                 last = max(last, wanted)
@@ -79,6 +78,32 @@ class Feed:
             await self._more.wait()
 
 
+async def entries_after(log: CommitLog, ts: int) -> AsyncIterator[list[Entry]]:
+    """Yield the entries after a timestamp, batch by batch, to where the log ends now.
+
+    Raises
+    ------
+    DataFolderError
+        Retention has dropped some of them, maybe meanwhile: what was made from those before it must begin with nothing.
+    """
+    horizon = log.horizon
+    _refuse_gap(log, ts)
+    async for batch in log.read(await position_of(log, ts)):
+        entries = [entry for data in batch.entries if (entry := decode_entry(data)).ts > ts]
+        if log.horizon != horizon:
+            _refuse_gap(log, ts)
+        if entries:
+            ts = entries[-1].ts
+            yield entries
+
+
+def _refuse_gap(log: CommitLog, ts: int) -> None:
+    if 0 < ts < log.horizon:
+        raise DataFolderError(
+            f"the log has no complete history after {ts} any more, only from {log.horizon} on; begin anew, with all of it"
+        )
+
+
 async def position_of(log: CommitLog, ts: int) -> int:
     """Find, by bisection, a position of the log behind which everything after ``ts`` stands."""
     low, high = await log.trim(0), await log.tail()
@@ -86,7 +111,7 @@ async def position_of(log: CommitLog, ts: int) -> int:
         middle = (low + high) // 2
         batch = await first_batch(log, middle)
         if batch is not None and decode_entry(batch.entries[-1]).ts <= ts:
-            low = middle + 1
+            low = batch.position
         else:
             high = middle
     return low

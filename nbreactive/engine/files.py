@@ -61,6 +61,10 @@ class FileSystem(Protocol):
         """Delete a file."""
         ...
 
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name in its folder, at once; a file that has that name is gone."""
+        ...
+
     def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable."""
         ...
@@ -138,6 +142,10 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Delete a file."""
         path.unlink()
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name in its folder, at once; a file that has that name is gone."""
+        path.replace(to)
 
     def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable; Windows needs no such thing."""

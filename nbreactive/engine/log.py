@@ -43,6 +43,11 @@ class Batch(msgspec.Struct, frozen=True):
 class CommitLog(Protocol):
     """What the engine asks of a log."""
 
+    @property
+    def horizon(self) -> int:
+        """Versions of documents that were replaced at or before this timestamp may be missing."""
+        ...
+
     async def append(self, expected: Position, batch: Sequence[bytes]) -> Appended:
         """Append ``batch`` durably, if the tail is ``expected``.
 
@@ -150,6 +155,9 @@ class MemoryLog:
     Each engine takes a :meth:`node` of its own, so that it can crash alone; the log itself behaves as one more node.
     """
 
+    horizon = 0
+    """Nothing is ever missing."""
+
     def __init__(self, seed: int = 0, faults: Faults | None = None) -> None:
         self._shared = _Shared(random.Random(seed), faults or Faults())
         self._own = MemoryNode(self._shared)
@@ -193,6 +201,9 @@ class MemoryLog:
 
 class MemoryNode:
     """A :class:`MemoryLog` as one engine sees it."""
+
+    horizon = 0
+    """Nothing is ever missing."""
 
     def __init__(self, shared: _Shared) -> None:
         self._shared = shared

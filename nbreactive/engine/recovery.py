@@ -69,10 +69,10 @@ async def recover(
         entries += map(decode_entry, batch.entries)
         position = batch.position
         if len(entries) >= _TOGETHER:
-            replay(state, entries, _nobody)
+            replay(state, entries, _nobody, horizon=log.horizon)
             state.log_position = position
             entries.clear()
-    replay(state, entries, _nobody)
+    replay(state, entries, _nobody, horizon=log.horizon)
     state.log_position = position
     index.apply([], log_position=position)
     if not index.trusted:
@@ -81,6 +81,11 @@ async def recover(
     if not shared:
         _start_anew(state)
     return state, position, durable
+
+
+def behind(log: CommitLog, index: RowIndex) -> bool:
+    """Tell whether an index lacks what the log has dropped since: it is an old copy, and must be filled anew."""
+    return index.trusted and 0 < index.applied < log.horizon
 
 
 async def rebuild(index: RowIndex, source: Source) -> None:
@@ -105,7 +110,8 @@ async def _rewind(log: CommitLog, index: RowIndex) -> None:
     if position:
         batch = await first_batch(log, position - 1)
         assert batch is not None, "the log's tail is not before this position"
-        sure = max(sure, decode_entry(batch.entries[-1]).ts)
+        if batch.position == position:  # not in a gap that retention has made
+            sure = max(sure, decode_entry(batch.entries[-1]).ts)
     if index.applied > sure:
         index.rewind(sure)
 

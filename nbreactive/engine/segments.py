@@ -11,6 +11,8 @@ there is written once more and flushed, and the append is ``ok``. Where even tha
 Zeros are written ahead of the frames: an append that does not change the length of the file is flushed in about two
 thirds of the time. A segment ends where its frames end once it is closed or another one follows.
 
+Closed segments may be replaced by compact ones (:meth:`SegmentLog.compact`), while others read.
+
 A segment that somebody has deleted would take writes as if nothing had happened. So it is looked at before each append.
 """
 
@@ -22,18 +24,27 @@ import errno
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
-from nbreactive.engine._frames import HEADER_BYTES, encode_frame, encode_header
+from nbreactive.engine._frames import HEADER_BYTES, CompactRange, encode_frame, encode_header
 from nbreactive.engine._one_thread import OneThread
-from nbreactive.engine._segment_files import STRIDE, Segment, read_some, recover
+from nbreactive.engine._segment_files import (
+    STRIDE,
+    Segment,
+    compact_range,
+    compact_segment,
+    read_some,
+    recover,
+)
 from nbreactive.engine.files import Disk, FileSystem, OpenFile
 from nbreactive.engine.log import Appended, Batch, Position, trimmed
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
 
 _SUFFIX = ".log"
+_DRAFT = ".new"
 _SEALED = "sealed"
 _AHEAD = 1 << 18
 """Bytes of zeros that are written at a time."""
@@ -44,6 +55,16 @@ _SLOW = 5e-3
 _WEIGHT = 8
 
 
+class ClosedSegment(msgspec.Struct, frozen=True):
+    """One file of the log to which nothing is appended any more."""
+
+    path: str
+    base: Position
+    end: Position
+    """The position of its last batch."""
+    compact: bool = False
+
+
 class SegmentLog:
     """A :class:`~nbreactive.engine.log.CommitLog` in a folder; made by :meth:`open`.
 
@@ -51,6 +72,11 @@ class SegmentLog:
     ----------
     cut
         How many bytes behind the last frame (zeros, or of an append that was cut short) were removed when it was opened.
+    horizon
+        Versions of documents that were replaced at or before this timestamp may be missing: whoever has applied less
+        begins with nothing.
+    compacted
+        The position up to which compact segments reach.
     """
 
     def __init__(self, folder: Path, files: FileSystem, segment_bytes: int) -> None:
@@ -67,7 +93,10 @@ class SegmentLog:
         self._usual = _SLOW
         self._zeroed = 0
         self._waiters: set[Callable[[], None]] = set()
+        self._replaced = 0
         self.cut = 0
+        self.horizon = 0
+        self.compacted: Position = 0
 
     @classmethod
     async def open(
@@ -107,13 +136,18 @@ class SegmentLog:
 
     async def read(self, after: Position = 0) -> AsyncIterator[Batch]:
         """See :meth:`~nbreactive.engine.log.CommitLog.read`."""
-        with self._lock:
-            tail = self._tail
-            segments = [msgspec.structs.replace(segment, marks=list(segment.marks)) for segment in self._segments]
+        replaced, tail, segments = self._view()
         if after < segments[0].base:
             raise trimmed(f"the log in {self._folder}", segments[0].base, after)
         while after < tail:
-            batches = await asyncio.to_thread(read_some, self._files, segments, after, tail)
+            try:
+                batches = await asyncio.to_thread(read_some, self._files, segments, after, tail)
+            except DataFolderError:
+                before = replaced
+                replaced, _, segments = self._view()
+                if replaced == before:
+                    raise
+                continue  # the file was replaced by a compact one, at that moment
             for batch in batches:
                 yield batch
             after = batches[-1].position
@@ -138,6 +172,32 @@ class SegmentLog:
     async def trim(self, upto: Position) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.trim`; whole segments go, never the last."""
         return await self._thread.run(lambda: self._trim(upto))
+
+    async def roll(self) -> None:
+        """Close the last segment, if anything is in it: what is appended from now on goes into a new one."""
+        await self._thread.run(self._roll)
+
+    def closed(self) -> list[ClosedSegment]:
+        """Return the segments to which nothing is appended any more, oldest first."""
+        with self._lock:
+            return [
+                ClosedSegment(str(segment.path), segment.base, following.base, segment.compact)
+                for segment, following in pairwise(self._segments)
+            ]
+
+    async def compact(self, draft: Path, header: CompactRange) -> None:
+        """Put a compact segment, durably written to ``draft``, in the place of all closed ones of its range.
+
+        Whoever reads inside of the range meanwhile may be given entries again that he has had; their timestamps tell.
+        It takes over the name of the first of them, at once; the others are removed after that. A crash in between
+        leaves files that the next start recognises and removes.
+
+        Raises
+        ------
+        DataFolderError
+            The range is not one of whole closed segments.
+        """
+        await self._thread.run(lambda: self._compact(draft, header))
 
     async def seal(self) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.seal`."""
@@ -215,6 +275,10 @@ class SegmentLog:
             return new
         if segment.end < self._segment_bytes:
             return segment
+        return self._next_segment()
+
+    def _next_segment(self) -> Segment:
+        segment = self._segments[-1]
         self._cut_zeros()
         new = self._create(self._tail)
         self._close_file()
@@ -222,6 +286,40 @@ class SegmentLog:
             segment.end = 0
             self._segments.append(new)
         return new
+
+    def _roll(self) -> None:
+        if self._doubt is None and not self._sealed and self._segments[-1].end > HEADER_BYTES:
+            try:
+                self._next_segment()
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def _view(self) -> tuple[int, Position, list[Segment]]:
+        """Return how often segments were replaced, the tail, and the segments as they are now."""
+        with self._lock:
+            segments = [msgspec.structs.replace(segment, marks=list(segment.marks)) for segment in self._segments]
+            return self._replaced, self._tail, segments
+
+    def _compact(self, draft: Path, header: CompactRange) -> None:
+        bases = [segment.base for segment in self._segments]
+        if header.base not in bases or header.end not in bases[1:]:
+            raise DataFolderError(f"{draft} stands for {header.base} to {header.end}, which are no ends of segments")
+        first, behind = bases.index(header.base), bases.index(header.end)
+        new = compact_segment(self._segments[first].path, header)
+        with self._lock:  # readers look at the files by this list
+            self._files.rename(draft, new.path)
+            gone = self._segments[first + 1 : behind]
+            self._segments[first:behind] = [new]
+            self._replaced += 1
+            self._note(header)
+        self._files.sync_folder(self._folder)
+        for segment in gone:
+            with contextlib.suppress(OSError):  # a file that stays is found at the next start
+                self._files.remove(segment.path)
+
+    def _note(self, header: CompactRange) -> None:
+        self.horizon = max(self.horizon, header.horizon)
+        self.compacted = max(self.compacted, header.end)
 
     def _create(self, base: Position) -> Segment:
         path = self._folder / f"{base:020d}{_SUFFIX}"
@@ -326,18 +424,30 @@ class SegmentLog:
     def _recover(self) -> None:
         names = self._files.names(self._folder)
         self._sealed = _SEALED in names
+        for name in names:
+            if name.endswith(_SUFFIX + _DRAFT):
+                self._files.remove(self._folder / name)
         for name in sorted(name for name in names if name.endswith(_SUFFIX) and name[: -len(_SUFFIX)].isdigit()):
-            base = int(name[: -len(_SUFFIX)])
-            self._segments.append(Segment(self._folder / name, base, [(base, HEADER_BYTES)]))
-        while self._segments:
+            base, path = int(name[: -len(_SUFFIX)]), self._folder / name
+            if base < self.compacted:
+                self._files.remove(path)  # a compact segment has taken its place
+                continue
+            header = compact_range(self._files, path)
+            if header is None or header.base != base:
+                self._segments.append(Segment(path, base, [(base, HEADER_BYTES)]))
+            else:
+                self._segments.append(compact_segment(path, header))
+                self._note(header)
+        while self._segments and not self._segments[-1].compact:
             found = recover(self._files, self._segments[-1], only=len(self._segments) == 1)
             if found is not None:
                 self._tail, self.cut = found
                 break
             self._files.remove(self._segments.pop().path)
             self._files.sync_folder(self._folder)
-        if self._segments:
+        if self._segments and not self._segments[-1].compact:
             self._file = self._files.open(self._segments[-1].path)
         else:
             # Made by the first append: looking at a folder changes nothing in it
-            self._segments.append(Segment(self._folder / f"{0:020d}{_SUFFIX}", 0, [(0, HEADER_BYTES)]))
+            self._tail = base = self.compacted
+            self._segments.append(Segment(self._folder / f"{base:020d}{_SUFFIX}", base, [(base, HEADER_BYTES)]))

@@ -78,6 +78,11 @@ class SimulatedDisk:
             raise self.error()
         del self.inodes[path]
 
+    def rename(self, path: Path, to: Path) -> None:
+        if self.trip("rename"):
+            raise self.error()
+        self.inodes[to] = self.inodes.pop(path)
+
     def sync_folder(self, folder: Path) -> None:
         if self.trip("sync_folder"):
             raise self.error()
