@@ -44,6 +44,23 @@ class AppError(NBReactiveError):
         self.data = data
 
 
+class InvalidCursor(AppError):
+    """A cursor of a page is not one of this query as it is now: load the first page again.
+
+    ``data`` says so in the way that Convex's React hooks know, which then begin anew by themselves.
+    """
+
+    code = "InvalidCursor"
+
+    def __init__(self, data: Any = None, message: str | None = None) -> None:
+        super().__init__(
+            {"isConvexSystemError": True, "paginationError": "InvalidCursor"} if data is None else data,
+            message
+            or "InvalidCursor: the cursor belongs to another query, or to this one as it was before its range, order or"
+            " filter changed; load the first page again (cursor: null)",
+        )
+
+
 class InvalidValue(NBReactiveError, ValueError):
     """A value is outside the value model (``where`` names the path, e.g. ``args.items[3].price``)."""
 
@@ -64,6 +81,18 @@ class LimitExceeded(InvalidValue):
     """A value, a transaction or a connection is over a limit of :mod:`nbreactive.values.limits`."""
 
     code = "LimitExceeded"
+
+
+class NoDocumentsForPagination(InvalidValue):
+    """A page of no documents was asked for."""
+
+    code = "NoDocumentsForPagination"
+
+
+class PageSizeTooLarge(LimitExceeded):
+    """A page of more documents was asked for than one transaction reads."""
+
+    code = "PageSizeTooLarge"
 
 
 class ArgumentError(InvalidValue):
@@ -123,6 +152,21 @@ class NotAllowed(NBReactiveError):
     """Something that queries and mutations must not do (sockets, threads, writing files, ...)."""
 
     code = "NotAllowed"
+
+
+class MissingVariable(NBReactiveError, KeyError):
+    """``ctx.env`` was asked for an environment variable that is not set."""
+
+    code = "MissingVariable"
+
+    def __str__(self) -> str:
+        return self.message  # KeyError would quote it
+
+
+class MultiplePaginatedDatabaseQueries(NotAllowed):
+    """A function reads more than one page."""
+
+    code = "MultiplePaginatedDatabaseQueries"
 
 
 class DeployRefused(NBReactiveError):

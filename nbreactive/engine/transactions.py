@@ -38,6 +38,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     seed: bytes = b""
     """16 bytes: feeds random numbers and document ids."""
     journal: str | None = None
+    job: str = ""
+    """The id of the scheduled function or cron job on whose behalf this runs."""
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +70,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """AppError only: its data, as encoded JSON."""
     trace: str = ""
     """The user's own frames."""
+    detail: str = ""
+    """Production: the whole text, for the log alone."""
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
+from nbreactive.notebook import environment, logs_view
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import report, status_line
@@ -25,6 +26,8 @@ _USAGE = {
     "status": "status",
     "functions": "functions [MODULE]",
     "tables": "tables",
+    "logs": logs_view.USAGE,
+    "env": environment.USAGE,
     "run": "run FUNCTION [JSON ARGUMENTS]",
     "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]",
     "history": "history [MODULE]",
@@ -124,6 +127,14 @@ class ReactiveMagics(Magics):
         if not isinstance(args, dict):
             raise ArgumentError(f'Arguments are one JSON object: %reactive run {name} {{"limit": 5}}')
         return client().call(function_path(name), args)
+
+    def _logs(self, rest: str) -> None:
+        _, options = _words("logs", rest, 0, 0, logs_view.OPTIONS)
+        logs_view.show(client(), options)
+
+    def _env(self, rest: str) -> None:
+        words = environment.words_of(rest, lambda line: _words("env", line, 0, 3, {"--from-file": False}, keep=True)[0])
+        show(environment.environment(client(), words))
 
     # ---- deploying ----
 
@@ -242,9 +253,12 @@ def print_logs(path: str, lines: tuple[str, ...]) -> None:
 
 
 def _words(
-    command: str, rest: str, least: int, most: int, options: dict[str, bool] | None = None
+    command: str, rest: str, least: int, most: int, options: dict[str, bool] | None = None, *, keep: bool = False
 ) -> tuple[list[str], dict[str, str]]:
-    """Split a command line; ``options`` says which options there are, and whether they take a word."""
+    """Split a command line; ``options`` says which options there are, and whether they take a word.
+
+    With ``keep`` options without a word stay among the words.
+    """
     known = options or {}
     given: list[str] = []
     chosen: dict[str, str] = {}
@@ -261,6 +275,7 @@ def _words(
             given.append(word)
         elif not known[word]:
             chosen[word] = ""
+            given += [word] * keep
         elif words:
             chosen[word] = words.pop(0)
         else:

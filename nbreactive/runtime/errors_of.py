@@ -48,18 +48,20 @@ def failure_of(error: BaseException, request_id: str, *, production: bool) -> Fa
             error = invalid.with_traceback(error.__traceback__)
     code = error.code if isinstance(error, NBReactiveError) else "FunctionFailed"
     head = f"[Request ID: {request_id}] Server Error"
-    if production and not isinstance(error, _SAID_IN_PRODUCTION):
-        return Failure(code if data is not None else "FunctionFailed", head, data)
     name, text = _named(error), text_of(error)
     said = f"{name}: {text}" if text else name
     if isinstance(error, _SAID_IN_PRODUCTION):
         return Failure(code, f"{head}\n{text}", data, "" if production else trace_of(error))
-    if not isinstance(error, (ArgumentError, ReturnsError)):
+    if isinstance(error, (ArgumentError, ReturnsError)):
+        said += f"\nPath: {error.where.removeprefix('args').removeprefix('returns') or '.'}" if error.where else ""
+    else:
         said = f"Uncaught {said}"
     frames = list(user_frames(error.__traceback__))
     where = "".join(
         f"\n    at {frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[: -_MAX_FRAMES - 1 : -1]
     )
+    if production:
+        return Failure(code if data is not None else "FunctionFailed", head, data, detail=f"{said}{where}")
     return Failure(code, f"{head}\n{said}{where}\n", data, trace_of(error))
 
 

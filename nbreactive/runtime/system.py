@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import FunctionSpec, Kind
+from nbreactive.runtime import system_environment
 from nbreactive.runtime.context import MutationContext, QueryContext
 from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import READ_DOCUMENTS
@@ -83,6 +84,7 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
     ]
 )
 """By path."""
+FUNCTIONS.update(system_environment.FUNCTIONS)
 
 
 def functions() -> list[FunctionSpec]:

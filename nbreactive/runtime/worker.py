@@ -105,7 +105,15 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
     silence_descriptors()
     index = RowIndex.open(setup.index_path, readonly=True)
     reader = index.reader()
-    runner = Runner(program, reader, TableCache(), production=setup.mode == "prod")
+    runner = Runner(
+        program,
+        reader,
+        TableCache(),
+        production=setup.mode == "prod",
+        limits=setup.limits,
+        deployment=setup.deployment,
+        cursor_key=setup.cursor_key,
+    )
     give_up_rights()
     limit_resources(setup.memory_bytes)
     descriptors = open_descriptors()

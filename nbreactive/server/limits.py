@@ -50,7 +50,14 @@ class Limits(NamedTuple):
     server: ServerLimits = ServerLimits()
 
 
-_SERVER = ("message_bytes", "queries_per_socket", "sockets", "sockets_per_caller", "pending_mutations", "pending_actions")
+_SERVER = (
+    "message_bytes",
+    "queries_per_socket",
+    "sockets",
+    "sockets_per_caller",
+    "pending_mutations",
+    "pending_actions",
+)
 _MOST = {"documents_written": 1_000_000, "bytes_written": 32 * MIB, "message_bytes": 256 * MIB, "seconds": 60}
 """Beyond these the machinery itself ends: the frames of workers, the log's entries, the patience of clients."""
 _UNBOUNDED = 2**40
