@@ -12,7 +12,24 @@ from typing import TYPE_CHECKING, Any
 from nbreactive._version import __version__
 
 if TYPE_CHECKING:
-    from nbreactive.client import SKIP, Client, LiveQuery, connect, load, render, table, use_mutation, use_query
+    from nbreactive.client import (
+        SKIP,
+        Client,
+        LiveQuery,
+        LocalStore,
+        PaginatedQuery,
+        connect,
+        insert_at_bottom_if_loaded,
+        insert_at_position,
+        insert_at_top,
+        load,
+        render,
+        table,
+        update_in_page,
+        use_mutation,
+        use_paginated_query,
+        use_query,
+    )
     from nbreactive.errors import (
         AppError,
         ArgumentError,
@@ -36,9 +53,12 @@ if TYPE_CHECKING:
         pagination_opts_validator,
         pagination_result_validator,
     )
+    from nbreactive.functions.crons import cron_jobs
+    from nbreactive.functions.http import HttpRouter, Response, http_action, http_router
     from nbreactive.functions.references import api, internal
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
+    from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
     from nbreactive.values.ids import Id
     from nbreactive.values.kinds import UNSET, Int64
     from nbreactive.values.validators import v
@@ -48,11 +68,18 @@ _HOMES = {
         "SKIP",
         "Client",
         "LiveQuery",
+        "LocalStore",
+        "PaginatedQuery",
         "connect",
+        "insert_at_bottom_if_loaded",
+        "insert_at_position",
+        "insert_at_top",
         "load",
         "render",
         "table",
+        "update_in_page",
         "use_mutation",
+        "use_paginated_query",
         "use_query",
     ),
     "nbreactive.errors": (
@@ -78,9 +105,12 @@ _HOMES = {
         "pagination_opts_validator",
         "pagination_result_validator",
     ),
+    "nbreactive.functions.crons": ("cron_jobs",),
+    "nbreactive.functions.http": ("HttpRouter", "Response", "http_action", "http_router"),
     "nbreactive.functions.references": ("api", "internal"),
     "nbreactive.functions.schema": ("define_schema", "define_table"),
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
+    "nbreactive.runtime.typed": ("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
     "nbreactive.values.ids": ("Id",),
     "nbreactive.values.kinds": ("UNSET", "Int64"),
     "nbreactive.values.validators": ("v",),
@@ -90,25 +120,39 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "SKIP",
     "UNSET",
+    "ActionCtx",
     "AppError",
     "ArgumentError",
+    "BlockingActionCtx",
     "Client",
     "FunctionFailed",
     "FunctionNotFound",
+    "HttpRouter",
     "Id",
     "Int64",
     "LiveQuery",
+    "LocalStore",
+    "MutationCtx",
     "NBReactiveError",
     "NotConnected",
+    "PaginatedQuery",
     "PaginationOpts",
     "PaginationResult",
+    "QueryCtx",
     "Refused",
+    "Response",
     "__version__",
     "action",
     "api",
     "connect",
+    "cron_jobs",
     "define_schema",
     "define_table",
+    "insert_at_bottom_if_loaded",
+    "insert_at_position",
+    "insert_at_top",
+    "http_action",
+    "http_router",
     "internal",
     "internal_action",
     "internal_mutation",
@@ -122,7 +166,9 @@ __all__ = [
     "render",
     "table",
     "unload_ipython_extension",
+    "update_in_page",
     "use_mutation",
+    "use_paginated_query",
     "use_query",
     "v",
 ]

@@ -9,24 +9,42 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nbreactive.client import discovery, standalone, threads
-from nbreactive.client.arguments import SKIP
-from nbreactive.client.client import Client, path_of
+from nbreactive.client.arguments import SKIP, path_of
+from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
+from nbreactive.client.local_store import LocalStore
+from nbreactive.client.mutations import BoundMutation, use_mutation
+from nbreactive.client.page_updates import (
+    insert_at_bottom_if_loaded,
+    insert_at_position,
+    insert_at_top,
+    update_in_page,
+)
+from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, NBReactiveError
 
 __all__ = [
     "SKIP",
+    "BoundMutation",
     "Client",
     "LiveQuery",
+    "LocalStore",
+    "PaginatedQuery",
     "connect",
     "current",
     "disconnect",
+    "insert_at_bottom_if_loaded",
+    "insert_at_position",
+    "insert_at_top",
     "install",
     "load",
     "render",
     "table",
+    "update_in_page",
     "use_mutation",
+    "use_paginated_query",
     "use_query",
 ]
 
@@ -152,42 +170,40 @@ def install() -> None:
 
 def use_query(ref: Any, *skip: Any, **args: Any) -> LiveQuery:
     """Make a query live: the same as ``ref.live(**args)``; ``use_query(ref, SKIP)`` waits for arguments."""
-    given: Mapping[str, Any] = args
-    if len(skip) == 1 and not args:
-        given = {"": SKIP} if skip[0] is SKIP else skip[0]
-    elif skip:
-        raise ArgumentError(f"use_query({path_of(ref)}, ...) takes keywords, or one dict, or SKIP.")
+    given = _given("use_query", ref, skip, args)
     return ref.live(dict(given)) if callable(getattr(ref, "live", None)) else current().live(ref, given)
 
 
-class BoundMutation:
-    """A mutation to be called again and again; ``.aio(...)`` for async code."""
+def use_paginated_query(ref: Any, *skip: Any, **args: Any) -> PaginatedQuery:
+    """Make a paginated query live: its first page now, more with ``.load_more()``, all of them live.
 
-    def __init__(self, ref: Any) -> None:
-        self.path = path_of(ref)
+    The function takes a parameter hinted ``PaginationOpts`` and returns what ``.paginate(opts)`` gives; that argument is
+    given by the paginated query, all others here. Widgets among them begin again at the first page when they change;
+    ``use_paginated_query(ref, SKIP)`` waits for arguments.
 
-    def __call__(self, *given: Mapping[str, Any], **args: Any) -> Any:
-        return current().call(self.path, self._one(given, args))
+    Examples
+    --------
+    >>> page = use_paginated_query(api.posts.list.options(page_size=20), author=a)       # doctest: +SKIP
+    >>> page.load_more(); page.results; page.status       # doctest: +SKIP
+    """
+    from nbreactive.functions.references import options_of
 
-    async def aio(self, *given: Mapping[str, Any], **args: Any) -> Any:
-        """Run it without blocking the caller's loop."""
-        return await current().aio(self.path, self._one(given, args))
-
-    def _one(self, given: tuple[Mapping[str, Any], ...], args: dict[str, Any]) -> Mapping[str, Any]:
-        if given and (args or len(given) > 1):
-            raise ArgumentError(f"{self.path} takes keywords or one dict, not both.")
-        return given[0] if given else args
-
-    def __repr__(self) -> str:
-        return f"<mutation {self.path}>"
-
-
-def use_mutation(ref: Any) -> BoundMutation:
-    """Return a mutation as a function: ``like = use_mutation(api.posts.like); like(post_id=...)``."""
-    return BoundMutation(ref)
+    given = _given("use_paginated_query", ref, skip, args)
+    try:
+        return current().paginated(ref, given, options_of(ref))
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
 
 
-def render(draw: Callable[..., Any], *queries: LiveQuery) -> Any:
+def _given(name: str, ref: Any, skip: tuple[Any, ...], args: dict[str, Any]) -> Mapping[str, Any]:
+    if len(skip) == 1 and not args:
+        return {"": SKIP} if skip[0] is SKIP else skip[0]
+    if skip:
+        raise ArgumentError(f"{name}({path_of(ref)}, ...) takes keywords, or one dict, or SKIP.")
+    return args
+
+
+def render(draw: Callable[..., Any], *queries: LiveValue) -> Any:
     """Show what ``draw(value1, value2, ...)`` returns, and draw it again whenever one of the queries changes.
 
     Parameters

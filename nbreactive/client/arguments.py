@@ -25,6 +25,10 @@ SKIP = _Skip()
 """Given as an argument (or as the value of a widget), it pauses a live query: the last value stays."""
 
 
+Bound = traitlets.HasTraits | _Skip
+"""What a live query takes for any argument: something whose ``value`` it follows (a widget, a live query), or SKIP."""
+
+
 class Arguments(Protocol):
     """Arguments that may change: widgets (see :mod:`nbreactive.notebook.bindings`)."""
 
@@ -79,3 +83,31 @@ def to_value(given: Any, name: str) -> Any:
     else:
         shown = given
     return SKIP if shown is SKIP else check_value(shown, where, datetimes=True)
+
+
+def path_of(ref: Any) -> str:
+    """Return the path (``chat:send``) of a reference, a decorated function or a text."""
+    from nbreactive.functions.references import canonical_path
+
+    path = ref if isinstance(ref, str) else getattr(ref, "path", None)
+    if not isinstance(path, str) or not path:
+        raise ArgumentError(f"{ref!r} is not a function: give a reference such as api.chat.send, or 'chat:send'.")
+    return canonical_path(path)
+
+
+def plain_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arguments as values; a widget stands for what it shows now."""
+    plain = {name: to_value(value, name) for name, value in (args or {}).items()}
+    if any(value is SKIP for value in plain.values()):
+        raise ArgumentError("SKIP pauses live queries; a call has nothing to pause.")
+    return plain
+
+
+def arguments_of(args: Mapping[str, Any] | None) -> Arguments:
+    """Return arguments that may be widgets."""
+    given = dict(args or {})
+    if any(isinstance(value, traitlets.HasTraits) for value in given.values()):
+        from nbreactive.notebook.bindings import WidgetArguments
+
+        return WidgetArguments(given)
+    return FixedArguments({name: to_value(value, name) for name, value in given.items()})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import logging
 import os
 import threading
@@ -16,26 +15,26 @@ import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
-import traitlets
-
 from nbreactive.client import threads
-from nbreactive.client.arguments import SKIP, Arguments, FixedArguments, to_value
+from nbreactive.client.arguments import arguments_of, path_of, plain_args
+from nbreactive.client.calls import Calls, dotted
 from nbreactive.client.connection import Connection
-from nbreactive.client.live import FIRST_VALUE, LiveQuery
+from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import FIRST_VALUE, LiveValue
+from nbreactive.client.optimistic import Layer, Update
+from nbreactive.client.paginated import PAGE_SIZE, PaginatedQuery, checked_size
+from nbreactive.client.pending import PendingCall
 from nbreactive.client.protocol import Outcome, encode_args
 from nbreactive.client.subscription import Key, Listener, Subscriptions
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected, Refused
 
 T = TypeVar("T")
+Live = TypeVar("Live", bound=LiveValue)
 _log = logging.getLogger("nbreactive.functions")
 
-CONNECT = 10.0
-"""Seconds a call waits for a connection before it says that there is none."""
 PATIENCE = 30.0
 """Seconds without a connection after which calls under way give up."""
-_SYSTEM_KINDS = {"_system/tables:rows": "query", "_system/tables:insert_many": "mutation"}
-_OPTIONS = {"wait", "timeout"}
 
 
 class Client:
@@ -57,11 +56,7 @@ class Client:
         self.on_logs: Callable[[str, tuple[str, ...]], None] = _log_lines
         self._patience = patience
         self._pid = os.getpid()
-        self._kinds: dict[str, str] = dict(_SYSTEM_KINDS)
-        self._described: dict[str, dict[str, Any]] = {}
-        self._live: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
-        self._waiting: set[asyncio.Future[Outcome]] = set()
-        self._giving_up: asyncio.TimerHandle | None = None
+        self._live: weakref.WeakSet[LiveValue] = weakref.WeakSet()
         self._closed = threading.Event()
         self._thread = threads.loop_thread()
         self._thread.submit(self._start()).result()
@@ -69,8 +64,8 @@ class Client:
     async def _start(self) -> None:
         self.connection = Connection(self.target)
         self.subscriptions = Subscriptions(self.connection)
+        self._calls = Calls(self.target, self.connection, self.subscriptions, self._patience)
         self.connection.on_state = self._state_changed
-        self._door = asyncio.Lock()
 
     # ---- calls ----
 
@@ -78,27 +73,66 @@ class Client:
         """Run a query, mutation or action once and return its result; raises its error."""
         path = path_of(ref)
         self.check_thread(f"{path}(...)")
-        outcome = self._wait(self._run(path, encode_args(_plain(args))))
+        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args))))
         return self._result(path, outcome)
 
-    async def aio(self, ref: Any, args: Mapping[str, Any] | None = None) -> Any:
-        """Like :meth:`call`, for async code: never blocks the caller's loop."""
+    async def aio(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> Any:
+        """Like :meth:`call`, for async code: never blocks the caller's loop.
+
+        ``update`` is an optimistic update, see :func:`nbreactive.use_mutation`.
+        """
         path = path_of(ref)
         self._check_process()
-        outcome = await asyncio.wrap_future(self._thread.submit(self._run(path, encode_args(_plain(args)))))
+        outcome = await asyncio.wrap_future(self._thread.submit(self._begin(path, args, update)[0]))
         return self._result(path, outcome)
+
+    def start(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> PendingCall:
+        """Send a mutation and return at once; live queries show the optimistic ``update`` when this returns.
+
+        Its result is what the returned future gives. If the update raises, this raises it, and nothing is sent.
+        """
+        path = path_of(ref)
+        self._check_process()
+        work, layer = self._begin(path, args, update)
+        running = self._thread.submit(work)
+        if layer is not None:
+            self.subscriptions.layers.wait(layer)
+        return PendingCall(path, running, lambda lines: self.on_logs(path, lines))
+
+    def _begin(
+        self, path: str, args: Mapping[str, Any] | None, update: Update | None
+    ) -> tuple[Coroutine[Any, Any, Outcome], Layer | None]:
+        values = plain_args(args)
+        text = encode_args(values)
+        if update is None:
+            return self._calls.run(path, text), None
+        self.subscriptions.layers.check(path)
+        layer = Layer(path, update, values)
+        return self._calls.run_optimistically(path, text, layer), layer
 
     def live(
         self, ref: Any, args: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> LiveQuery:
         """Make a query live; waits for its first result unless ``wait=False`` is among the options."""
         path = path_of(ref)
-        chosen = _checked_options(options)
+        chosen = _checked_options(options, {"wait", "timeout"})
+        return self._opened(path, chosen, lambda: LiveQuery(self, path, arguments_of(args)))
+
+    def paginated(
+        self, ref: Any, args: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> PaginatedQuery:
+        """Make a paginated query live; see :func:`nbreactive.use_paginated_query`."""
+        path = path_of(ref)
+        chosen = _checked_options(options, {"wait", "timeout", "page_size"})
+        size = checked_size(chosen.get("page_size", PAGE_SIZE))
+        return self._opened(path, chosen, lambda: PaginatedQuery(self, path, arguments_of(args), page_size=size))
+
+    def _opened(self, path: str, chosen: dict[str, Any], make: Callable[[], Live]) -> Live:
         self._check_process()
         if chosen.get("wait", True):
             self.check_thread(f"{path}.live(...) that waits")
         self._check_is_query(path)
-        live = LiveQuery(self, path, _arguments(args))
+        live = make()
         self.keep(live)
         if not chosen.get("wait", True):
             return live
@@ -106,7 +140,7 @@ class Client:
             return live.wait(chosen.get("timeout", FIRST_VALUE))
         except FunctionNotFound:
             live.close()
-            self._wait(self._kind(path))  # says what there is instead
+            self._wait(self._calls.kind_of(path))  # says what there is instead
             self._check_is_query(path)
             raise
         except BaseException:
@@ -114,11 +148,11 @@ class Client:
             raise
 
     def _check_is_query(self, path: str) -> None:
-        if self._kinds.get(path, "query") != "query" and not threads.on_own_thread():
-            self._wait(self._load_functions())  # it may have been deployed as another kind since
-        kind = self._kinds.get(path, "query")
+        if self._calls.kinds.get(path, "query") != "query" and not threads.on_own_thread():
+            self._wait(self._calls.load_functions())  # it may have been deployed as another kind since
+        kind = self._calls.kinds.get(path, "query")
         if kind != "query":
-            name = _dotted(path)
+            name = dotted(path)
             raise ArgumentError(
                 f"{name} is {'an' if kind == 'action' else 'a'} {kind}, and only queries can be live: call it, "
                 f"{name}(...)"
@@ -164,25 +198,25 @@ class Client:
     def functions(self) -> list[dict[str, Any]]:
         """Return the deployed functions that this client may see, with arguments and documentation."""
         self.check_thread("functions()")
-        return self._wait(self._load_functions())
+        return self._wait(self._calls.load_functions())
 
     @property
     def known_paths(self) -> list[str]:
         """Paths of the functions that were there when they were last looked up; asks nobody."""
-        return [path for path in self._kinds if not path.startswith("_")]
+        return [path for path in self._calls.kinds if not path.startswith("_")]
 
     def describe(self, path: str) -> dict[str, Any] | None:
         """Return what is known of a function (kind, arguments, documentation); asks nobody."""
-        return self._described.get(path)
+        return self._calls.described.get(path)
 
     def forget_functions(self, deployed: Iterable[dict[str, Any]] = ()) -> None:
         """Look the functions up again at the next call (something was deployed), but for those ``deployed`` now."""
-        self._know(deployed)
+        self._calls.know(deployed)
 
     # ---- life ----
 
     @property
-    def live_queries(self) -> list[LiveQuery]:
+    def live_queries(self) -> list[LiveValue]:
         """Live queries of this client that are in use."""
         return [live for live in self._live if not live.closed]
 
@@ -237,13 +271,17 @@ class Client:
 
     # ---- used by live queries ----
 
-    def keep(self, live: LiveQuery) -> None:
+    def keep(self, live: LiveValue) -> None:
         """List a live query among this client's (without holding it)."""
         self._live.add(live)
 
     def attach(self, token: int, key: Key, listener: weakref.ref[Listener]) -> None:
         """Let a live query hear of ``key``; returns at once."""
         self._thread.call(self.subscriptions.attach, token, key, listener)
+
+    def soon(self, work: Callable[..., object], *args: Any) -> None:
+        """Run ``work`` on the client thread, in order with what else is handed to it; returns at once."""
+        self._thread.call(work, *args)
 
     def detach(self, token: int) -> None:
         """Let a live query hear of nothing any more; returns at once."""
@@ -255,136 +293,18 @@ class Client:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._thread.submit(work).result()
 
-    async def _run(self, path: str, args: str) -> Outcome:
-        known = path in self._kinds
-        kind = await self._admit(path)
-        outcome = await self._run_as(kind, path, args)
-        if known and isinstance(outcome.error, FunctionNotFound):
-            # deployed again as another kind since we looked; what was refused has not run
-            self._kinds.pop(path, None)
-            now = await self._kind(path)
-            if now != kind:
-                return await self._run_as(now, path, args)
-        return outcome
-
-    async def _admit(self, path: str) -> str:
-        """Wait for what a call needs; calls leave in the order in which they came, so mutations start in order."""
-        connection = self.connection
-        if connection.state == "open" and path in self._kinds and not self._door.locked():
-            return self._kinds[path]
-        deadline = asyncio.get_running_loop().time() + CONNECT
-        try:
-            async with asyncio.timeout_at(deadline), self._door:
-                await connection.opened(CONNECT)
-                return await self._kind(path)
-        except TimeoutError:
-            problem = connection.problem or NotConnected(f"No answer from {self.target.base} within {CONNECT:g} s.")
-            raise problem from None
-
-    async def _run_as(self, kind: str, path: str, args: str) -> Outcome:
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: Outcome) -> None:
-            if not future.done():
-                future.set_result(outcome)
-
-        session = self.connection.session
-        if kind == "query":
-            # a query of its own, never a shared one: its result is at least as new as this call
-            entry = session.add(path, args, done)
-            self.connection.flush()
-            self._waiting.add(future)
-            try:
-                return await future
-            finally:
-                self._waiting.discard(future)
-                session.remove(entry)
-                self.connection.flush()
-        session.request("Mutation" if kind == "mutation" else "Action", path, args, done)
-        self.connection.flush()
-        return await future
-
-    async def _kind(self, path: str) -> str:
-        if path not in self._kinds:
-            await self._load_functions()
-        kind = self._kinds.get(path)
-        if kind is None:
-            near = difflib.get_close_matches(path, self._kinds, 3)
-            hint = f" Did you mean {' or '.join(_dotted(name) for name in near)}?" if near else ""
-            raise FunctionNotFound(
-                f"There is no function {_dotted(path)} on {self.target.label or self.target.base}.{hint} "
-                "client.functions() lists what is deployed, in a notebook %reactive functions."
-            )
-        return kind
-
-    async def _load_functions(self) -> list[dict[str, Any]]:
-        answer = await self.target.fetch_json("GET", "/api/admin/functions")
-        functions: list[dict[str, Any]] = answer["functions"]
-        self._know(functions)
-        return functions
-
-    def _know(self, functions: Iterable[dict[str, Any]]) -> None:
-        self._described = {function["path"]: function for function in functions}
-        self._kinds = _SYSTEM_KINDS | {path: function["kind"] for path, function in self._described.items()}
-
     def _state_changed(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self.connection.state == "open" and self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
-        elif self.connection.state == "reconnecting" and self._giving_up is None:
-            self._giving_up = loop.call_later(self._patience, self._give_up)
+        self._calls.connection_changed()
         self.subscriptions.tell_all()
 
-    def _give_up(self) -> None:
-        why = f"there has been no connection to {self.target.base} for {self._patience:g} s. {self.connection.problem or ''}"
-        for future in list(self._waiting):
-            if not future.done():
-                future.set_result(Outcome(error=NotConnected(f"The query got no answer: {why}")))
-        session = self.connection.session
-        for request in list(session.requests.values()):
-            unseen = session.withdraw(request)
-            what = "was not sent" if unseen else "may or may not have been applied (look before you run it again)"
-            request.done(Outcome(error=NotConnected(f"The call {what}: {why}")))
 
-
-def path_of(ref: Any) -> str:
-    """Return the path (``chat:send``) of a reference, a decorated function or a text."""
-    from nbreactive.functions.references import canonical_path
-
-    path = ref if isinstance(ref, str) else getattr(ref, "path", None)
-    if not isinstance(path, str) or not path:
-        raise ArgumentError(f"{ref!r} is not a function: give a reference such as api.chat.send, or 'chat:send'.")
-    return canonical_path(path)
-
-
-def _dotted(path: str) -> str:
-    return "api." + path.replace("/", ".").replace(":", ".")
-
-
-def _plain(args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the arguments as values; a widget stands for what it shows now."""
-    plain = {name: to_value(value, name) for name, value in (args or {}).items()}
-    if any(value is SKIP for value in plain.values()):
-        raise ArgumentError("SKIP pauses live queries; a call has nothing to pause.")
-    return plain
-
-
-def _arguments(args: Mapping[str, Any] | None) -> Arguments:
-    given = dict(args or {})
-    if any(isinstance(value, traitlets.HasTraits) for value in given.values()):
-        from nbreactive.notebook.bindings import WidgetArguments
-
-        return WidgetArguments(given)
-    return FixedArguments({name: to_value(value, name) for name, value in given.items()})
-
-
-def _checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _checked_options(options: Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:
     chosen = dict(options or {})
-    if unknown := chosen.keys() - _OPTIONS:
+    if unknown := chosen.keys() - known:
         raise ArgumentError(
-            f"Unknown option {', '.join(sorted(unknown))} for .live(): it knows {', '.join(sorted(_OPTIONS))}. "
-            "Arguments of the function go into the call."
+            f"Unknown option {', '.join(sorted(unknown))} for a live query: it knows {', '.join(sorted(known))}. "
+            + ("page_size is for use_paginated_query(ref, ...). " if "page_size" in unknown else "")
+            + "Arguments of the function go into the call."
         )
     return chosen
 

@@ -50,6 +50,7 @@ class Connection:
         self.state: State = "connecting"
         self.problem: NBReactiveError | None = None
         self.on_state: Callable[[], None] = lambda: None
+        self.carry_out: Callable[[Effects], None] = Effects.carry_out
         self._silence = silence
         if longest_pause is None:
             longest_pause = LONGEST_PAUSE_HERE if is_loopback(target.base) else LONGEST_PAUSE
@@ -103,8 +104,8 @@ class Connection:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         gone = NotConnected("The client was disconnected while this call ran; its outcome is not known.")
-        self.session.disconnected().carry_out()
-        self.session.fail_requests(gone).carry_out()
+        self.carry_out(self.session.disconnected())
+        self.carry_out(self.session.fail_requests(gone))
 
     # ---- the socket ----
 
@@ -191,7 +192,7 @@ class Connection:
             self._carry_out(effects)
 
     def _carry_out(self, effects: Effects) -> None:
-        effects.carry_out()
+        self.carry_out(effects)
         self.flush()
 
     def _set_state(self, state: State, problem: NBReactiveError | None) -> None:

@@ -1,51 +1,24 @@
-"""A live query: a plain object whose ``value`` follows the database.
-
-The client thread puts each new outcome straight into the traits, so that ``.value`` is up to date the moment a
-mutation returns; observers hear of it on the ``nbreactive`` thread, of the newest value only. The object can be
-dropped like any other: it is subscribed as long as a name, a view or an observer holds it.
-"""
-
-# pandas, polars and pyarrow have no stubs, or partial ones
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false
+"""A live query: a plain object whose ``value`` follows the database."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import logging
-import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import traitlets
-from traitlets.utils.bunch import Bunch
 
-from nbreactive.client import frames, threads
 from nbreactive.client.arguments import Arguments
+from nbreactive.client.live_value import LiveValue
 from nbreactive.client.protocol import Outcome, encode_args
-from nbreactive.errors import NBReactiveError, NotConnected
+from nbreactive.errors import NBReactiveError
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-    import pyarrow as pa
-
     from nbreactive.client.client import Client
 
-FIRST_VALUE = 5.0
-ANSWER = 0.5
-"""Seconds an answer is awaited before moving widgets ask anew: a dragged slider asks as often as it is answered."""
-_log = logging.getLogger("nbreactive")
-_tokens = itertools.count(1)
-_observed: set[LiveQuery] = set()
-"""Live queries with observers: these keep them alive, as the names of a notebook do."""
 
-
-class LiveQuery(traitlets.HasTraits):
+class LiveQuery(LiveValue):
     """The newest result of a query, and of every change to it.
 
     Attributes
@@ -63,37 +36,13 @@ class LiveQuery(traitlets.HasTraits):
     >>> messages.observe(lambda change: print(len(change.new)), "value")       # doctest: +SKIP
     """
 
-    value = traitlets.Any(read_only=True)
-    error = traitlets.Any(read_only=True)
     status = traitlets.Enum(["loading", "live", "reconnecting", "error", "closed"], "loading", read_only=True)
 
-    on_observe: ClassVar[Callable[[Callable[[], None]], object] | None] = None
-    """Set by the notebook extension: it takes an observer off again when its cell is run again."""
-
     def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
-        super().__init__()
-        self.path = path
-        self.title = title or path.replace("/", ".").replace(":", ".")
-        self.columns: Any = None
-        self.identity_read = False
-        self.dimmed = False
-        """True while the rows shown belong to arguments that have been changed meanwhile."""
-        self.message = ""
-        self._client = client
-        self._arguments = arguments
-        self._token = next(_tokens)
-        self._args_text: str | None = ""  # None while paused
-        self._asked = 0.0  # when an answer that is still to come was asked for; 0 if there is none
-        self._moved = False  # whether arguments have changed since
-        self._closed = False
-        self._first = threading.Event()
-        self._handlers: list[tuple[Callable[[Any], Any], frozenset[str]]] = []
-        self._watchers: list[Callable[[], None]] = []
-        self._told: dict[str, Any] = {"value": None, "error": None, "status": "loading"}
+        super().__init__(client, path, arguments, title=title)
         self._finalizer = weakref.finalize(self, _let_go, client, self._token, arguments)
         self._finalizer.atexit = False
-        arguments.watch(_weakly(self))
-        self._subscribe()
+        self._follow_arguments()
 
     # ---- what the client thread does ----
 
@@ -115,70 +64,23 @@ class LiveQuery(traitlets.HasTraits):
         self.message = str(problem) if link != "open" and problem is not None else ""
         self._put("status", "closed" if self._closed else status)
         if outcome is not None:
-            self._first.set()
-            self._asked = 0.0
-            if self._moved:
-                threads.callbacks().post(("asking", self._token), _weakly(self))
+            self._answered()
         self.announce()
 
-    def _put(self, name: str, new: Any) -> None:
-        self._trait_values[name] = new  # no notification here: observers never run on the client thread
+    def settle(self) -> None:
+        """Nothing to do when all that changed together is there: each live query is whole by itself."""
 
-    def announce(self) -> None:
-        """Let observers and views look again, soon."""
-        if self._handlers or self._watchers:
-            threads.callbacks().post(("live", self._token), self._tell)
+    # ---- what it asks for ----
 
-    @property
-    def number(self) -> int:
-        """Live queries of a process are numbered as they are made."""
-        return self._token
+    def _ask(self, args: dict[str, Any]) -> None:
+        self._client.attach(self._token, (self.path, encode_args(args)), weakref.ref(self))
 
-    @property
-    def total(self) -> int | None:
-        """How many rows there are, where that is known to be more than those in ``value``."""
-        return None
+    def _pause(self) -> None:
+        self._client.detach(self._token)
 
-    # ---- arguments ----
-
-    @property
-    def args(self) -> dict[str, Any] | None:
-        """The arguments as they are now; None while the query is paused."""
-        return self._arguments.current()
-
-    def _subscribe(self) -> None:
-        args = self._arguments.current()
-        text = None if args is None else encode_args(args)
-        if text == self._args_text:
-            return
-        self._args_text = text
-        self._asked = 0.0
-        if text is None:
-            self.dimmed = self._first.is_set()
-            self.message = "paused: an argument is SKIP"
-            self._client.detach(self._token)
-        else:
-            self._asked = time.monotonic()
-            self._client.attach(self._token, (self.path, text), weakref.ref(self))
-
-    def ask_again(self) -> None:
-        """Ask again with the new arguments, once the last ones are answered (nbreactive thread)."""
-        if self._closed:
-            return
-        asked = self._asked
-        if asked and (left := asked + ANSWER - time.monotonic()) > 0:
-            self._moved = True
-            threads.callbacks().post_later(left, ("asking", self._token), _weakly(self))
-            return
-        self._moved = False
-        try:
-            self._subscribe()
-        except NBReactiveError as failure:  # an argument that is not a value
-            self._args_text = ""
-            self._client.detach(self._token)
-            self._put("error", failure)
-            self._put("status", "error")
-        self.announce()
+    def _refused(self, failure: NBReactiveError) -> None:
+        super()._refused(failure)
+        self._put("status", "error")
 
     def recipe(self) -> Callable[[], LiveQuery]:
         """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
@@ -193,187 +95,9 @@ class LiveQuery(traitlets.HasTraits):
 
         return again
 
-    # ---- waiting ----
-
-    def wait(self, timeout: float | None = FIRST_VALUE) -> LiveQuery:
-        """Wait for the first result; raises its error, or ``NotConnected`` when none came in time."""
-        self._client.check_thread("live(...) that waits")
-        if self._closed or self._args_text is None:
-            return self
-        if not self._first.wait(timeout):
-            why = f" {self.message}" if self.message else ""
-            raise NotConnected(
-                f"No first result of {self.path} within {timeout:g} s.{why} "
-                "The backend may be busy or gone: see repr(client), in a notebook %reactive status, or use .options(wait=False)."
-            )
-        if self.error is not None and self.value is None:
-            raise self.error
-        return self
-
-    # ---- observers ----
-
-    def observe(
-        self,
-        handler: Callable[[Any], Any],
-        names: str | list[str] | Any = traitlets.All,
-        type: str | Any = "change",  # noqa: A002, ARG002 (the signature of traitlets)
-    ) -> None:
-        """Call ``handler(change)`` after changes, on the ``nbreactive`` thread, with the newest value only."""
-        wanted = (
-            {"value", "error", "status"}
-            if names is traitlets.All
-            else {names}
-            if isinstance(names, str)
-            else set(names)
-        )
-        if unknown := wanted - {"value", "error", "status"}:
-            raise traitlets.TraitError(
-                f"A live query has value, error and status, but not {', '.join(sorted(unknown))}."
-            )
-        if not self._handlers:
-            self._told = {name: self._trait_values.get(name) for name in self._told}
-        self._handlers.append((handler, frozenset(wanted)))
-        _observed.add(self)
-        if LiveQuery.on_observe is not None:
-            this, held = weakref.ref(self), handler
-
-            def take_off() -> None:
-                live = this()
-                if live is not None:
-                    live.unobserve(held)
-
-            LiveQuery.on_observe(take_off)
-
-    def unobserve(
-        self,
-        handler: Callable[[Any], Any],
-        names: str | list[str] | Any = traitlets.All,  # noqa: ARG002 (the signature of traitlets)
-        type: str | Any = "change",  # noqa: A002, ARG002
-    ) -> None:
-        """Take an observer off; one that is not there is no error."""
-        for at, (known, _) in enumerate(self._handlers):
-            if known == handler:
-                del self._handlers[at]
-                break
-        if not self._handlers:
-            _observed.discard(self)
-
-    def unobserve_all(self, name: str | Any = traitlets.All) -> None:  # noqa: ARG002 (the signature of traitlets)
-        """Take all observers off."""
-        self._handlers.clear()
-        _observed.discard(self)
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed()`` after anything changed (views use it); on the ``nbreactive`` thread."""
-        self._watchers.append(changed)
-
-    def unwatch(self, changed: Callable[[], None]) -> None:
-        """Undo :meth:`watch`."""
-        if changed in self._watchers:
-            self._watchers.remove(changed)
-
-    def _tell(self) -> None:
-        """Run observers and views (nbreactive thread)."""
-        now = {name: self._trait_values.get(name) for name in ("error", "value", "status")}
-        for name, new in now.items():
-            old = self._told.get(name)
-            if old is new:
-                continue
-            self._told[name] = new
-            change = Bunch(name=name, old=old, new=new, owner=self, type="change")
-            for handler, names in list(self._handlers):
-                if name in names:
-                    self._run(handler, change)
-        for watcher in list(self._watchers):
-            self._run(watcher)
-
-    def _run(self, work: Callable[..., Any], *args: Any) -> None:
-        try:
-            work(*args)
-        except Exception as failure:  # noqa: BLE001 (whatever an observer raises, the others hear too)
-            _log.exception("an observer of %s failed", self.path)
-            self.message = f"an observer failed: {type(failure).__name__}: {failure}"
-
-    # ---- as a frame ----
-
-    def _rows(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-    def df(self) -> pd.DataFrame:
-        """Return the rows as a pandas DataFrame."""
-        return frames.to_pandas(self._rows(), self.columns)
-
-    def pl(self) -> pl.DataFrame:
-        """Return the rows as a polars DataFrame."""
-        return frames.to_polars(self._rows(), self.columns)
-
-    def arrow(self) -> pa.Table:
-        """Return the rows as a pyarrow Table."""
-        return frames.to_arrow(self._rows(), self.columns)
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return frames.to_stream(self._rows(), self.columns, requested_schema)
-
-    # ---- display ----
-
-    def _ipython_display_(self) -> None:
-        from nbreactive.notebook.display import show
-
-        show(self)
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        from nbreactive.notebook.display import live_bundle
-
-        return live_bundle(self)
-
-    def render(self, draw: Callable[[Any], Any]) -> Any:
-        """Show what ``draw(value)`` returns (a chart, a widget, HTML ...) and draw it again after every change."""
-        from nbreactive.notebook.render import Rendering
-
-        return Rendering(lambda: draw(self.value), [self])
-
-    def __repr__(self) -> str:
-        return f"<live {self.path} · {self.status}>"
-
-    # ---- life ----
-
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
-
-    def close(self) -> None:
-        """Unsubscribe; the last value stays."""
-        if self._closed:
-            return
-        self._closed = True
+    def _ended(self) -> None:
         self._put("status", "closed")
         self._finalizer()
-        self.announce()
-        self._first.set()
-        _observed.discard(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._rows() or ())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows() or ())
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._rows()[at]
-
-    def __bool__(self) -> bool:
-        return True
 
 
 def _let_go(client: Client, token: int, arguments: Arguments) -> None:
@@ -381,15 +105,3 @@ def _let_go(client: Client, token: int, arguments: Arguments) -> None:
     with contextlib.suppress(Exception):
         arguments.close()
     client.detach(token)
-
-
-def _weakly(live: LiveQuery) -> Callable[[], None]:
-    """Return a callback which does not keep ``live`` alive: widgets outlive the queries that they feed."""
-    this = weakref.ref(live)
-
-    def changed() -> None:
-        found = this()
-        if found is not None:
-            found.ask_again()
-
-    return changed

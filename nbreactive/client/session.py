@@ -4,6 +4,9 @@ It keeps the set of live queries and the requests under way, says which messages
 a message of the server changes (:meth:`receive`). A session outlives its connections: after a reconnect it starts
 from version zero, adds every query again and sends every unfinished request again, in order, under the same session
 and request ids, so that the server runs each exactly once.
+
+A mutation with an optimistic update that was sent on an earlier connection may have been applied meanwhile, so that new
+results may have its effect beside the update. Until the server has answered it again, what is shown stays as it was.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nbreactive.client import protocol
+from nbreactive.client.optimistic import Layer
 from nbreactive.client.protocol import Outcome
 from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Refused
 
@@ -39,6 +43,8 @@ class PendingRequest:
     kind: Literal["Mutation", "Action"]
     text: str
     done: Done
+    layer: Layer | None = None
+    """Its optimistic update, which is shown until the server's results have the mutation."""
     sent: bool = False
     answer: Outcome | None = None
     """The server's answer, while it waits for the transition that shows it."""
@@ -93,6 +99,8 @@ class Session:
         ]
         messages += self._take_modifications()
         for request in self.requests.values():
+            if request.sent and request.layer is not None:
+                self._doubtful.add(request.request_id)
             request.sent, request.answer = True, None
             messages.append(request.text)
         self._outbox.clear()
@@ -106,6 +114,9 @@ class Session:
         self._modifications: list[str] = []
         self._outbox: list[str] = []
         self._chunks = protocol.Chunks()
+        self._shown_ts = 0
+        self._doubtful: set[int] = set()
+        self._held: dict[int, tuple[LiveEntry, Outcome]] = {}
         effects = Effects()
         for request in [r for r in self.requests.values() if r.kind == "Action" and r.sent]:
             lost = NotConnected(
@@ -147,12 +158,14 @@ class Session:
         if self.queries.pop(entry.query_id, None) is not None and self._open:
             self._modifications.append(protocol.remove_query(entry.query_id))
 
-    def request(self, kind: Literal["Mutation", "Action"], path: str, args: str, done: Done) -> PendingRequest:
+    def request(
+        self, kind: Literal["Mutation", "Action"], path: str, args: str, done: Done, layer: Layer | None = None
+    ) -> PendingRequest:
         """Start a mutation or an action."""
         number = self._next_request
         self._next_request += 1
         text = protocol.request(kind, number, path, args)
-        pending = PendingRequest(number, kind, text, done)
+        pending = PendingRequest(number, kind, text, done, layer)
         self.requests[number] = pending
         if self._open:
             pending.sent = True
@@ -199,14 +212,24 @@ class Session:
             if entry is None or isinstance(modification, protocol.QueryRemoved):
                 continue  # removed here meanwhile; the server did not know yet
             entry.journal = modification.journal
-            effects.changed.append((entry, protocol.outcome_of(modification)))
+            outcome = protocol.outcome_of(modification)
+            if self._doubtful:
+                self._held[entry.query_id] = entry, outcome
+            else:
+                effects.changed.append((entry, outcome))
         self._version = message.end_version
         ts = protocol.decode_ts(message.end_version.ts)
         self.observed = max(self.observed, ts)
+        if not self._doubtful:
+            self._show_up_to(ts, effects)
+        return effects
+
+    def _show_up_to(self, ts: int, effects: Effects) -> None:
+        """Results up to ``ts`` are shown with these effects: mutations that are in them have ended."""
+        self._shown_ts = ts
         for request in list(self.requests.values()):
             if request.answer is not None and request.answer_ts <= ts:
                 effects.finished.append((self.requests.pop(request.request_id), request.answer))
-        return effects
 
     def _response(self, message: protocol.MutationResponse) -> Effects:
         request = self.requests.get(message.request_id)
@@ -215,9 +238,17 @@ class Session:
         outcome = protocol.outcome_of(message)
         ts = protocol.decode_ts(message.ts) if message.ts else 0
         self.observed = max(self.observed, ts)
-        shown = ts <= protocol.decode_ts(self._version.ts)
-        if request.kind == "Mutation" and message.success and not shown:
+        effects = Effects()
+        if request.kind == "Mutation" and message.success and ts > self._shown_ts:
             request.answer, request.answer_ts = outcome, ts
-            return Effects()
-        del self.requests[message.request_id]
-        return Effects(finished=[(request, outcome)], progress=True)
+        else:
+            del self.requests[message.request_id]
+            effects.finished.append((request, outcome))
+        if self._doubtful:
+            self._doubtful.discard(message.request_id)
+            if not self._doubtful:
+                held, self._held = self._held, {}
+                effects.changed = [(entry, shown) for entry, shown in held.values() if entry.query_id in self.queries]
+                self._show_up_to(protocol.decode_ts(self._version.ts), effects)
+        effects.progress = bool(effects.finished)
+        return effects

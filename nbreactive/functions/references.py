@@ -10,7 +10,7 @@ import importlib
 import inspect
 import keyword
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from nbreactive.errors import ArgumentError, NBReactiveError, NotAllowed
 from nbreactive.functions.paths import DEFAULT, canonical_path
@@ -100,6 +100,12 @@ class Reference:
             )
         return self[_python_name(name)]
 
+    if TYPE_CHECKING:
+        # Of an untyped reference a type checker takes everything (nbreactive.functions.typed).
+        def __as_query__(self) -> Any: ...
+        def __as_mutation__(self) -> Any: ...
+        def __as_action__(self) -> Any: ...
+
     def __getitem__(self, name: str) -> Reference:
         return Reference((*self._steps, name), internal=self._internal)
 
@@ -164,6 +170,17 @@ def reference(path: str, *, internal: bool = False) -> Reference:
     """
     module, _, name = canonical_path(path).partition(":")
     return Reference((*module.split("/"), name), internal=internal)
+
+
+def options_of(ref: object) -> Mapping[str, Any]:
+    """Return the options that a reference was given; what is no reference has none.
+
+    Examples
+    --------
+    >>> options_of(api.posts.list.options(page_size=20)), options_of("posts:list")
+    ({'page_size': 20}, {})
+    """
+    return ref._options if isinstance(ref, Reference) else {}  # noqa: SLF001 (the same module)
 
 
 def set_caller(caller: Caller | None) -> Caller | None:

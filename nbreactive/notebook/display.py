@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import Any
 
-from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import cell_text, safe_text, table_of
 from nbreactive.notebook.lifecycle import after_cell
@@ -23,13 +23,13 @@ LIVE_MIME = "application/vnd.nbreactive.live.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
-def live_bundle(live: LiveQuery) -> tuple[dict[str, Any], dict[str, Any]]:
+def live_bundle(live: LiveValue) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the MIME bundle of a live query and make its view."""
     view, note = _view(live)
     return _data(live, view, note), {}
 
 
-def show(live: LiveQuery) -> None:
+def show(live: LiveValue) -> None:
     """Display a live query."""
     from IPython.display import publish_display_data
 
@@ -57,7 +57,7 @@ def save_again() -> None:
 after_cell.append(save_again)
 
 
-def _view(live: LiveQuery) -> tuple[TableView | None, str]:
+def _view(live: LiveValue) -> tuple[TableView | None, str]:
     """Make the view of a kernel's front end; None and why, if there is none."""
     if not _in_kernel():
         return None, ""
@@ -67,7 +67,7 @@ def _view(live: LiveQuery) -> tuple[TableView | None, str]:
         return None, str(failure)
 
 
-def _data(live: LiveQuery, view: TableView | None, note: str) -> dict[str, Any]:
+def _data(live: LiveValue, view: TableView | None, note: str) -> dict[str, Any]:
     table = snapshot(live)
     data: dict[str, Any] = {"text/plain": plain(live, table)}
     if _in_kernel():
@@ -84,13 +84,13 @@ def _in_kernel() -> bool:
     return getattr(get_ipython(), "kernel", None) is not None
 
 
-def snapshot(live: LiveQuery) -> dict[str, Any]:
+def snapshot(live: LiveValue) -> dict[str, Any]:
     """Return the rows that may be saved: few, and none of a function that reads who asks."""
     table = table_of(live.value, live.columns, settings.snapshot_rows, live.total)
     return table | {"rows": []} if live.identity_read else table
 
 
-def live_payload(live: LiveQuery, table: dict[str, Any]) -> dict[str, Any]:
+def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
     """Return what the notebook extension needs to make the saved output live again."""
     from nbreactive.values.json import to_jsonable
 
@@ -106,7 +106,7 @@ def live_payload(live: LiveQuery, table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page(live: LiveQuery, table: dict[str, Any], note: str = "") -> str:
+def page(live: LiveValue, table: dict[str, Any], note: str = "") -> str:
     """Return the snapshot as HTML; every text of a user is escaped."""
     caption = f"{_escape(live.title)} · {_state(live, table)}"
     head = "".join(f"<th>{_escape(name)}</th>" for name in table["columns"])
@@ -115,7 +115,7 @@ def page(live: LiveQuery, table: dict[str, Any], note: str = "") -> str:
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{problems}"
 
 
-def _state(live: LiveQuery, table: dict[str, Any]) -> str:
+def _state(live: LiveValue, table: dict[str, Any]) -> str:
     shown, total = len(table["rows"]), table["total"]
     if live.identity_read:
         rows = f"{total:,} rows, not saved: they depend on who looks"
@@ -132,7 +132,7 @@ def _escape(value: Any) -> str:
     return html.escape(safe_text(str(value)), quote=True)
 
 
-def plain(live: LiveQuery, table: dict[str, Any], widest: int = 40) -> str:
+def plain(live: LiveValue, table: dict[str, Any], widest: int = 40) -> str:
     """Return the snapshot as text."""
     lines = [[str(name) for name in table["columns"]]]
     lines += [[" ".join(cell_text(value).split()) for value in row] for row in table["rows"]]
@@ -142,7 +142,7 @@ def plain(live: LiveQuery, table: dict[str, Any], widest: int = 40) -> str:
     problem = message_of(live)
     return "\n".join(
         [
-            f"{safe_text(live.title)} · {live.status} · {_state(live, table)}",
+            f"{safe_text(live.title)} · {live.state} · {_state(live, table)}",
             *body,
             *([safe_text(problem, 2000)] if problem else []),
         ]

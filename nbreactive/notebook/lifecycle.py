@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nbreactive.client import threads
-from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 
 _log = logging.getLogger("nbreactive")
 SETTLING = 1.0
@@ -92,11 +92,11 @@ class Hooks:
         self._shell = shell
         shell.events.register("pre_run_cell", self.before)
         shell.events.register("post_run_cell", self.after)
-        LiveQuery.on_observe = cells.own
+        LiveValue.on_observe = cells.own
 
     def remove(self) -> None:
         """Undo everything."""
-        LiveQuery.on_observe = None
+        LiveValue.on_observe = None
         cells.end_all()
         for event, hook in (("pre_run_cell", self.before), ("post_run_cell", self.after)):
             with contextlib.suppress(ValueError):
@@ -140,4 +140,4 @@ def drop_outputs(shell: Any, prompts: list[int]) -> None:
 def _is_live(value: Any) -> bool:
     from nbreactive.notebook.render import Rendering
 
-    return isinstance(value, LiveQuery | Rendering)
+    return isinstance(value, LiveValue | Rendering)

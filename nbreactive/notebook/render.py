@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any
 
 from nbreactive.client import threads
-from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.errors_view import frames_text
 from nbreactive.notebook.formats import Bundle, format_object, kernel_id
@@ -41,7 +41,7 @@ _open: set[RenderView] = set()
 class Rendering:
     """A drawing of live queries; every display of it is a view that follows them."""
 
-    def __init__(self, draw: Callable[[], Any], queries: Sequence[LiveQuery]) -> None:
+    def __init__(self, draw: Callable[[], Any], queries: Sequence[LiveValue]) -> None:
         self.draw = draw
         self.queries = list(queries)
 
@@ -104,7 +104,7 @@ class RenderView:
         self._forget()
         _close_widget(self._widget)
 
-    def _queries(self) -> list[LiveQuery]:
+    def _queries(self) -> list[LiveValue]:
         return [] if self.rendering is None else self.rendering.queries
 
     def _changed(self) -> None:
@@ -128,7 +128,7 @@ class RenderView:
         if rendering is None:
             return
         old = self._widget
-        waiting = [query.path for query in rendering.queries if query.value is None and query.status == "loading"]
+        waiting = [query.path for query in rendering.queries if query.value is None and query.state == "loading"]
         if waiting:
             self._bundle = _text_bundle(f"waiting for {', '.join(waiting)} ...")
         elif self._values is None or self._is_new():
@@ -161,13 +161,13 @@ class RenderView:
             _log.info("a drawing failed", exc_info=True)
             return _error_bundle(failure)
 
-    def _with_state(self, bundle: Bundle, queries: Sequence[LiveQuery]) -> Bundle | None:
+    def _with_state(self, bundle: Bundle, queries: Sequence[LiveValue]) -> Bundle | None:
         """Return what was drawn and how it stands; None if both have been said already."""
         failed = next((query.error for query in queries if query.error is not None), None)
         message = f"{type(failed).__name__}: {failed}" if failed is not None else ""
         message = message or next((query.message for query in queries if query.message), "")
         state = {
-            "status": _worst(query.status for query in queries),
+            "status": _worst(query.state for query in queries),
             "message": safe_text(message, 2000),
             "dimmed": any(query.dimmed for query in queries),
             "number": self._number,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbreactive.client.client import Client
-from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.render import open_renderings
@@ -65,12 +65,12 @@ def report(client: Client) -> str:
         lines += _backend(said)
     lives = sorted(client.live_queries, key=lambda live: live.number)
     lines.append(f"live queries: {len(lives)}" + (f" ({len(client.subscriptions)} subscriptions)" if lives else ""))
-    lines += [f"  {_asked(live)} · {live.status}" for live in lives]
+    lines += [f"  {_asked(live)} · {live.state}" for live in lives]
     lines.append(f"views: {_many(len(open_views()), 'table')}, {_many(len(open_renderings()), 'drawing')}")
     return "\n".join(safe_text(line, 1000) for line in lines)
 
 
-def _asked(live: LiveQuery) -> str:
+def _asked(live: LiveValue) -> str:
     """Return what a live query asks, as one would write it."""
     name = f"table {live.title}" if live.path.startswith("_system/") else live.path.replace("/", ".").replace(":", ".")
     args = live.args

@@ -17,6 +17,7 @@ from nbreactive.client import frames
 from nbreactive.client.arguments import Arguments, FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import ArgumentError, FunctionNotFound, InvalidValue, NBReactiveError
 from nbreactive.notebook.cells import safe_text
 from nbreactive.values.checks import check_value
@@ -183,7 +184,7 @@ def _say(text: str) -> None:
 
 def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
     """Return how many rows ``data`` has, and the rows."""
-    if isinstance(data, LiveQuery):
+    if isinstance(data, LiveValue):
         data = data.value
     if isinstance(data, dict):
         columns = {str(key): list(column) for key, column in data.items()}

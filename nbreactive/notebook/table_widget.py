@@ -17,7 +17,7 @@ import anywidget
 import traitlets
 
 from nbreactive.client import threads
-from nbreactive.client.live import LiveQuery
+from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text, table_of
 from nbreactive.notebook.lifecycle import cells
@@ -63,9 +63,9 @@ def _widget_class(static: Path) -> type[Any]:
 class TableView:
     """One display of a live query."""
 
-    def __init__(self, live: LiveQuery) -> None:
-        self.live: LiveQuery | None = live
-        self._asleep: Callable[[], LiveQuery] | None = None
+    def __init__(self, live: LiveValue) -> None:
+        self.live: LiveValue | None = live
+        self._asleep: Callable[[], LiveValue] | None = None
         self._shown: Any = _NOTHING
         self._total: int | None = None
         self._painted = 0.0
@@ -102,9 +102,9 @@ class TableView:
             self.widget.status = "closed"
             self.widget.close()
 
-    def _state(self, live: LiveQuery) -> dict[str, Any]:
+    def _state(self, live: LiveValue) -> dict[str, Any]:
         state: dict[str, Any] = {
-            "status": live.status,
+            "status": live.state,
             "message": safe_text(message_of(live), 2000),
             "title": safe_text(live.title),
             "badge": badge_of(live),
@@ -176,13 +176,13 @@ def open_views() -> list[TableView]:
     return list(_open)
 
 
-def message_of(live: LiveQuery) -> str:
+def message_of(live: LiveValue) -> str:
     """Return what is wrong with a live query, in words."""
     if live.error is not None:
         return f"{type(live.error).__name__}: {live.error}"
     return live.message
 
 
-def badge_of(live: LiveQuery) -> str:
+def badge_of(live: LiveValue) -> str:
     """Return the note about whose rows these are."""
     return "only what you may see" if live.identity_read else ""

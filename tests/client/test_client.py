@@ -13,7 +13,7 @@ import pytest
 import traitlets
 
 from nbreactive.client import SKIP, threads
-from nbreactive.client import live as live_module
+from nbreactive.client import live_value as live_module
 from nbreactive.client.client import Client
 from nbreactive.client.connection import LONGEST_PAUSE_HERE, is_loopback
 from nbreactive.client.live import LiveQuery

@@ -35,7 +35,7 @@ class Live:
 
     def __init__(self, value: Any, **more: Any) -> None:
         self.value, self.path, self.args, self.columns = value, "m:f", {}, None
-        self.error, self.message, self.title, self.status = None, "", "m:f", "live"
+        self.error, self.message, self.title, self.state = None, "", "m:f", "live"
         self.identity_read = self.dimmed = False
         self.total = None
         self.__dict__.update(more)

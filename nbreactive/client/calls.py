@@ -1,0 +1,174 @@
+"""Calls of functions, on the client thread: what kind a function is, in which order calls leave, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from nbreactive.client.connection import Connection
+from nbreactive.client.optimistic import Layer
+from nbreactive.client.protocol import Outcome
+from nbreactive.client.session import Effects
+from nbreactive.client.subscription import Subscriptions
+from nbreactive.client.target import Target
+from nbreactive.errors import ArgumentError, FunctionNotFound, NotConnected
+
+CONNECT = 10.0
+"""Seconds a call waits for a connection before it says that there is none."""
+_SYSTEM_KINDS = {"_system/tables:rows": "query", "_system/tables:insert_many": "mutation"}
+
+
+class Calls:
+    """The calls of one client.
+
+    Parameters
+    ----------
+    target
+        Where the functions are.
+    connection, subscriptions
+        What calls go through, and what they change.
+    patience
+        Seconds without a connection after which calls under way give up.
+    """
+
+    def __init__(self, target: Target, connection: Connection, subscriptions: Subscriptions, patience: float) -> None:
+        self._target = target
+        self._connection = connection
+        self._subscriptions = subscriptions
+        self._patience = patience
+        self.kinds: dict[str, str] = dict(_SYSTEM_KINDS)
+        self.described: dict[str, dict[str, Any]] = {}
+        self._answers: set[asyncio.Future[Outcome]] = set()
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._door = asyncio.Lock()
+        self._at_the_door = 0
+
+    async def run(self, path: str, args: str, layer: Layer | None = None) -> Outcome:
+        """Run a function once; ``layer`` is shown until the results of live queries have what it did."""
+        known = path in self.kinds
+        kind = await self._admit(path)
+        outcome = await self._run_as(kind, path, args, layer)
+        if known and isinstance(outcome.error, FunctionNotFound):
+            # deployed again as another kind since we looked; what was refused has not run
+            self.kinds.pop(path, None)
+            now = await self.kind_of(path)
+            if now != kind:
+                return await self._run_as(now, path, args, layer)
+        return outcome
+
+    async def run_optimistically(self, path: str, args: str, layer: Layer) -> Outcome:
+        """Show ``layer`` at once, then run the mutation; if its update raises, nothing is shown and nothing sent."""
+        try:
+            await self._subscriptions.layers.begin(layer)
+        except BaseException as failure:
+            layer.begun.set_exception(failure)
+            raise
+        layer.begun.set_result(None)  # what its caller does next comes after this turn of the loop
+        try:
+            return await self.run(path, args, layer)
+        finally:
+            if not layer.sent:
+                await self._subscriptions.layers.drop(layer)
+
+    async def _admit(self, path: str) -> str:
+        """Wait for what a call needs; calls leave in the order in which they came, so mutations start in order."""
+        connection = self._connection
+        if connection.state == "open" and path in self.kinds and not self._at_the_door:
+            return self.kinds[path]
+        deadline = asyncio.get_running_loop().time() + CONNECT
+        self._at_the_door += 1
+        try:
+            async with asyncio.timeout_at(deadline), self._door:
+                await connection.opened(CONNECT)
+                return await self.kind_of(path)
+        except TimeoutError:
+            problem = connection.problem or NotConnected(f"No answer from {self._target.base} within {CONNECT:g} s.")
+            raise problem from None
+        finally:
+            self._at_the_door -= 1
+
+    async def _run_as(self, kind: str, path: str, args: str, layer: Layer | None) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        if layer is not None and kind != "mutation":
+            raise ArgumentError(f"{dotted(path)} is of the kind {kind}; only mutations have optimistic updates.")
+        session = self._connection.session
+        if kind == "query":
+            # a query of its own, never a shared one: its result is at least as new as this call
+            entry = session.add(path, args, done)
+            self._connection.flush()
+            self._answers.add(future)
+            try:
+                return await future
+            finally:
+                self._answers.discard(future)
+                session.remove(entry)
+                self._connection.flush()
+        if layer is not None:
+            layer.sent = True
+        session.request("Mutation" if kind == "mutation" else "Action", path, args, done, layer)
+        self._connection.flush()
+        return await future
+
+    # ---- functions ----
+
+    async def kind_of(self, path: str) -> str:
+        """Return ``query``, ``mutation`` or ``action``; raises with near names if there is no such function."""
+        if path not in self.kinds:
+            await self.load_functions()
+        kind = self.kinds.get(path)
+        if kind is None:
+            near = difflib.get_close_matches(path, self.kinds, 3)
+            hint = f" Did you mean {' or '.join(dotted(name) for name in near)}?" if near else ""
+            raise FunctionNotFound(
+                f"There is no function {dotted(path)} on {self._target.label or self._target.base}.{hint} "
+                "client.functions() lists what is deployed, in a notebook %reactive functions."
+            )
+        return kind
+
+    async def load_functions(self) -> list[dict[str, Any]]:
+        """Ask what is deployed."""
+        answer = await self._target.fetch_json("GET", "/api/admin/functions")
+        functions: list[dict[str, Any]] = answer["functions"]
+        self.know(functions)
+        return functions
+
+    def know(self, functions: Iterable[dict[str, Any]]) -> None:
+        """These functions are deployed; of all others nothing is known."""
+        self.described = {function["path"]: function for function in functions}
+        self.kinds = _SYSTEM_KINDS | {path: function["kind"] for path, function in self.described.items()}
+
+    # ---- without a connection ----
+
+    def connection_changed(self) -> None:
+        """Give up after a while without a connection."""
+        loop = asyncio.get_running_loop()
+        if self._connection.state == "open" and self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        elif self._connection.state == "reconnecting" and self._giving_up is None:
+            self._giving_up = loop.call_later(self._patience, self._give_up)
+
+    def _give_up(self) -> None:
+        why = f"there has been no connection to {self._target.base} for {self._patience:g} s. {self._connection.problem or ''}"
+        for future in list(self._answers):
+            if not future.done():
+                future.set_result(Outcome(error=NotConnected(f"The query got no answer: {why}")))
+        session = self._connection.session
+        effects = Effects()
+        for request in list(session.requests.values()):
+            unseen = session.withdraw(request)
+            what = "was not sent" if unseen else "may or may not have been applied (look before you run it again)"
+            effects.finished.append((request, Outcome(error=NotConnected(f"The call {what}: {why}"))))
+        self._subscriptions.carry_out(effects)
+
+
+def dotted(path: str) -> str:
+    """Return a path as one writes it: ``api.chat.send``."""
+    return "api." + path.replace("/", ".").replace(":", ".")
