@@ -40,6 +40,10 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """The last ts of the log: a store that is ahead of it is refused and left as it is."""
     suspect: bool = False
     """The file has shown itself to be damaged: set it aside."""
+    horizon: int = 0
+    """The log's: a store that has less begins with nothing, as it could not learn of what was dropped meanwhile."""
+    rewrite: bool = False
+    """Write the file anew first, as most of it is free."""
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
@@ -58,11 +62,23 @@ class Documents(msgspec.Struct, frozen=True, tag=True):
     """The latest version of every document. Answer: Applied, DocumentParts, End."""
 
 
+class Trim(msgspec.Struct, frozen=True, tag=True):
+    """Drop versions that were replaced or deleted by ``horizon``. Answer: Trimmed, End."""
+
+    horizon: int
+
+
+class Inspect(msgspec.Struct, frozen=True, tag=True):
+    """Look at everything, documents as of ``upto``. Answer: Inspection, End."""
+
+    upto: int
+
+
 class Close(msgspec.Struct, frozen=True, tag=True):
     """Checkpoint, close the store and exit. Answer: End."""
 
 
-Request = Open | Apply | Rows | Documents | Close
+Request = Open | Apply | Rows | Documents | Trim | Inspect | Close
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -77,6 +93,28 @@ class Applied(msgspec.Struct, frozen=True, tag=True):
     """Everything up to ``ts`` is in the store."""
 
     ts: int
+
+
+class Trimmed(msgspec.Struct, frozen=True, tag=True):
+    """How many versions are gone."""
+
+    versions: int
+    wasteful: bool
+    """Whether most of the file is free now."""
+
+
+class Inspection(msgspec.Struct, frozen=True, tag=True):
+    """What was found in the store."""
+
+    applied: int
+    at: int
+    """The timestamp that documents were looked at."""
+    tables: dict[int, tuple[int, str]]
+    """Count and fingerprint of the documents of each table."""
+    rows: dict[int, int]
+    """Rows of each typed table, at ``applied``."""
+    expected: dict[int, int]
+    """Documents of each table at ``applied``."""
 
 
 class Part(msgspec.Struct, frozen=True, tag=True):
@@ -104,7 +142,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """Whether the store has commits that the log lacks; nothing was changed."""
 
 
-Reply = Ready | Applied | Part | DocumentPart | End | Failed
+Reply = Ready | Applied | Trimmed | Inspection | Part | DocumentPart | End | Failed
 
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)

@@ -15,6 +15,7 @@ rows by scans and joins cannot be wrong, DuckDB's indexes could be after a crash
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import shutil
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 import duckdb
 
 from nbreactive.columns._frames import Open
+from nbreactive.columns.trimming import rewrite
 from nbreactive.errors import DataFolderError
 
 FORMAT = 1
@@ -66,12 +68,16 @@ class Store:
         self.set_aside = ""
         if request.suspect:
             self._move_away()
+        if request.rewrite and self._path.is_file():
+            self._rewrite()
         self.connection = self._open()
         self.applied = self._prepare()
         if request.tail is not None and self.applied > request.tail:
             # Its commits may be nowhere else: neither to be set aside nor to be written over
             self.connection.close()
             raise DataFolderError(_ahead(self._path, self.applied, request.tail))
+        if 0 < self.applied < request.horizon:
+            self.applied = self._start_anew()
 
     def close(self) -> None:
         """Checkpoint, so that no write-ahead log is left, and close."""
@@ -91,6 +97,14 @@ class Store:
                     time.sleep(0.05)  # the process before this one is still exiting
                 else:
                     raise
+
+    def _rewrite(self) -> None:
+        def connect(path: Path) -> duckdb.DuckDBPyConnection:
+            threads, memory = str(self._request.threads), self._request.memory_limit
+            return duckdb.connect(str(path), config={"threads": threads, "memory_limit": memory})
+
+        with contextlib.suppress(duckdb.Error, OSError):  # the old file is as good
+            rewrite(self._path, connect)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(self._path), config={"threads": str(self._request.threads)})

@@ -27,7 +27,9 @@ from nbreactive.columns import _frames as frames
 from nbreactive.columns.apply import Applier
 from nbreactive.columns.database import Store, damaged
 from nbreactive.columns.documents import stream
+from nbreactive.columns.inspection import inspect
 from nbreactive.columns.schema import quote
+from nbreactive.columns.trimming import trim, wasteful
 from nbreactive.errors import DataFolderError, InvalidValue
 
 _PART = 4 << 20
@@ -77,6 +79,16 @@ class _Server:
         elif isinstance(request, frames.Documents):
             yield frames.Applied(self._applier.applied)
             yield from stream(self._store.connection)
+        elif isinstance(request, frames.Trim):
+            self._step_back()
+            versions = trim(self._store.connection, request.horizon)
+            yield frames.Trimmed(versions, wasteful(self._store.connection))
+        elif isinstance(request, frames.Inspect):
+            try:
+                yield inspect(self._store.connection, request.upto)
+            except duckdb.OutOfMemoryException as error:
+                yield frames.Failed(str(error), fatal=False)
+                return
         elif isinstance(request, frames.Rows):
             try:
                 yield from self._rows(request.table)

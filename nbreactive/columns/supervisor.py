@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from nbreactive.errors import DataFolderError, NBReactiveError, ProtocolError, U
 __all__ = ["Columns", "DocumentStream", "ReadLog"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
 """Yields the durable entries after a ts, in order, and ends where the log ends."""
@@ -63,6 +64,8 @@ class Columns:
         The interpreter of the process; this one by default.
     collect
         How long commits are collected before they are applied, seconds.
+    horizon
+        Tells the log's: a store that ends before it begins anew.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Columns:
         threads: int = 1,
         python: str | None = None,
         collect: float = _COLLECT,
+        horizon: Callable[[], int] = lambda: 0,
     ) -> None:
         self.applied = 0
         """Every commit up to this ts is in the store."""
@@ -84,12 +88,14 @@ class Columns:
         self._python = python or sys.executable
         self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads)
         self._collect = collect
+        self._horizon = horizon
         self._thread = ThreadPoolExecutor(1, "nbreactive-columns")
         self._child: Child | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._rewriting = False
         self._ahead = False
         self._pending: deque[tuple[int, frames.Commit]] = deque()
         self._pending_bytes = 0
@@ -239,6 +245,22 @@ class Columns:
 
         return await self._ask(ask)
 
+    async def inspect(self, upto: int) -> frames.Inspection:
+        """Look at everything that is stored; documents as of ``upto``."""
+        return await self._ask(lambda child: _only(child.stream(frames.Inspect(upto)), frames.Inspection))
+
+    async def trim(self, horizon: int) -> int:
+        """Drop versions that were replaced or deleted by ``horizon``, which is applied; return how many.
+
+        If most of the file is free then, the process starts again and writes it anew; meanwhile nothing can be asked.
+        """
+        done = await self._ask(lambda child: _only(child.stream(frames.Trim(horizon)), frames.Trimmed))
+        if done.wasteful and not self._closing:
+            self._rewriting = True
+            self._hurry.set()
+            self._fed.set()
+        return done.versions
+
     async def _ask(self, ask: Callable[[Child], T]) -> T:
         for _ in range(3):
             try:
@@ -284,6 +306,11 @@ class Columns:
             await self._dispose()
             if self._closing or self._ahead:
                 return
+            if self._rewriting:
+                self._rewriting = False
+                self._open = msgspec.structs.replace(self._open, rewrite=True)
+                self._forget()
+                continue
             self.restarts += 1
             self._forget()
             delay = 0.05 if self.applied > before else min(delay * 2, 10)
@@ -296,6 +323,7 @@ class Columns:
 
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
+        self._open = msgspec.structs.replace(self._open, horizon=self._horizon())
         self._child = await loop.run_in_executor(self._thread, Child, self._python, self._open)
         try:
             ready = await self._call(lambda child: child.open())
@@ -308,7 +336,7 @@ class Columns:
         if ready.set_aside:
             _log.warning("columns: store.duckdb could not be used and went to %s; rebuilding it", ready.set_aside)
         # From here on it is ahead of where the log ended then
-        self._open = msgspec.structs.replace(self._open, suspect=False, tail=None)
+        self._open = msgspec.structs.replace(self._open, suspect=False, tail=None, rewrite=False)
         await self._advance(ready.applied, forward=False)
         self._up.set()
         self._tried.set()
@@ -325,7 +353,7 @@ class Columns:
                 begun = loop.time()
                 await self._apply(self._take())
                 await self._rest(min((loop.time() - begun) / _SHARE, _LONGEST))
-            elif self._closing:
+            elif self._closing or self._rewriting:
                 return
             else:
                 self._fed.clear()
@@ -334,7 +362,7 @@ class Columns:
 
     async def _rest(self, seconds: float) -> None:
         """Let commits gather, unless somebody waits for them or there are many already."""
-        if self._waiters or self._closing or self._pending_bytes > _BUFFER // 2:
+        if self._waiters or self._closing or self._rewriting or self._pending_bytes > _BUFFER // 2:
             return
         self._hurry.clear()
         with contextlib.suppress(TimeoutError):
@@ -389,6 +417,13 @@ class Columns:
         if child is not None:
             with contextlib.suppress(NBReactiveError):
                 await asyncio.get_running_loop().run_in_executor(self._thread, child.dispose)
+
+
+def _only(replies: Iterator[frames.Reply], kind: type[R]) -> R:
+    found = list(replies)
+    if len(found) != 1 or not isinstance(found[0], kind):
+        raise ProtocolError(f"the columns process answered {found!r:.100} where {kind.__name__} was asked for")
+    return found[0]
 
 
 def _size(entry: Entry) -> int:

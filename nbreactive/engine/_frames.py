@@ -4,7 +4,7 @@ r"""The bytes of a log segment.
     frame     length (4) | crc32 of what follows (4) | position (8) | msgpack list of entries (length bytes)
 
 A range of the log that retention has rewritten is one compact segment, which is written once and never appended to; its
-frames leave positions out, the last one stands at the position where the range ends:
+frames leave positions out, the last one stands at the position where the range ends, and what is in them is compressed:
 
     compact   "nbrlog2\n" | position before the range (8) | its last position (8) | horizon (8) | crc32 (4) | frames
 
@@ -35,6 +35,7 @@ _HEAD = struct.Struct("<IIQ")
 _POSITION = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _CHUNK = 1 << 20
+_LEVEL = 4
 _SEARCH_BYTES = 1 << 32
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -72,9 +73,11 @@ def encode_compact_header(header: CompactRange) -> bytes:
     return head + _CRC.pack(zlib.crc32(head))
 
 
-def encode_frame(position: int, entries: Sequence[bytes]) -> bytes:
-    """Return one frame."""
+def encode_frame(position: int, entries: Sequence[bytes], *, compact: bool = False) -> bytes:
+    """Return one frame, as it stands in a compact segment or in any other."""
     payload = _encode(entries)
+    if compact:
+        payload = zlib.compress(payload, _LEVEL)
     if len(payload) > MAX_PAYLOAD:
         raise LimitExceeded(f"one append to the log holds {len(payload)} bytes; at most {MAX_PAYLOAD} are possible")
     number = _POSITION.pack(position)
@@ -82,7 +85,7 @@ def encode_frame(position: int, entries: Sequence[bytes]) -> bytes:
 
 
 def frames(
-    file: OpenFile, offset: int, end: int, position: int, *, gaps: bool = False
+    file: OpenFile, offset: int, end: int, position: int, *, compact: bool = False
 ) -> Iterator[tuple[int, int, list[bytes]]]:
     """Yield ``(offset behind the frame, its position, entries)`` of the frames in ``[offset, end)``.
 
@@ -90,8 +93,8 @@ def frames(
     ----------
     offset, position
         Where to begin, and the position before that place.
-    gaps
-        Whether positions may be left out, as in a compact segment.
+    compact
+        Whether it is a compact segment.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def frames(
         length, crc, number = _HEAD.unpack_from(data, offset - start)
         whole = _HEAD.size + length
         if (
-            (number <= position if gaps else number != position + 1)
+            (number <= position if compact else number != position + 1)
             or not 0 < length <= MAX_PAYLOAD
             or offset + whole > end
         ):
@@ -119,7 +122,8 @@ def frames(
             raise Damaged(offset, position)
         offset += whole
         position = number
-        yield offset, position, _decode(memoryview(data)[begin + _HEAD.size : begin + whole])
+        payload = memoryview(data)[begin + _HEAD.size : begin + whole]
+        yield offset, position, _decode(zlib.decompress(payload) if compact else payload)
 
 
 def frame_behind(data: bytes, position: int) -> int | None:

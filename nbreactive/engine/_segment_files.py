@@ -101,7 +101,7 @@ def read_some(files: FileSystem, segments: list[Segment], after: Position, tail:
     try:
         with contextlib.closing(files.open(segment.path)) as file:
             for behind, found, entries in frames(
-                file, offset, segment.end or file.size(), position, gaps=segment.compact
+                file, offset, segment.end or file.size(), position, compact=segment.compact
             ):
                 offset, position = behind, found
                 if found > after:

@@ -133,7 +133,7 @@ def _batches(files: FileSystem, segment: ClosedSegment) -> Iterator[tuple[int, l
     position = segment.base
     try:
         with contextlib.closing(files.open(Path(segment.path))) as file:
-            for _, number, entries in frames(file, header, file.size(), segment.base, gaps=segment.compact):
+            for _, number, entries in frames(file, header, file.size(), segment.base, compact=segment.compact):
                 position = number
                 yield position, [decode_entry(data) for data in entries]
     except Damaged as damaged:
@@ -166,7 +166,7 @@ class _Writer:
     def frame(self, position: int) -> None:
         """End a frame at a position, if there is anything in it."""
         if self._entries:
-            frame = encode_frame(position, self._entries)
+            frame = encode_frame(position, self._entries, compact=True)
             self._file.write(self.size, frame)
             self.size += len(frame)
             self._entries, self._bytes = [], 0

@@ -20,6 +20,7 @@ import lmdb
 
 from nbreactive.engine import _row_changes, _trust
 from nbreactive.engine._index_builder import Part
+from nbreactive.engine._index_slimming import slim
 from nbreactive.engine._reader import Reader, Txn
 from nbreactive.engine._rebuild import Job, fill
 from nbreactive.engine._row_changes import (
@@ -75,7 +76,10 @@ class RowIndex:
             trusted = _trust.believed(folder)
             if not trusted:
                 _trust.discard(folder)
-        index = cls(open_environment(folder, map_size, readonly), folder, trusted)
+        env = open_environment(folder, map_size, readonly)
+        if trusted and not readonly and slim(folder, env, Databases._fields):
+            env = open_environment(folder, map_size, readonly)
+        index = cls(env, folder, trusted)
         if trusted and not readonly:
             _trust.mark(folder, clean=False)
         return index

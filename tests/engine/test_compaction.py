@@ -87,7 +87,7 @@ async def rewrite(log: SegmentLog, files: FileSystem, upto: int, requests_after:
         await log.compact(Path(done.draft), done.header)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(1, 120), st.integers(0, 100), st.integers(100, 3000))
 def test_the_state_at_and_after_the_horizon_is_the_same(seed: int, commits: int, percent: int, size: int) -> None:
     async def go() -> None:

@@ -1,0 +1,209 @@
+"""History is kept for some days; older versions go, while everything else goes on.
+
+The log and the history in store.duckdb are brought to the same horizon; the row index keeps a minute anyway. Nothing
+is dropped that somebody needs: the newest version of a document stays whatever its age, and the horizon never passes
+what store.duckdb has applied, nor does a segment go whose position the row index has not noted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import nbreactive
+from nbreactive.engine.compaction import CompactedFile, CompactionJob
+from nbreactive.engine.entries import decode_entry
+from nbreactive.engine.feed import first_batch
+from nbreactive.errors import DataFolderError, InvalidValue, NBReactiveError
+
+if TYPE_CHECKING:
+    from nbreactive.columns.supervisor import Columns
+    from nbreactive.engine.engine import Engine
+    from nbreactive.engine.row_index import RowIndex
+    from nbreactive.engine.segments import ClosedSegment, SegmentLog
+
+KEEP_SECONDS = 14 * 86_400.0
+"""For how long history is kept, unless said otherwise."""
+_REQUEST_SECONDS = 86_400.0
+"""For how long a request that is sent again is recognised (the row index keeps its answers as long)."""
+_FIRST = 600.0
+_FRESH_BYTES = 16 << 20
+"""So much must have become old before segments are rewritten."""
+_SLACK = 60_000_000_000
+"""Nanoseconds that a file may have been written after its last timestamp."""
+# -P: what lies in the working directory is not ours. So the package's own place must be said
+_PLACE = os.pathsep.join(
+    filter(None, [str(Path(nbreactive.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")])
+)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+class RetentionReport(msgspec.Struct, frozen=True):
+    """What one round did."""
+
+    horizon: int
+    """History before this timestamp may be gone."""
+    log_before: int
+    log_after: int
+    """Bytes of the log."""
+    versions: int
+    """Versions that went out of store.duckdb."""
+    seconds: float
+
+
+class Retention:
+    """Keeps the history of one deployment as long as it should be.
+
+    Parameters
+    ----------
+    log, index, engine, columns
+        Whose history.
+    keep
+        For how long, seconds.
+    report
+        Told event, level and fields of what went wrong.
+    """
+
+    def __init__(
+        self,
+        log: SegmentLog,
+        index: RowIndex,
+        engine: Engine,
+        columns: Columns,
+        *,
+        keep: float = KEEP_SECONDS,
+        report: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self._log = log
+        self._index = index
+        self._engine = engine
+        self._columns = columns
+        self.keep = keep
+        self._report = report
+        self.busy = asyncio.Lock()
+        """Held while the log is rewritten; whoever reads all of it, as a backup does, holds it too."""
+
+    async def run(self) -> None:
+        """Go on for ever: soon after the start, then about daily."""
+        pause = min(_FIRST, self.keep)
+        while True:
+            await asyncio.sleep(max(1.0, pause))
+            try:
+                await self.round()
+            except (NBReactiveError, OSError) as error:
+                if self._report is not None:
+                    self._report("history was not trimmed", "warning", str(error))
+            pause = min(self.keep / 14, 86_400.0)
+
+    async def round(self, keep: float | None = None, *, thorough: bool = False) -> RetentionReport:
+        """Drop what is too old.
+
+        Parameters
+        ----------
+        keep
+            Another time than usual, seconds.
+        thorough
+            Also where it hardly makes the files shorter.
+        """
+        keep = self.keep if keep is None else keep
+        async with self.busy:
+            began, before = time.monotonic(), _size(self._log.closed())
+            horizon = min(time.time_ns() - int(keep * 1e9), self._engine.durable)
+            if keep <= 0:
+                await self._columns.wait(horizon)
+            horizon = min(horizon, self._columns.applied)
+            if horizon > 0:
+                await self._roll(horizon)
+                before = _size(self._log.closed())
+                await self._compact(horizon, thorough)
+            versions = await self._columns.trim(horizon) if horizon > 0 else 0
+            after = _size(self._log.closed())
+            return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3))
+
+    async def _roll(self, horizon: int) -> None:
+        """Close the last segment if anything in it is old: only closed ones are rewritten."""
+        closed = self._log.closed()
+        batch = await first_batch(self._log, closed[-1].end if closed else 0)
+        if batch is not None and decode_entry(batch.entries[0]).ts <= horizon:
+            await self._log.roll()
+
+    async def _compact(self, horizon: int, thorough: bool) -> None:
+        segments: list[ClosedSegment] = []
+        noted = self._index.log_position
+        for segment in self._log.closed():
+            # Its time of writing is close to its last timestamp; the process looks again.
+            if segment.end > noted or _written(segment) > horizon + _SLACK:
+                break
+            segments.append(segment)
+        fresh = _size([segment for segment in segments if not segment.compact])
+        if not segments or not fresh:
+            return
+        if fresh < max(_FRESH_BYTES, (_size(segments) - fresh) // 2) and not thorough:
+            return
+        requests_after = time.time_ns() - int(_REQUEST_SECONDS * 1e9)
+        await self._run(CompactionJob(segments, horizon, requests_after))
+
+    async def _run(self, job: CompactionJob) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "nbreactive.engine._compaction_worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": _PLACE},
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            await process.stdin.drain()
+            while line := await process.stdout.readline():
+                done = msgspec.json.decode(line, type=CompactedFile)
+                await self._log.compact(Path(done.draft), done.header)
+                process.stdin.write(b"\n")
+            said = (await process.stderr.read()).decode("utf-8", "replace").strip()
+            if await process.wait():
+                raise DataFolderError(said or f"the process that rewrites the log ended with {process.returncode}")
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+
+def seconds_of(text: str) -> float:
+    """Read a time such as ``14d``, ``36h``, ``90m`` or ``30s``; a bare number is seconds.
+
+    Examples
+    --------
+    >>> seconds_of("14d"), seconds_of("90")
+    (1209600.0, 90.0)
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidValue(f"{text!a} is not a time: write a number and one of s m h d w, such as 14d")
+    return seconds
+
+
+def _written(segment: ClosedSegment) -> int:
+    return Path(segment.path).stat().st_mtime_ns
+
+
+def _size(segments: list[ClosedSegment]) -> int:
+    total = 0
+    for segment in segments:
+        with contextlib.suppress(FileNotFoundError):
+            total += Path(segment.path).stat().st_size
+    return total
