@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from nbreactive.errors import DeployRefused, NotAllowed, SchemaError
 from nbreactive.functions.binding import Signature
@@ -125,7 +125,9 @@ class Function:
             raise DeployRefused(
                 f"@{self.kind} decorates functions, not {type(handler).__name__} objects; put it above a def"
             )
-        if self.kind not in ("action", "http_action") and (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
+        if self.kind not in ("action", "http_action") and (
+            inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
+        ):
             raise self.refuse(
                 f"a {self.kind} cannot be async", "drop async and await: database calls return their results at once"
             )
@@ -142,7 +144,13 @@ class Function:
         if given is not None and not isinstance(given, allowed):
             raise self.refuse(f"{option}= takes validators, not {given!r:.60}", "use v.string(), v.object({...}), ...")
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+    if TYPE_CHECKING:
+        # ctx.run_query(this_function, ...) takes and gives anything (nbreactive.functions.typed).
+        def __as_query__(self) -> Any: ...
+        def __as_mutation__(self) -> Any: ...
+        def __as_action__(self) -> Any: ...
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse, and say what to do instead."""
         run = f"ctx.run_{self.kind}"
         how = "as a transaction" if self.kind in ("query", "mutation") else "in a process of its own"
@@ -267,4 +275,8 @@ def _decorate(
         raise DeployRefused(f"@{kind} has no option {min(unknown)!r}; the options are args, returns and name")
     if handler is not None:
         return Function(handler, kind, visibility)
-    return lambda handler: Function(handler, kind, visibility, **options)
+
+    def decorate(handler: Handler) -> Function:
+        return Function(handler, kind, visibility, **options)
+
+    return decorate

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Annotated, Any, ForwardRef, Literal, NotRequired, Required, Union, get_args, get_origin
 
 from nbreactive.errors import SchemaError
+from nbreactive.functions.generated import TypeName
 from nbreactive.values.ids import Id, TableName
 from nbreactive.values.kinds import Int64, Unset
 from nbreactive.values.validators import ObjectValidator, Validator, v
@@ -88,6 +89,8 @@ class _Hints:
             return self._generic(hint, origin, names)
         if isinstance(hint, type):
             return self._class(hint)
+        if isinstance(hint, TypeName):
+            return hint.validator()
         if isinstance(hint, Validator):
             raise SchemaError(f"{hint!r} is a validator, not a type; use Annotated[T, {hint!r}], or args=")
         if hasattr(hint, "__supertype__"):  # NewType

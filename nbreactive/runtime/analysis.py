@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from nbreactive.functions import generated
 from nbreactive.functions.specs import Bundle, Issue, ModuleSource
 from nbreactive.runtime.loader import PACKAGE, file_of, python_name
 
@@ -78,7 +79,7 @@ class _Analysis:
                     yield from self._imported(node, node.module)
 
     def _imported(self, node: ast.stmt, name: str) -> Iterator[Issue]:
-        if name == PACKAGE:
+        if name == PACKAGE or name in generated.MODULES:
             return
         if name.startswith(f"{PACKAGE}."):
             if name not in self._deployed and not any(other.startswith(f"{name}.") for other in self._deployed):

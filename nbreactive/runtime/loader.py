@@ -20,6 +20,7 @@ from collections.abc import Generator, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any, Final
 
+from nbreactive.functions import generated
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import Bundle
 
@@ -46,7 +47,7 @@ class SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Finds and loads the modules of one bundle."""
 
     def __init__(self, sources: Mapping[str, str]) -> None:
-        self._sources = {python_name(name): source for name, source in sources.items()}
+        self._sources = {python_name(name): source for name, source in {**generated.SOURCES, **sources}.items()}
         self._packages = {PACKAGE}
         for name in self._sources:
             parts = name.split(".")

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from nbreactive.errors import DeployRefused, NBReactiveError
+from nbreactive.functions import generated
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.paths import module_problem
 from nbreactive.functions.schema import SchemaDefinition
@@ -23,7 +24,7 @@ from nbreactive.functions.specs import Bundle, FunctionSpec, Issue, Manifest, Ta
 from nbreactive.runtime.analysis import analyse
 from nbreactive.runtime.determinism import install_numpy
 from nbreactive.runtime.errors_of import text_of, user_frames
-from nbreactive.runtime.loader import Program, file_of
+from nbreactive.runtime.loader import Program, file_of, module_name
 
 _UNLIMITED: Final = nullcontext()
 
@@ -44,7 +45,8 @@ def load_program(
         return program, issues
     listing = _Listing(program, limits)
     for module in bundle.modules:
-        listing.add(module.name)
+        listing.load(module.name)
+    listing.list_all()
     install_numpy()
     if listing.issues:
         return program, list(dict.fromkeys(listing.issues))
@@ -75,20 +77,27 @@ class _Listing:
         self.tables: dict[str, TableSpec] = {}
         self.validation = True
         self.issues: list[Issue] = []
+        self._loaded: dict[ModuleType, dict[str, Any]] = {}
 
-    def add(self, name: str) -> None:
+    def load(self, name: str) -> None:
         try:
             with self._limits:
                 module = self._program.load(name)
+                self._loaded[module] = dict(vars(module))  # before a module below it hides a name
         except BaseException as error:  # noqa: BLE001 - it is user code
             self.issues += _issues_of(error, file_of(name))
-            return
-        self._add_functions(name, module)
-        self._add_tables(name, module)
 
-    def _add_functions(self, name: str, module: ModuleType) -> None:
+    def list_all(self) -> None:
+        for module, exports in self._loaded.items():
+            self._add_tables(module, exports)
+        generated.define_types(self.tables.values())  # hints of functions may name them
+        for module, exports in self._loaded.items():
+            self._add_functions(module, exports)
+
+    def _add_functions(self, module: ModuleType, exports: dict[str, Any]) -> None:
+        name = module_name(module.__name__)
         found: dict[str, Function] = {}
-        for function in vars(module).values():
+        for function in exports.values():
             if not isinstance(function, Function) or function.__module__ != module.__name__:
                 continue
             other = found.setdefault(function.name, function)
@@ -104,9 +113,9 @@ class _Listing:
             else:
                 self._program.functions[path] = function
 
-    def _add_tables(self, name: str, module: ModuleType) -> None:
-        lines = _assigned(module)
-        for variable, schema in vars(module).items():
+    def _add_tables(self, module: ModuleType, exports: dict[str, Any]) -> None:
+        name, lines = module_name(module.__name__), _assigned(module)
+        for variable, schema in exports.items():
             # A schema that was imported from another module is that module's.
             if not isinstance(schema, SchemaDefinition) or variable not in lines:
                 continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused, Unavailable
 from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource
 from nbreactive.services.copies import refuse_stale
+from nbreactive.services.cron_documents import cron_writes
 from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
     DeployRecord,
@@ -107,6 +108,8 @@ class Deployer:
         self.manifest = Manifest(0, (), ())
         self.problem: DeployRefused | None = None
         """Why the stored modules could not be imported at start."""
+        self.after_deploy: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a deploy that has changed something is answered; it does not raise."""
 
     @property
     def version(self) -> int:
@@ -177,6 +180,8 @@ class Deployer:
                 self._host.drop(version)
                 raise
             self.problem = None
+            if self.after_deploy is not None:
+                await self.after_deploy()
             return self._result([name for name, module in changed.items() if module is not None], False, rerun)
 
     async def rollback(self, module: str, version: int, author: str) -> Deployed:
@@ -306,6 +311,7 @@ class Deployer:
                 id, previous = stored[name][:2] if name in stored else (self._engine.new_internal(), 0)
                 writes.append(Write(MODULES, id, module_document(module) if module is not None else None, previous))
             writes += [Write(DEPLOYS, self._engine.new_internal(), record) for record in records]
+            writes += cron_writes(manifest.crons, reader, ts, int(now), self._engine.new_internal)
             rerun = len(self._engine.subscriptions)
             self._host.switch(version)
             return writes

@@ -3,6 +3,8 @@
 All changes of a moment go as one deploy. If that is refused, the files are tried one by one, so that one broken file
 does not hold back the others, and again as long as that gets any further, because one may need another; what stays
 refused is remembered as a problem, and its old version goes on running.
+
+Typed stubs of everything that is deployed, from wherever, are written into ``_generated`` of the folder, if there is one.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from typing import Any
 from watchfiles import Change, DefaultFilter, awatch
 
 from nbreactive.errors import DeployRefused, NBReactiveError
+from nbreactive.functions.generated import FOLDER
 from nbreactive.functions.specs import ModuleSource, Origin
 from nbreactive.services.deploys import TOO_LONG, Deployer, DeployRequest
+from nbreactive.services.stubs import write_stubs
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SETTLE_MS = 100
@@ -29,7 +33,7 @@ _READY_SECONDS = 10
 """How long a start waits for the first push; where something is deployed already, that serves meanwhile..."""
 _SERVING_SECONDS = 0.5
 """... and it waits for so long."""
-_SKIPPED = frozenset(("__init__", "__pycache__", "_generated"))
+_SKIPPED = frozenset(("__init__", "__pycache__", FOLDER))
 
 
 class FunctionsFolder:
@@ -51,11 +55,14 @@ class FunctionsFolder:
         self._report = report
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        self._unwritten = ""
         self.problems: dict[str, str] = {}
         """Why files are not deployed as they are, by module name."""
 
     async def start(self) -> None:
         """Deploy what is there, then watch; whatever takes long goes on after this has returned."""
+        self._deployer.after_deploy = self._write_stubs
         pushing = asyncio.create_task(self.push())
         self._task = asyncio.create_task(self._watch(pushing))
         await asyncio.wait((pushing,), timeout=_SERVING_SECONDS if self._deployer.modules else _READY_SECONDS)
@@ -65,6 +72,7 @@ class FunctionsFolder:
     async def close(self) -> None:
         """Stop watching; a deploy that is under way is given up."""
         self._stop.set()
+        self._deployer.after_deploy = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -138,6 +146,7 @@ class FunctionsFolder:
                 await self._rest()
                 continue
             await self.push()
+            await self._write_stubs()
             try:
                 async for _ in awatch(
                     self.path,
@@ -153,6 +162,24 @@ class FunctionsFolder:
             except (FileNotFoundError, RuntimeError, OSError) as error:
                 self._report("functions folder cannot be watched", "warning", reason=str(error))
                 await self._rest()
+
+    async def _write_stubs(self) -> None:
+        """Write what is deployed now into ``_generated``; the folder itself is never made."""
+        async with self._writing:
+            manifest = self._deployer.manifest
+            if not self.path.is_dir() or (self._deployer.problem is not None and not manifest.version):
+                return
+            why = ""
+            try:
+                validation = manifest.schema_validation
+                await asyncio.to_thread(
+                    write_stubs, manifest.functions, manifest.tables, self.path, schema_validation=validation
+                )
+            except Exception as error:  # noqa: BLE001 - what is deployed is deployed, with or without stubs
+                why = f"{type(error).__name__}: {error}"
+            if why and why != self._unwritten:
+                self._report("typed stubs not written", "warning", reason=why)
+            self._unwritten = why
 
     async def _rest(self) -> None:
         try:
@@ -185,6 +212,8 @@ class FunctionsFolder:
 
 
 class _Modules(DefaultFilter):
+    ignore_dirs = (*DefaultFilter.ignore_dirs, FOLDER)
+
     def __call__(self, change: Change, path: str) -> bool:
         return super().__call__(change, path) and (path.endswith(".py") or "." not in Path(path).name)
 

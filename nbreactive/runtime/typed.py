@@ -1,0 +1,72 @@
+"""``QueryCtx``, ``MutationCtx``, ``ActionCtx``: hints for the first argument of functions.
+
+With a typed reference (``from reactive._generated.api import api``) a type checker looks at the arguments of
+``ctx.run_query(api.posts.get, post_id=p)`` and knows the type of its result. At run time they are the contexts.
+"""
+
+from __future__ import annotations
+
+# The typed methods take references only, and arguments as keywords.
+# pyright: reportIncompatibleMethodOverride=false
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from nbreactive.runtime.action_context import ActionContext
+from nbreactive.runtime.context import MutationContext, QueryContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+if TYPE_CHECKING:
+    from nbreactive.functions.typed import ActionLike, MutationLike, QueryLike
+
+    class QueryCtx(QueryContext):
+        """``ctx`` of a query."""
+
+        def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run another query in this transaction."""
+            ...
+
+    class MutationCtx(MutationContext):
+        """``ctx`` of a mutation."""
+
+        def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run a query in this transaction."""
+            ...
+
+        def run_mutation(self, reference: MutationLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run another mutation in this transaction."""
+            ...
+
+    class ActionCtx(ActionContext):
+        """``ctx`` of an action that is an ``async def``."""
+
+        def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+            """Run a query."""
+            ...
+
+        def run_mutation(self, reference: MutationLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+            """Run a mutation, a transaction of its own."""
+            ...
+
+        def run_action(self, reference: ActionLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+            """Run another action."""
+            ...
+
+    class BlockingActionCtx(ActionContext):
+        """``ctx`` of an action that is a plain ``def``."""
+
+        def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run a query."""
+            ...
+
+        def run_mutation(self, reference: MutationLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run a mutation, a transaction of its own."""
+            ...
+
+        def run_action(self, reference: ActionLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run another action."""
+            ...
+
+else:
+    QueryCtx, MutationCtx, ActionCtx, BlockingActionCtx = QueryContext, MutationContext, ActionContext, ActionContext

@@ -1,0 +1,164 @@
+"""What pyright, at its strictest, finds in users' files: exactly the mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.services.stubs.project import ROOT, deploy, expected, pyright
+
+GOOD = """
+import asyncio
+from typing import assert_type
+
+import traitlets
+
+import nbreactive
+from nbreactive.client import LiveQuery
+from nbreactive import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
+from nbreactive.values.kinds import Int64
+from reactive._generated.api import api, internal
+from reactive._generated.data_model import Anything, Events, Posts, PostsId, UsersId
+
+
+class Slider(traitlets.HasTraits):
+    value = traitlets.Int(3)
+
+
+post, user = PostsId("p"), UsersId("u")
+found = api.posts.get(post_id=post)
+assert found is not None
+assert_type(found["title"], str)
+assert_type(found["_id"], PostsId)
+assert_type(found["at"], float)  # milliseconds outside of functions
+assert_type([each["likes"] for each in api.posts.list(author_id=user, limit=3)], list[int])
+api.posts.list(author_id=None, order="asc")
+assert_type(api.posts.add(title="x", author_id=user, tags=("a", "b")), PostsId)
+assert_type(api.posts.import_({"from": 3, "to": {"a-b": b"raw"}}), Int64)
+api.posts.deletePost(self="x", str="y")
+assert_type(api.posts["live"]({"from": "x"}), dict[str, float])
+assert_type(api.admin(n=3), int)
+assert_type(api.admin.default(n=3), int)
+assert_type(api.admin.users.list(), list[str])
+internal.posts.like(post_id=post, by=3)
+
+query = api.posts.titles.live()
+assert_type(query.value, list[str])
+plain: LiveQuery = api.posts.list.options(wait=False).live(limit=Slider(), author_id=nbreactive.SKIP, order="asc")
+api.posts.list.live(limit=plain)
+
+
+async def outside() -> None:
+    assert_type(await api.posts.titles.aio(), list[str])
+    await asyncio.gather(api.posts.list.aio(limit=2), api.posts.add.aio(title="t", author_id=user))
+
+
+def a_query(ctx: QueryCtx, post_id: PostsId) -> None:
+    inside = ctx.run_query(api.posts.get, post_id=post_id)
+    assert_type(inside, Posts | None)
+    assert inside is not None
+    assert_type(inside["at"].year, int)  # a datetime inside of functions
+    ctx.run_query(nbreactive.api.any.thing, goes=True)
+
+
+def a_mutation(ctx: MutationCtx, post_id: PostsId) -> None:
+    assert_type(ctx.run_query(api.admin.users.list), list[str])
+    assert_type(ctx.run_mutation(internal.posts.like, post_id=post_id, by=0.5), None)
+
+
+async def an_action(ctx: ActionCtx, post_id: PostsId) -> str:
+    await asyncio.gather(ctx.run_query(api.posts.titles), ctx.run_mutation(api.posts.add, title="x", author_id=user))
+    return await ctx.run_action(api.posts.summarize, post_id=post_id)
+
+
+def a_blocking_action(ctx: BlockingActionCtx, post_id: PostsId) -> str:
+    return ctx.run_action(api.posts.summarize, post_id=post_id)
+
+
+def kinds(event: Events, anything: Anything) -> float:
+    return event["n"] if event["kind"] == "a" else anything["whatever"]
+"""
+BAD = """
+from nbreactive import ActionCtx, MutationCtx, QueryCtx
+from reactive._generated.api import api, internal
+from reactive._generated.data_model import Events, PostsId, UsersId
+
+post, user = PostsId("p"), UsersId("u")
+api.posts.add(title=1, author_id=user)  # error: reportArgumentType
+api.posts.add(titel="x", title="x", author_id=user)  # error: reportCallIssue
+api.posts.add(title="x")  # error: reportCallIssue
+api.posts.add("x", user)  # error: reportCallIssue
+api.posts.get(post_id=user)  # error: reportArgumentType
+api.posts.get(post_id="a text")  # error: reportArgumentType
+api.posts.list(order="up")  # error: reportArgumentType
+api.posts.add(title="x", author_id=user, tags=[1])  # error: reportArgumentType
+api.posts.import_({"from": 3, "until": 4})  # error: reportArgumentType
+api.posts.list.live(limit="many")  # error: reportArgumentType
+api.posts.list.live(limits=3)  # error: reportCallIssue
+api.posts.add.live(title="x", author_id=user)  # error: reportAttributeAccessIssue reportUnknownMemberType
+api.posts.like(post_id=post, by=3)  # error: reportAttributeAccessIssue reportUnknownMemberType
+api.chat.send(body="x")  # error: reportAttributeAccessIssue reportUnknownMemberType
+api.admin()  # error: reportCallIssue
+number: int = api.posts.titles()  # error: reportAssignmentType
+
+
+async def outside() -> None:
+    await api.posts.get.aio(post_id=3)  # error: reportArgumentType
+
+
+def a_query(ctx: QueryCtx) -> None:
+    ctx.run_query(api.posts.get, post_id=3)  # error: reportArgumentType
+    ctx.run_query(api.posts.get, id=post)  # error: reportCallIssue
+    ctx.run_query(api.posts.get, post_id=post)["title"]  # error: reportOptionalSubscript
+
+
+def a_mutation(ctx: MutationCtx) -> None:
+    ctx.run_mutation(internal.posts.like, post_id=post, by="x")  # error: reportArgumentType
+    ctx.run_mutation(api.posts.titles)  # error: reportArgumentType reportCallIssue
+    ctx.run_query(api.posts.add, title="x", author_id=user)  # error: reportArgumentType reportCallIssue
+
+
+async def an_action(ctx: ActionCtx) -> int:
+    return await ctx.run_action(api.posts.summarize, post_id=post)  # error: reportReturnType
+
+
+def kinds(event: Events) -> float:
+    return event["n"]  # error: reportGeneralTypeIssues reportUnknownVariableType
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return deploy(tmp_path_factory.mktemp("project"))
+
+
+@pytest.mark.slow
+def test_pyright_finds_the_mistakes_and_nothing_else(project: Path) -> None:
+    (project / "good.py").write_text(GOOD)
+    (project / "bad.py").write_text(BAD)
+    found = pyright(project)
+    assert found == {"bad.py": expected(BAD, "# error: ")}, "neither good.py nor the generated files have problems"
+
+
+def test_the_generated_files_can_be_imported_where_the_folder_is_on_the_path(project: Path) -> None:
+    script = """
+        import typing
+        from reactive._generated.api import api, internal
+        from reactive._generated.data_model import Events, Posts, PostsId, UsersId
+        from nbreactive import Id
+        import nbreactive
+        assert api is nbreactive.api and internal is nbreactive.internal
+        assert repr(api.posts.import_) == "api.posts.import_"
+        assert PostsId("x") == "x" and type(PostsId("x")) is Id
+        from nbreactive.functions.hints import validator_of
+        assert repr(validator_of(PostsId)) == "v.id('posts')"
+        assert Posts.__required_keys__ == {"_id", "_creationTime", "title", "author_id", "at", "likes"}
+        assert typing.get_type_hints(Posts, include_extras=True)["author_id"] == UsersId
+        assert len(typing.get_args(Events)) == 2
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]
+    subprocess.run(command, cwd=project, env={"PYTHONPATH": f"{ROOT}:."}, check=True)
