@@ -116,7 +116,11 @@ class FunctionsHandler(AdminHandler):
         functions = [
             spec for spec in self.backend.deployer.functions.values() if everything or spec.visibility == "public"
         ]
-        self.answer({"version": self.backend.deployer.version, "functions": functions})
+        answer: dict[str, Any] = {"version": self.backend.deployer.version, "functions": functions}
+        if everything:  # what typed stubs are made of (services.stubs.write_stubs)
+            manifest = self.backend.deployer.manifest
+            answer |= {"tables": manifest.tables, "schema_validation": manifest.schema_validation}
+        self.answer(answer)
 
 
 class ModulesHandler(AdminHandler):

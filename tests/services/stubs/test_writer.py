@@ -6,14 +6,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from watchfiles import Change
 
-from nbreactive.functions.specs import FunctionSpec
+from nbreactive.functions.specs import FunctionSpec, TableSpec
 from nbreactive.services import folder as folder_module
 from nbreactive.services.folder import FunctionsFolder
 from nbreactive.services.stubs import write_stubs
+from tests.served import Served
 from tests.services.running import running
+from tests.services.stubs.project import FUNCTIONS
 
 SEND = FunctionSpec("chat:send", "mutation", "public", {"type": "object", "value": {}}, doc="lone \ud800 surrogate")
 SOURCE = "from nbreactive import query\n\n@query\ndef f(ctx, {}: str): ...\n"
@@ -117,3 +120,16 @@ def test_writing_stubs_wakes_no_watcher(tmp_path: Path) -> None:
     assert watches(Change.modified, str(tmp_path / "reactive" / "chat.py"))
     for name in ("api.py", "data_model.py", "api.pyi", ".api.py.1.tmp"):
         assert not watches(Change.modified, str(tmp_path / "reactive" / "_generated" / name))
+
+
+def test_the_function_list_of_a_backend_elsewhere_makes_the_same_files(tmp_path: Path) -> None:
+    with Served(tmp_path / "there", FUNCTIONS) as backend:
+        found = backend.fetch("/api/admin/functions", admin=True)
+        public = backend.fetch("/api/admin/functions")
+    assert "tables" not in public, "the schema is for those who deploy"
+    functions = msgspec.convert(found["functions"], list[FunctionSpec])
+    tables = msgspec.convert(found["tables"], list[TableSpec])
+    written = write_stubs(functions, tables, tmp_path / "here", schema_validation=found["schema_validation"])
+    assert len(written) == 7
+    for path in written:
+        assert path.read_bytes() == (backend.functions / "_generated" / path.name).read_bytes(), path.name
