@@ -20,7 +20,7 @@ from typing import Any
 
 from nbreactive.errors import InvalidValue
 from nbreactive.server.backend import Backend, BackendConfig
-from nbreactive.server.deployments import check_name
+from nbreactive.server.deployments import check_name, check_names
 from nbreactive.server.limits import parse_limits
 from nbreactive.services.retention import KEEP_SECONDS, seconds_of
 from nbreactive.values.limits import ACTION_SECONDS
@@ -124,7 +124,9 @@ def run(options: argparse.Namespace) -> int:
         transaction=limits.transaction,
         url=options.url,
     )
-    config = replace(config, others=tuple(_beside(config, also) for also in options.also))
+    others = tuple(_beside(config, also) for also in options.also)
+    check_names([config.deployment, *(other.deployment for other in others)])
+    config = replace(config, others=others)
     os.environ.pop("NBREACTIVE_ADMIN_KEY", None)
     return _run_loop(_serve(config, options.idle_exit))
 

@@ -71,7 +71,9 @@ class _Process:
 _process = _Process()
 
 
-def connect(url: str | None = None, *, token: str | None = None, admin_key: str | None = None) -> Client:
+def connect(
+    url: str | None = None, *, token: str | None = None, admin_key: str | None = None, deployment: str | None = None
+) -> Client:
     """Connect to a deployment and make it the one that ``api`` speaks to.
 
     Parameters
@@ -84,6 +86,8 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
         Token of the Jupyter server, when the address has none.
     admin_key
         Admin key of a backend (the file ``admin.key`` of its data folder), for deploying to it and for whole tables.
+    deployment
+        Its name, where there are several; default: ``NBREACTIVE_DEPLOYMENT``, else the first one.
 
     Examples
     --------
@@ -94,11 +98,11 @@ def connect(url: str | None = None, *, token: str | None = None, admin_key: str 
     started = len(standalone.children())
     try:
         parent = _process.inherited if url is None else None
-        if parent is not None and token is None and admin_key is None:
+        if parent is not None and token is None and admin_key is None and deployment is None:
             target = parent
         else:
             address = parent.base if parent is not None else url
-            target = threads.loop_thread().submit(discovery.find(address, token, admin_key)).result()
+            target = threads.loop_thread().submit(discovery.find(address, token, admin_key, deployment)).result()
         client = Client(target)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own

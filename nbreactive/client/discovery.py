@@ -18,9 +18,12 @@ from nbreactive.errors import NBReactiveError, NotConnected, Refused
 
 _PAGES = ("lab", "tree", "doc", "notebooks", "voila", "nbclassic")
 PROBE = 10.0
+_JUPYTER_HEALTH, _BACKEND_HEALTH = "/api/health", "/api/admin/status"
 
 
-async def find(url: str | None = None, token: str | None = None, admin_key: str | None = None) -> Target:
+async def find(
+    url: str | None = None, token: str | None = None, admin_key: str | None = None, deployment: str | None = None
+) -> Target:
     """Return the deployment to use.
 
     Parameters
@@ -31,29 +34,34 @@ async def find(url: str | None = None, token: str | None = None, admin_key: str 
         Token of the Jupyter server.
     admin_key
         Admin key of a backend.
+    deployment
+        Its name, where a server has several; default: ``NBREACTIVE_DEPLOYMENT``, else the server's first.
     """
     if url is not None:
-        return await at(url, token, admin_key)
+        return await at(url, token, admin_key, deployment)
+    deployment = deployment or os.environ.get("NBREACTIVE_DEPLOYMENT")
     if os.environ.get("NBREACTIVE_URL"):
         return await at(
             os.environ["NBREACTIVE_URL"],
             token or os.environ.get("NBREACTIVE_TOKEN"),
             admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
+            deployment,
         )
-    own = await own_jupyter_server()
-    return own if own is not None else await standalone.start_or_reuse()
+    own = await own_jupyter_server(deployment)
+    return own if own is not None else await standalone.start_or_reuse(deployment=deployment)
 
 
-async def at(url: str, token: str | None = None, admin_key: str | None = None) -> Target:
+async def at(url: str, token: str | None = None, admin_key: str | None = None, deployment: str | None = None) -> Target:
     """Return the deployment behind an address that somebody gave."""
     base, found = clean_url(url)
+    root, named = _mount_of(base)
+    deployment = deployment or named
     if not token:
         token = found
     answers: list[NBReactiveError] = []
     if not admin_key:
-        root = base.removesuffix("/nbreactive")
         try:
-            return await _jupyter(root, token, label=f"the server at {root}")
+            server = await _jupyter(root, token, label=f"the server at {root}")
         except Refused:
             raise Refused(
                 f"{root} refuses this token. Take the address with ?token=... from its 'Share' link or from "
@@ -61,12 +69,16 @@ async def at(url: str, token: str | None = None, admin_key: str | None = None) -
             ) from None
         except NBReactiveError as failure:
             answers.append(failure)
+        else:
+            return await server.named(deployment, _JUPYTER_HEALTH, PROBE)
     try:
-        return await _backend(base, admin_key or token)
+        backend = await _backend(base, admin_key or token)
     except Refused:
         raise
     except NBReactiveError as failure:
         answers.append(failure)
+    else:
+        return await backend.named(deployment, _BACKEND_HEALTH, PROBE)
     raise NotConnected(
         f"There is neither a Jupyter server with nbreactive nor a backend at {base}. {answers[-1]}. "
         "Is the address right, and is the server running?"
@@ -94,20 +106,30 @@ def clean_url(url: str) -> tuple[str, str | None]:
     return urlunsplit((parts.scheme, parts.netloc, path, "", "")), token
 
 
-async def own_jupyter_server() -> Target | None:
+def _mount_of(base: str) -> tuple[str, str | None]:
+    """Take the extension's own address apart: ``http://host/user/al/nbreactive/staging``."""
+    path = urlsplit(base).path
+    _, mount, name = path.rpartition("/nbreactive")
+    if not mount or (name and not name.startswith("/")):
+        return base, None
+    return base[: len(base) - len(mount + name)], name.strip("/") or None
+
+
+async def own_jupyter_server(deployment: str | None = None) -> Target | None:
     """Return the deployment of the Jupyter server that started this kernel; None without one (or without nbreactive)."""
     info = _own_server_info()
     if info is None:
         return None
     root = str(info["url"]).rstrip("/")
     try:
-        return await _jupyter(
+        own = await _jupyter(
             root, str(info.get("token") or ""), label="your server", folder=str(info.get("root_dir", ""))
         )
     except Refused:
         raise
     except NBReactiveError:
         return None  # a Jupyter server without the extension
+    return await own.named(deployment, _JUPYTER_HEALTH, PROBE)
 
 
 def _own_server_info() -> dict[str, Any] | None:
@@ -131,7 +153,7 @@ async def _jupyter(root: str, token: str | None, *, label: str, folder: str = ""
     target = Target(
         f"{root}/nbreactive", "jupyter", headers, label, str(Path(folder) / ".nbreactive") if folder else ""
     )
-    target.health = await target.fetch_json("GET", "/api/health", within=PROBE)
+    target.health = await target.fetch_json("GET", _JUPYTER_HEALTH, within=PROBE)
     if not target.health.get("ok"):
         raise NotConnected(f"{root} has no nbreactive that is well: {target.health!r:.200}")
     return target
@@ -142,7 +164,7 @@ async def _backend(base: str, admin_key: str | None) -> Target:
     if admin_key:
         headers["Authorization"] = f"Convex {admin_key}"
     target = Target(base, "backend", headers, f"the backend at {base}")
-    target.health = await target.fetch_json("GET", "/api/admin/status", within=PROBE)
+    target.health = await target.fetch_json("GET", _BACKEND_HEALTH, within=PROBE)
     return target
 
 

@@ -75,6 +75,8 @@ class LiveValue(traitlets.HasTraits):
         """True while the rows shown belong to arguments that have been changed meanwhile."""
         self.message = ""
         self._client = client
+        self.deployment: str = client.target.health.get("deployment", "default")
+        """The name of the deployment that it is of."""
         self._arguments = arguments
         self._token = next_token()
         self._args_text: str | None = ""  # None while paused

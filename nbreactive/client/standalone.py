@@ -28,16 +28,22 @@ _children: list[subprocess.Popen[Any]] = []
 """Handles of what was started here: a Popen that is collected while its process runs warns, and reaps nothing."""
 
 
-async def start_or_reuse(data: Path | None = None, functions: Path | None = None, *, idle: float = IDLE) -> Target:
-    """Return the backend of a data folder (default: ``.nbreactive`` here), started if none is running."""
-    folder = (data or Path.cwd() / ".nbreactive").resolve()
+async def start_or_reuse(
+    data: Path | None = None, functions: Path | None = None, *, idle: float = IDLE, deployment: str | None = None
+) -> Target:
+    """Return the backend of a data folder (default: ``.nbreactive`` here), started if none is running.
+
+    Each deployment has folders of its own: ``.nbreactive-staging``, ``reactive-staging``.
+    """
+    suffix = f"-{deployment}" if deployment and deployment != "default" else ""
+    folder = (data or Path.cwd() / f".nbreactive{suffix}").resolve()
     found = await running(folder)
     if found is not None:
         return found
-    return await _start(folder, functions or folder.parent / "reactive", idle)
+    return await _start(folder, functions or folder.parent / f"reactive{suffix}", idle, deployment or "default")
 
 
-async def _start(folder: Path, functions: Path, idle: float) -> Target:
+async def _start(folder: Path, functions: Path, idle: float, deployment: str) -> Target:
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     lock = FileLock(folder / "starting.lock")
     try:
@@ -48,16 +54,16 @@ async def _start(folder: Path, functions: Path, idle: float) -> Target:
         found = await running(folder)  # somebody else was first
         if found is not None:
             return found
-        return await _launch(folder, functions, idle)
+        return await _launch(folder, functions, idle, deployment)
     finally:
         lock.release()
 
 
-async def _launch(folder: Path, functions: Path, idle: float) -> Target:
+async def _launch(folder: Path, functions: Path, idle: float, deployment: str) -> Target:
     log = folder / "backend.log"
     command = [
         sys.executable, "-m", "nbreactive", "serve", str(functions), "--data", str(folder),
-        "--host", "127.0.0.1", "--port", "0", "--idle-exit", str(idle),
+        "--host", "127.0.0.1", "--port", "0", "--idle-exit", str(idle), "--deployment", deployment,
     ]  # fmt: skip
     with log.open("ab") as output:
         child = subprocess.Popen(  # noqa: ASYNC220 (it outlives this loop; starting it takes milliseconds)

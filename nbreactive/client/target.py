@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
@@ -31,6 +32,28 @@ class Target:
     data: str = ""
     cookies: dict[str, str] = field(default_factory=dict[str, str])
     health: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    async def named(self, deployment: str | None, health: str, within: float) -> Target:
+        """Return the deployment of that name at the same place (None: this one); ``health`` says whether it is well.
+
+        Raises
+        ------
+        NotConnected
+            There is none of that name.
+        """
+        mine = self.health.get("deployment", "default")
+        if not deployment or deployment == mine:
+            return self
+        known = self.health.get("deployments", [mine])
+        if deployment not in known:
+            raise NotConnected(
+                f"{self.label or self.base} has no deployment {deployment!r}; it has: {', '.join(known)}. Others are begun"
+                " where the server is started: NBReactiveApp.deployments in Jupyter, --also with nbreactive serve."
+            )
+        data = f"{self.data}-{deployment}" if self.data else ""
+        found = replace(self, base=f"{self.base}/{quote(deployment, safe='')}", data=data)
+        found.health = await found.fetch_json("GET", health, within=within)
+        return found
 
     @property
     def sync_url(self) -> str:

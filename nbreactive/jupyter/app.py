@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Float, Int, List, Unicode, default
+from traitlets import Dict, Enum, Float, Int, List, Unicode, default
 
 from nbreactive.jupyter.handlers import HANDLERS
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
@@ -26,6 +26,20 @@ class NBReactiveApp(ExtensionApp):
     load_other_extensions = True
 
     deployment = Unicode("default", config=True, help="Name of this server's deployment.")
+    mode = Enum(("dev", "prod"), "dev", config=True, help="prod hides error texts and log lines from callers.")
+    deployments = Dict(
+        value_trait=Enum(("dev", "prod")),
+        key_trait=Unicode(),
+        config=True,
+        help="Further deployments by name, with their mode: {'staging': 'dev', 'production': 'prod'}. Each has data and"
+        " functions of its own, in folders named like those of the first with -NAME behind.",
+    )
+    limits = Dict(
+        key_trait=Unicode(),
+        config=True,
+        help="Limits that are to be others than usual, e.g. {'documents_read': 64_000}; see docs/limits.md.",
+    )
+    url = Unicode("", config=True, help="Where others reach the first deployment, for functions (CONVEX_CLOUD_URL).")
     data_dir = Unicode(config=True, help="Data folder; default: .nbreactive in the server's root folder.")
     functions_dir = Unicode(
         config=True, help="Watched folder of functions; default: reactive in the server's root folder."
@@ -36,6 +50,9 @@ class NBReactiveApp(ExtensionApp):
         [sys.executable, "-m", "nbreactive"],
         config=True,
         help="What runs the backend; name another environment's Python to give functions packages of their own.",
+    )
+    keep_history = Unicode(
+        "14d", config=True, help="How long older versions of documents are kept, e.g. 36h; the newest stay for ever."
     )
     drain_seconds = Float(15.0, config=True, help="How long the backend may take to finish when the server stops.")
 
@@ -56,13 +73,18 @@ class NBReactiveApp(ExtensionApp):
         """Make what the handlers share. Nothing is started yet: many servers never use it."""
         data = Path(self.data_dir).expanduser().absolute()
         arguments = ["serve", self.functions_dir, "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
-        arguments += ["--deployment", self.deployment, "--require-auth"]
+        arguments += ["--deployment", self.deployment, "--mode", self.mode, "--require-auth"]
+        arguments += [word for name, mode in self.deployments.items() for word in ("--also", f"{name}={mode}")]
+        arguments += [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
+        if self.url:
+            arguments += ["--url", self.url]
+        arguments += ["--keep-history", self.keep_history]
         if self.workers:
             arguments += ["--workers", str(self.workers)]
         supervisor = Supervisor(
             data, arguments, self.log, command=self.backend_command, drain_seconds=self.drain_seconds
         )
-        self.settings[RUNTIME_KEY] = Runtime(self.serverapp, supervisor, self.deployment)
+        self.settings[RUNTIME_KEY] = Runtime(self.serverapp, supervisor, self.deployment, self.deployments)
 
     def initialize_handlers(self) -> None:
         """Add the routes."""

@@ -34,17 +34,17 @@ class _Door(JupyterHandler):
     async def ask_backend(self, deployment: str | None, path: str) -> Answer | None:
         """Pass this request on; the backend is started first, if need be. None: the client has been told no."""
         runtime = self.runtime
-        if (deployment or runtime.deployment) != runtime.deployment:
-            raise web.HTTPError(
-                404, f"There is no deployment {deployment!r} here; this server has {runtime.deployment!r}."
-            )
+        base = runtime.base_of(deployment)
+        if base is None:
+            known = ", ".join(runtime.deployments)
+            raise web.HTTPError(404, f"There is no deployment {deployment!r} here; this server has: {known}.")
         identity = await identity_of(self)
         runtime.touch()
         try:
             for attempt in range(2):
                 endpoint = await runtime.supervisor.endpoint()
                 try:
-                    return await ask(self, endpoint, target_of(self, path), identity)
+                    return await ask(self, endpoint, target_of(self, base + path), identity)
                 except Refusing:
                     if attempt:
                         raise
@@ -63,13 +63,14 @@ class HealthHandler(_Door, APIHandler):
     @authorized("read", resource=RESOURCE)
     def get(self, deployment: str | None = None) -> None:
         runtime = self.runtime
-        if (deployment or runtime.deployment) != runtime.deployment:
+        if runtime.base_of(deployment) is None:
             raise web.HTTPError(404)
         self.finish(
             {
                 "ok": True,
                 "version": __version__,
-                "deployment": runtime.deployment,
+                "deployment": deployment or runtime.deployment,
+                "deployments": runtime.deployments,
                 "backend": runtime.supervisor.state,
                 "shared_with": runtime.shared_with(),
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +16,32 @@ RUNTIME_KEY = "nbreactive_runtime"
 
 
 class Runtime:
-    """One deployment in one Jupyter server."""
+    """The deployments of one Jupyter server; one backend has them all.
 
-    def __init__(self, serverapp: Any, supervisor: Supervisor, deployment: str) -> None:
+    Parameters
+    ----------
+    serverapp
+        The Jupyter server.
+    supervisor
+        Keeps the backend.
+    deployment
+        The deployment that is meant where none is named.
+    others
+        Names of the others.
+    """
+
+    def __init__(self, serverapp: Any, supervisor: Supervisor, deployment: str, others: Iterable[str] = ()) -> None:
         self.supervisor = supervisor
         self.deployment = deployment
+        self.deployments = (deployment, *others)
         self._serverapp = serverapp
         self._connections: set[object] = set()
+
+    def base_of(self, name: str | None) -> str | None:
+        """What addresses of a deployment begin with at the backend; None if there is no such deployment."""
+        if name is None or name == self.deployment:
+            return ""
+        return f"{name}/" if name in self.deployments else None
 
     @property
     def connections(self) -> int:

@@ -96,7 +96,7 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
 
     return {
         "v": 1,
-        "deployment": "default",
+        "deployment": live.deployment,
         "path": live.path,
         "args": to_jsonable(live.args or {}),
         "title": safe_text(live.title),

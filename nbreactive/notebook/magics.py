@@ -22,7 +22,7 @@ from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import report, status_line
 
 _USAGE = {
-    "connect": "connect [URL] [--token TOKEN] [--key ADMIN_KEY]",
+    "connect": "connect [URL] [--deployment NAME] [--token TOKEN] [--key ADMIN_KEY]",
     "status": "status",
     "functions": "functions [MODULE]",
     "tables": "tables",
@@ -78,9 +78,12 @@ class ReactiveMagics(Magics):
     # ---- connection ----
 
     def _connect(self, rest: str) -> None:
-        given, options = _words("connect", rest, 0, 1, {"--token": True, "--key": True})
+        given, options = _words("connect", rest, 0, 1, {"--token": True, "--key": True, "--deployment": True})
         client = client_module.connect(
-            given[0] if given else None, token=options.get("--token"), admin_key=options.get("--key")
+            given[0] if given else None,
+            token=options.get("--token"),
+            admin_key=options.get("--key"),
+            deployment=options.get("--deployment"),
         )
         client.on_logs = print_logs
         show(status_line(client))

@@ -7,7 +7,7 @@ log, limits and mode.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -35,6 +35,13 @@ def check_name(name: str) -> str:
             f" with a letter, and is none of {', '.join(sorted(_TAKEN))}"
         )
     return name
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse two deployments of one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidValue(f"two deployments are called {name!a}; each needs a name of its own")
 
 
 class Deployments(Router):
