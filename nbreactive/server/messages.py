@@ -154,8 +154,10 @@ class Transition(_Message):
     startVersion: StateVersion
     endVersion: StateVersion
     modifications: list[QueryUpdated | QueryFailed | QueryRemoved]
-    clientClockSkew: int | None = None
-    serverTs: int | None = None
+    clientClockSkew: int | UnsetType = UNSET
+    """Milliseconds that the client's clock is ahead; absent or a number, as npm's client reckons with what is there."""
+    serverTs: int | UnsetType = UNSET
+    """Wall time (ns) at which this was sent."""
 
 
 class TransitionChunk(_Message):

@@ -57,4 +57,28 @@ def refuse_large(ctx, limit: int):
 @query
 def large(ctx, size: int):
     return "x" * size + str(ctx.db.query("notes").count())
+
+
+@query
+def page(ctx, paginationOpts):
+    return ctx.db.query("notes").paginate(paginationOpts)
+
+
+@query
+def whoami(ctx):
+    identity = ctx.auth.get_user_identity()
+    return identity and identity["subject"]
+
+
+@mutation
+def add_when_told(ctx, text: str, pipe: str):
+    ctx.db.insert("notes", {"text": text})
+    with open(pipe) as told:  # Returns when somebody has opened the other end, and read() when they have closed it.
+        told.read()
+    return text
+
+
+@mutation
+def drop(ctx, text: str):
+    ctx.db.delete(ctx.db.query("notes").filter(lambda q: q.field("text") == text).first()["_id"])
 """

@@ -67,7 +67,8 @@ def main() -> None:
                 tasks.append(loop.create_task(watch(client, number, path, args)))
                 continue
             try:
-                say({"id": number, "value": show(getattr(client, what)(path, args))})
+                given = (path, args) if path else tuple(args.values())
+                say({"id": number, "value": show(getattr(client, what)(*given))})
             except ConvexError as error:
                 say({"id": number, "error": {"isConvexError": True, "data": show(error.data)}})
             except Exception as error:  # noqa: BLE001 - said, whatever it is

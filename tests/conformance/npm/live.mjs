@@ -5,7 +5,8 @@ import { ConvexError } from "convex/values";
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
-const client = new ConvexClient(process.argv[2], { webSocketConstructor: WebSocket, unsavedChangesWarning: false });
+const options = JSON.parse(process.argv[3] ?? "{}");
+const client = new ConvexClient(process.argv[2], { webSocketConstructor: WebSocket, unsavedChangesWarning: false, ...options });
 
 function show(value) {
   return JSON.stringify(value, (key, v) => {
@@ -39,6 +40,14 @@ for await (const line of createInterface({ input: process.stdin })) {
     client.onUpdate(reference(path), read(args ?? {}), (value) => say({ id, value }), (error) => say({ id, error: failure(error) }));
   } else if (what === "state") {
     say({ id, value: client.connectionState() });
+  } else if (what === "setAuth") {
+    client.setAuth(async () => args.token, (authenticated) => say({ id, value: authenticated }));
+  } else if (what === "setAdminAuth") {
+    client.setAdminAuth(args.key, args.identity);
+    say({ id, value: null });
+  } else if (what === "clearAuth") {
+    client.client.clearAuth();
+    say({ id, value: null });
   } else {
     client[what](reference(path), read(args ?? {})).then((value) => say({ id, value }), (error) => say({ id, error: failure(error) }));
   }
