@@ -21,6 +21,7 @@ from nbreactive.engine.read_set import END
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, request_key
 from nbreactive.engine.transactions import Write
 from nbreactive.functions.specs import Visibility
+from nbreactive.values.limits import TransactionLimits
 from nbreactive.values.packing import unpack
 
 _AHEAD = 100_000_000
@@ -52,6 +53,8 @@ class AppliedState:
         self.changes = changes
         self.clock = clock
         self.log_everything = log_everything
+        self.limits = TransactionLimits()
+        """How much one transaction may write."""
         self.reader = index.reader()
         self.applied = index.applied
         self.highest = index.highest
@@ -157,11 +160,24 @@ class Turn:
     def __bool__(self) -> bool:
         return bool(self._batch)
 
-    def add(self, writes: Sequence[Write], request: Request | None, reach: Visibility, *, log: bool = False) -> int:
-        """Check and add one transaction; return its timestamp, which stands in the log for sure with ``log``."""
+    def add(
+        self,
+        writes: Sequence[Write],
+        request: Request | None,
+        reach: Visibility,
+        *,
+        own: Write | None = None,
+        log: bool = False,
+    ) -> int:
+        """Check and add one transaction; return its timestamp, which stands in the log for sure with ``log``.
+
+        ``own`` is a write of the backend's, which is not checked.
+        """
         state = self._state
         after = catalog_after(writes, state.catalog, reach)
-        check_writes(writes, after, reach)
+        check_writes(writes, after, reach, state.limits)
+        if own is not None:
+            writes = [*(write for write in writes if (write.table, write.id) != (own.table, own.id)), own]
         prepared = prepare(writes, self._current, after, state.filled)
         ts = state.next_ts(prepared.created)
         entry = Entry(ts, state.epoch, prepared.logged, request)

@@ -23,7 +23,7 @@ from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
 
-TABLES, MODULES, DEPLOYS, ENV = 1, 2, 3, 4
+TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS = 1, 2, 3, 4, 5, 6, 7
 FIRST_USER_TABLE = 10_001
 
 COUNTS = 1
@@ -285,16 +285,24 @@ def _built_in(number: int) -> tuple[IndexInfo, ...]:
     )
 
 
-def _system(number: int, name: str, index: str, column: str) -> TableInfo:
-    declared = IndexInfo(index_id(number, FIRST_DECLARED), index, FIRST_DECLARED, (column,))
-    return TableInfo(name, number, (*_built_in(number), declared), next_slot=FIRST_DECLARED + 1)
+def _system(number: int, name: str, **indexes: tuple[str, ...]) -> TableInfo:
+    declared = tuple(
+        IndexInfo(index_id(number, slot), index, slot, fields)
+        for slot, (index, fields) in enumerate(indexes.items(), start=FIRST_DECLARED)
+    )
+    return TableInfo(name, number, (*_built_in(number), *declared), next_slot=FIRST_DECLARED + len(declared))
 
 
 _SYSTEM = (
-    _system(TABLES, "_tables", "by_name", "name"),
-    _system(MODULES, "_modules", "by_name", "name"),
-    _system(DEPLOYS, "_deploys", "by_version", "version"),
-    _system(ENV, "_env", "by_name", "name"),
+    _system(TABLES, "_tables", by_name=("name",)),
+    _system(MODULES, "_modules", by_name=("name",)),
+    _system(DEPLOYS, "_deploys", by_version=("version",)),
+    _system(ENV, "_env", by_name=("name",)),
+    _system(
+        SCHEDULED, "_scheduled_functions", by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",)
+    ),
+    _system(CRONS, "_crons", by_name=("name",)),
+    _system(CRON_LOGS, "_cron_job_logs", by_name=("name",)),
 )
 _SYSTEM_BY_NAME: Mapping[str, TableInfo] = {table.name: table for table in _SYSTEM}
 _SYSTEM_BY_NUMBER: Mapping[int, TableInfo] = {table.number: table for table in _SYSTEM}

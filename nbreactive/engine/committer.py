@@ -57,6 +57,8 @@ class Commit(NamedTuple):
     """The exclusive slot that it runs in, if it does."""
     patience: float = 0.0
     """Seconds that it may wait for others to be taken together with it."""
+    own: Write | None = None
+    """A write of the backend's, besides those of the function."""
 
 
 Told = Callable[[Snapshot | Exception], None]
@@ -230,7 +232,7 @@ class Committer:
                 and state.request(request.identity_key, request.session, request.id)
             ):
                 raise Lose  # another engine was asked, too, and its answer is in the log
-            return turn.add(work.writes, request, work.reach)
+            return turn.add(work.writes, request, work.reach, own=work.own)
         except StaleVersion as stale:
             raise Lose((stale.index_id, stale.key)) from stale
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as randomness
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Self
 
 import msgspec
@@ -40,6 +40,10 @@ from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.transactions import Call, Executor, Outcome
 from nbreactive.errors import InvalidValue, Overloaded, ReadOnly
 from nbreactive.values.ids import new_internal
+from nbreactive.values.limits import TransactionLimits
+
+Changed = Callable[[Sequence[bytes] | None], None]
+"""Told the keys of an index that a commit has touched; None: any."""
 
 _MODULES = all_modules()[0]
 """The index in which every deploy writes."""
@@ -64,6 +68,8 @@ class EngineLimits(msgspec.Struct, frozen=True):
     """For how long every version of a document is kept in the row index."""
     request_seconds: float = 86_400.0
     """For how long a request that is sent again is recognised."""
+    transaction: TransactionLimits = TransactionLimits()
+    """What one transaction may do; the workers enforce most of it."""
 
 
 class Engine:
@@ -88,14 +94,18 @@ class Engine:
         self.clock = clock
         self._random = random
         self._limits = limits
+        state.limits = limits.transaction
         self._shared = shared
         self._executing: dict[object, int] = {}
         self._held: dict[object, int] = {}
         self._asked = 0
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
+        self._watched: list[tuple[int, Changed]] = []
         self.executions = {"queries": 0, "mutations": 0}
         """Runs of functions since the start."""
+        self.on_live_run: Callable[[QuerySpec, Outcome, str], None] | None = None
+        """Told of runs of live queries, once they may be seen, with the request id that their errors name."""
         self.gate = Gate(durable)
         self._feed = Feed(log, durable)
         self._runs = Runs(state, self.gate, clock, self._run_query, limits.cache_bytes)
@@ -107,7 +117,7 @@ class Engine:
             position,
             on_applied=self._on_applied,
             on_durable=self._on_durable,
-            on_rewound=self._runs.rewound,
+            on_rewound=self._on_rewound,
         )
         self.committer = Committer(state, self.gate, on_applied=self._on_applied, on_pending=self._flusher.wake)
         self._mutations = Mutations(
@@ -356,6 +366,13 @@ class Engine:
         """Yield every durable commit after ``from_ts``, in batches, for as long as one listens."""
         return self._feed.watch(from_ts)
 
+    def watch(self, index: int, changed: Changed) -> None:
+        """Tell ``changed`` which keys of an index (its id) each commit touches, as soon as it is applied.
+
+        It is told None after commits were undone: any key may be as it was before.
+        """
+        self._watched.append((index, changed))
+
     async def catch_up(self) -> None:
         """Apply everything that other engines have appended up to now."""
         await self._flusher.catch_up()
@@ -428,6 +445,9 @@ class Engine:
             outcome = await self._executor.run(call)
         finally:
             del self._executing[token]
+        told = self.on_live_run
+        if told is not None and not isinstance(spec, QueryRequest):
+            self.gate.when(snapshot, lambda lost: None if lost else told(spec, outcome, request_id))
         if newest and self._state.changes.last(_MODULES) > snapshot.ts:
             # It may have waited for a worker while something was deployed: new code, and tables as they were before
             raise Lost("functions were deployed meanwhile; run it again", again=True)
@@ -445,6 +465,8 @@ class Engine:
             snapshot.ts,
             self._state.now_ns() // 1_000_000,
             self._random.randbytes(16),
+            None,
+            request.job,
         )
         return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
 
@@ -455,6 +477,14 @@ class Engine:
 
     def _on_applied(self, ts: int, keys: Keys) -> None:
         self.subscriptions.applied(ts, keys)
+        for index, changed in self._watched:
+            if index in keys:
+                changed(keys[index])
+
+    def _on_rewound(self) -> None:
+        self._runs.rewound()
+        for _, changed in self._watched:
+            changed(None)
 
     def _on_durable(self, entries: Sequence[Entry]) -> None:
         self._feed.add(entries)

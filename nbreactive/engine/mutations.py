@@ -12,6 +12,7 @@ from the run under way if there is one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from nbreactive.engine.lanes import Lanes
 from nbreactive.engine.order import Order, Ticket
 from nbreactive.engine.requests import MutationRequest, Result, owner_key
 from nbreactive.engine.telling import tell
-from nbreactive.engine.transactions import Outcome
+from nbreactive.engine.transactions import Outcome, Write
 from nbreactive.errors import Overloaded
 
 Execute = Callable[[MutationRequest, Snapshot, bool], asyncio.Future[Outcome]]
@@ -286,7 +287,16 @@ class Mutations:
             except Lost:
                 continue
             return Result(ts, value, request_id=mutation.request.request_id, repeated=True)
+        while (completes := mutation.request.completes) is not None and self._is_over(completes()):
+            seen = self._gate.snapshot(self._state.applied)
+            with contextlib.suppress(Lost):
+                await self._gate.release(seen)
+                return Result(seen.ts, request_id=mutation.request.request_id, repeated=True)
         return None
+
+    def _is_over(self, write: Write) -> bool:
+        found = self._state.document(write.table, write.id)
+        return found is None or found[1] != write.previous
 
     async def _attempt(self, mutation: _Mutation, before: _Attempt | None) -> _Attempt:
         """Run, unless ``before`` has, and commit; alone in a lane or the exclusive slot if it must."""
@@ -327,11 +337,12 @@ class Mutations:
         self, mutation: _Mutation, done: _Attempt, patience: float, slot: object | None = None
     ) -> Commit | None:
         """What is to be committed; None if it wrote nothing."""
-        outcome, key = done.outcome, mutation.key
-        if outcome.failure is not None or not outcome.writes:
+        outcome, key, completes = done.outcome, mutation.key, mutation.request.completes
+        if outcome.failure is not None or not (outcome.writes or completes):
             return None
         record = Request(*key, outcome.value) if key is not None else None
-        return Commit(done.seen, outcome.reads, outcome.writes, record, mutation.request.reach, slot, patience)
+        own = completes() if completes is not None else None
+        return Commit(done.seen, outcome.reads, outcome.writes, record, mutation.request.reach, slot, patience, own)
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""

@@ -19,6 +19,7 @@ from nbreactive.engine.catalog import (
     CREATION_TIME,
     FIRST_DECLARED,
     FIRST_USER_TABLE,
+    SCHEDULED,
     TABLES,
     Catalog,
     IndexInfo,
@@ -29,10 +30,18 @@ from nbreactive.engine.catalog import (
     table_of,
 )
 from nbreactive.engine.row_index import RowWrite
+from nbreactive.engine.scheduled import job_problem
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import Conflict, InvalidValue
 from nbreactive.functions.specs import Visibility
-from nbreactive.values.limits import DOCUMENT_SIZE, WRITTEN_BYTES, WRITTEN_DOCUMENTS, exceed
+from nbreactive.values.limits import (
+    DOCUMENT_SIZE,
+    SCHEDULED_ARGS,
+    SCHEDULED_ARGS_TOTAL,
+    SCHEDULED_FUNCTIONS,
+    TransactionLimits,
+    exceed,
+)
 from nbreactive.values.packing import unpack
 
 Current = Callable[[int, bytes], tuple[bytes, int] | None]
@@ -65,16 +74,25 @@ class StaleVersion(Conflict):
         self.key = id
 
 
-def check_writes(writes: Sequence[Write], catalog: Catalog, reach: Visibility) -> None:
+_LIMITS = TransactionLimits()
+
+
+def check_writes(
+    writes: Sequence[Write], catalog: Catalog, reach: Visibility, limits: TransactionLimits = _LIMITS
+) -> None:
     """Refuse what no honest worker sends: too much, too large, unknown tables, reserved ones, malformed ids."""
-    if len(writes) > WRITTEN_DOCUMENTS:
-        exceed("documents written by one transaction", len(writes), WRITTEN_DOCUMENTS, "write in several mutations")
-    total = 0
+    most = limits.documents_written
+    if len(writes) > most + SCHEDULED_FUNCTIONS:
+        exceed("documents written by one transaction", len(writes), most, "write in several mutations")
+    total = scheduled = 0
     seen: set[tuple[int, bytes]] = set()
     for write in writes:
         if len(write.id) != 16 or (write.table, write.id) in seen:
             raise InvalidValue("a worker sent a malformed document id, or one document twice; nothing was written")
         seen.add((write.table, write.id))
+        if write.table == SCHEDULED:
+            scheduled += _check_job(write, reach)
+            continue
         if write.table < FIRST_USER_TABLE and reach != "system" and (write.table != TABLES or write.previous):
             raise InvalidValue(f"a function may not write the reserved table {write.table}; nothing was written")
         if catalog.number(write.table) is None:
@@ -84,8 +102,23 @@ def check_writes(writes: Sequence[Write], catalog: Catalog, reach: Visibility) -
             # Packed bytes are close to, not the same as, the size that the worker has checked.
             if len(write.doc) > 2 * DOCUMENT_SIZE:
                 exceed("bytes of one document", len(write.doc), DOCUMENT_SIZE, "split it into several documents")
-    if total > 2 * WRITTEN_BYTES:
-        exceed("bytes written by one transaction", total, WRITTEN_BYTES, "write in several mutations")
+    if total > 2 * limits.bytes_written:
+        exceed("bytes written by one transaction", total, limits.bytes_written, "write in several mutations")
+    if scheduled > 2 * SCHEDULED_ARGS_TOTAL:
+        fix = "schedule in several mutations, or pass ids of documents instead of what they hold"
+        exceed("bytes of scheduled functions", scheduled, SCHEDULED_ARGS_TOTAL, fix)
+
+
+def _check_job(write: Write, reach: Visibility) -> int:
+    """Look at one scheduled function, which functions may add and cancel; return its size."""
+    size = len(write.doc) if write.doc is not None else 0
+    if size > 2 * SCHEDULED_ARGS:
+        exceed("bytes of arguments of a scheduled function", size, SCHEDULED_ARGS, "pass ids of documents instead")
+    if reach != "system":
+        problem = job_problem(unpack(write.doc), new=not write.previous) if write.doc is not None else "it is deleted"
+        if problem:
+            raise InvalidValue(f"a worker sent a malformed scheduled function ({problem}); nothing was written")
+    return size
 
 
 def catalog_after(writes: Sequence[Write], catalog: Catalog, reach: Visibility = "system") -> Catalog:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from nbreactive.engine.transactions import Failure, LogLine
+from nbreactive.engine.transactions import Failure, LogLine, Write
 from nbreactive.functions.specs import Kind, Visibility
 
 _encode = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
@@ -44,6 +44,11 @@ class MutationRequest(msgspec.Struct, frozen=True):
     request_number: int | None = None
     request_id: str = ""
     kind: Kind | None = "mutation"
+    job: str = ""
+    """The id of the scheduled function or cron job on whose behalf this runs."""
+    completes: Callable[[], Write] | None = None
+    """Makes a write of the backend's own that is committed with whatever the function writes. Where its document is not
+    at that version any more, the mutation does not happen (any more): so a job is done exactly once."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -59,7 +64,7 @@ class Result(msgspec.Struct, frozen=True):
     identity_read: bool = False
     request_id: str = ""
     repeated: bool = False
-    """The request was sent again, and answered from the record of its commit."""
+    """The request was sent again, and answered from the record of its commit; or what it completes is over already."""
 
 
 def identity_key(identity: Mapping[str, Any] | None) -> bytes:

@@ -60,6 +60,32 @@ class TableSpec(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+class CronSpec(msgspec.Struct, frozen=True):
+    """One cron job."""
+
+    name: str
+    schedule: dict[str, Any]
+    """``{"type": "interval", "seconds": 30}``, ``{"type": "daily", "hourUTC": 9}``: Convex's form."""
+    function: str
+    """The path of what it runs."""
+    args: bytes
+    """Packed."""
+    module: str = ""
+    line: int = 0
+
+
+class RouteSpec(msgspec.Struct, frozen=True):
+    """Which HTTP action answers which requests."""
+
+    method: str
+    path: str
+    prefix: bool
+    function: str
+    """The path of the HTTP action."""
+    module: str = ""
+    line: int = 0
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What importing a bundle found: its functions and the union of its schemas."""
 
@@ -69,6 +95,8 @@ class Manifest(msgspec.Struct, frozen=True):
     schema_validation: bool = True
     threads: tuple[str, ...] = ()
     """Modules whose import started threads, so that workers are spawned rather than forked."""
+    crons: tuple[CronSpec, ...] = ()
+    routes: tuple[RouteSpec, ...] = ()
 
 
 class Issue(msgspec.Struct, frozen=True, omit_defaults=True):

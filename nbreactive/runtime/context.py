@@ -6,24 +6,19 @@ whether anybody looked at it. Each function gets a context of its own on top of 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nbreactive.engine.catalog import TableInfo
 from nbreactive.engine.transactions import Call
 from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.database import DatabaseReader, DatabaseWriter
+from nbreactive.runtime.environment import Environment
+from nbreactive.runtime.lookup import Functions
 from nbreactive.runtime.output import CallLog, Logger
+from nbreactive.runtime.scheduling import Scheduler
 from nbreactive.runtime.transaction import Transaction
-from nbreactive.values.limits import (
-    CALL_DEPTH,
-    READ_BYTES,
-    READ_DOCUMENTS,
-    READ_INTERVALS,
-    WRITTEN_BYTES,
-    WRITTEN_DOCUMENTS,
-    over,
-)
+from nbreactive.values.limits import CALL_DEPTH, SCHEDULED_ARGS_TOTAL, SCHEDULED_FUNCTIONS, over
 
 _SHORTEST_PERIOD = 1000
 
@@ -36,16 +31,37 @@ class Invoke(Protocol):
         ...
 
 
+class Deployment(NamedTuple):
+    """Where a function runs."""
+
+    name: str = "default"
+    mode: str = "dev"
+
+
+_DEPLOYMENT = Deployment()
+_NO_FUNCTIONS: Functions = {}
+
+
 class Execution:
     """What all functions of one call share."""
 
-    __slots__ = ("call", "every", "identity_read", "invoke", "log", "txn")
+    __slots__ = ("call", "deployment", "every", "functions", "identity_read", "invoke", "log", "txn")
 
-    def __init__(self, call: Call, txn: Transaction, log: CallLog, invoke: Invoke) -> None:
+    def __init__(
+        self,
+        call: Call,
+        txn: Transaction,
+        log: CallLog,
+        invoke: Invoke,
+        deployment: Deployment = _DEPLOYMENT,
+        functions: Functions = _NO_FUNCTIONS,
+    ) -> None:
         self.call = call
         self.txn = txn
         self.log = log
         self.invoke = invoke
+        self.deployment = deployment
+        self.functions = functions
         self.identity_read = False
         self.every = 0
 
@@ -90,14 +106,22 @@ class Meta:
     def get_transaction_metrics(self) -> dict[str, dict[str, int]]:
         """How much of each limit this call has used, and what remains."""
         txn = self._execution.txn
+        limits = txn.limits
         used = {
-            "bytesRead": (txn.bytes_read, READ_BYTES),
-            "bytesWritten": (txn.bytes_written, WRITTEN_BYTES),
-            "databaseQueries": (txn.queries, READ_INTERVALS),
-            "documentsRead": (txn.documents_read, READ_DOCUMENTS),
-            "documentsWritten": (txn.documents_written, WRITTEN_DOCUMENTS),
+            "bytesRead": (txn.bytes_read, limits.bytes_read),
+            "bytesWritten": (txn.bytes_written, limits.bytes_written),
+            "databaseQueries": (txn.queries, limits.ranges_read),
+            "documentsRead": (txn.documents_read, limits.documents_read),
+            "documentsWritten": (txn.documents_written, limits.documents_written),
+            "functionsScheduled": (txn.functions_scheduled, SCHEDULED_FUNCTIONS),
+            "scheduledFunctionArgsBytes": (txn.scheduled_bytes, SCHEDULED_ARGS_TOTAL),
         }
         return {name: {"used": is_, "remaining": max(limit - is_, 0)} for name, (is_, limit) in used.items()}
+
+    def get_deployment_metadata(self) -> dict[str, Any]:
+        """Name of the deployment, and ``class``: whether it is in mode ``dev`` or ``prod``."""
+        name, mode = self._execution.deployment
+        return {"name": name, "region": None, "class": mode}
 
     def get_snapshot_ts(self) -> int:
         """The timestamp (ns) that every read of this call sees."""
@@ -109,7 +133,7 @@ class Meta:
 
 
 class QueryContext:
-    """``ctx`` of a query: ``db auth run_query now log meta``."""
+    """``ctx`` of a query: ``db auth env run_query now log meta``."""
 
     kind: Kind = "query"
 
@@ -125,6 +149,11 @@ class QueryContext:
     def auth(self) -> Auth:
         """Who calls."""
         return Auth(self._execution)
+
+    @property
+    def env(self) -> Environment:
+        """Environment variables of the deployment: ``ctx.env["NAME"]``."""
+        return Environment(self._execution.txn)
 
     @property
     def meta(self) -> Meta:
@@ -176,17 +205,24 @@ class QueryContext:
     def __getattr__(self, name: str) -> Any:
         if name == "run_mutation":
             raise NotAllowed("a query cannot run a mutation; make the function a @mutation")
+        if name == "scheduler":
+            raise NotAllowed("a query cannot schedule anything; make the function a @mutation")
         raise AttributeError(f"ctx has no {name!r} in a {self.kind}")
 
 
 class MutationContext(QueryContext):
-    """``ctx`` of a mutation: also writes, and ``run_mutation``."""
+    """``ctx`` of a mutation: also writes, ``scheduler``, and ``run_mutation``."""
 
     kind: Kind = "mutation"
 
     def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
         super().__init__(execution, path, visibility, depth)
         self.db: DatabaseWriter = DatabaseWriter(execution.txn)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Runs functions later: ``ctx.scheduler.run_after(1000, internal.jobs.tick)``."""
+        return Scheduler(self._execution, self._execution.functions)
 
     def run_mutation(self, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run another mutation in this transaction; if it raises and that is caught, only its writes are undone."""

@@ -7,9 +7,10 @@ tables without a schema come into being with their first document.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, cast
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, cast
 
-from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE
+from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, SCHEDULED
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
 from nbreactive.runtime.query import Document, Query
 from nbreactive.runtime.tables import Table
@@ -70,10 +71,17 @@ class DatabaseReader:
         table = self._txn.table_number(decode_id(id)[0])
         return table.info.name if table is not None else None
 
+    @property
+    def system(self) -> SystemReader:
+        """The tables of the system that functions may read: ``ctx.db.system.query("_scheduled_functions")``."""
+        return SystemReader(self._txn)
+
     def __getattr__(self, name: str) -> NoReturn:
         if name in ("insert", "patch", "replace", "delete"):
             raise NotAllowed(f"a query cannot write: ctx.db.{name} exists in mutations; make the function a @mutation")
-        raise AttributeError(f"ctx.db has no {name!r}; it has get, query, normalize_id, insert, patch, replace, delete")
+        raise AttributeError(
+            f"ctx.db has no {name!r}; it has get, query, normalize_id, system, insert, patch, replace, delete"
+        )
 
     def _locate(self, id: object, what: str) -> tuple[Table | None, bytes]:
         if not isinstance(id, str):
@@ -91,6 +99,43 @@ class DatabaseReader:
             document[CREATION_TIME] = created
         document[_ID] = encode_id(table.info.number, id)
         return document
+
+
+class SystemReader(DatabaseReader):
+    """Tables of the system: read like any other, and live like any other."""
+
+    __slots__ = ()
+
+    def query(self, table: str) -> Query:
+        """Begin a query of a table of the system."""
+        return Query(self._txn, table, self._named(table), self._open)
+
+    def normalize_id(self, table: str, id: str) -> Id | None:
+        """``id`` as an id of ``table``, or None if it is none."""
+        found = self._named(table)
+        try:
+            number, internal = decode_id(id)
+        except (InvalidId, TypeError):
+            return None
+        return encode_id(number, internal) if found.info.number == number else None
+
+    def _locate(self, id: object, what: str) -> tuple[Table | None, bytes]:
+        if not isinstance(id, str):
+            raise InvalidId(f'{what} takes the id of a document, not {id!r:.60}; it is in document["_id"]')
+        number, internal = decode_id(id)
+        if number not in _SYSTEM_TABLES.values():
+            return None, internal
+        return self._txn.table_number(number), internal
+
+    def _named(self, name: object) -> Table:
+        if name not in _SYSTEM_TABLES:
+            known = ", ".join(_SYSTEM_TABLES)
+            raise NotAllowed(
+                f"ctx.db.system has the tables {known}, not {name!r:.80}; ctx.db.query(...) reads your own"
+            )
+        table = self._txn.table(str(name))
+        assert table is not None
+        return table
 
 
 class DatabaseWriter(DatabaseReader):
@@ -184,7 +229,9 @@ def _check_table_name(name: object) -> None:
         raise InvalidValue(f"a table is named by a string, not {name!r:.60}")
     if name.startswith("_"):
         raise NotAllowed(
-            f'{name!r:.80} is a table of the system (names that start with "_" are); functions cannot use it'
+            f"{name!r:.80} is a table of the system, which ctx.db.system can read and nobody can write"
+            if name in _SYSTEM_TABLES
+            else f'{name!r:.80} is a table of the system (names that start with "_" are); functions cannot use it'
         )
     if not (name.isascii() and name.isidentifier()) or len(name) > IDENTIFIER:
         raise InvalidValue(
@@ -196,3 +243,4 @@ def _check_table_name(name: object) -> None:
 
 
 _GOOD_NAMES: set[str] = set()
+_SYSTEM_TABLES: Final[Mapping[str, int]] = {"_scheduled_functions": SCHEDULED}

@@ -7,12 +7,12 @@ from typing import Final
 
 import msgspec
 
-from nbreactive.engine.catalog import FIRST_USER_TABLE, TABLES
+from nbreactive.engine.catalog import FIRST_USER_TABLE, SCHEDULED, TABLES
 from nbreactive.engine.transactions import Call, Failure, Outcome
 from nbreactive.errors import FunctionCrashed, FunctionTimeout, Unavailable
 from nbreactive.runtime import timing
 from nbreactive.runtime.breaker import KILLS, WINDOW_SECONDS
-from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE
+from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE, SCHEDULED_ARGS
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -28,9 +28,12 @@ def problem_of(outcome: Outcome) -> str:
     if outcome.writes and (outcome.kind != "mutation" or outcome.failure is not None):
         return "writes of a call that cannot write"
     for write in outcome.writes:
-        if len(write.id) != 16 or not (write.table >= FIRST_USER_TABLE or write.table == TABLES) or write.previous < 0:
+        if len(write.id) != 16 or write.previous < 0:
             return "a write to no document of users"
-        if write.doc is not None and len(write.doc) > 2 * DOCUMENT_SIZE:
+        if write.table < FIRST_USER_TABLE and write.table != TABLES and write.table != SCHEDULED:
+            return "a write to no document of users"
+        largest = DOCUMENT_SIZE if write.table != SCHEDULED else SCHEDULED_ARGS
+        if write.doc is not None and len(write.doc) > 2 * largest:
             return "a document that is too long"
     return ""
 

@@ -11,8 +11,10 @@ from nbreactive.engine.catalog import FIRST_USER_TABLE
 from nbreactive.errors import FunctionNotFound, Refused
 from nbreactive.server._handler import SiteHandler
 from nbreactive.server.site import Site
+from nbreactive.services.background import Background
 from nbreactive.services.copies import unified_diff
 from nbreactive.services.deploys import Deployer, DeployRequest
+from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.schema_plan import describe
 
 
@@ -22,6 +24,16 @@ class Administration(Protocol):
     @property
     def deployer(self) -> Deployer:
         """What is deployed."""
+        ...
+
+    @property
+    def environment(self) -> EnvironmentVariables:
+        """Its environment variables."""
+        ...
+
+    @property
+    def background(self) -> Background:
+        """What runs by itself."""
         ...
 
     def status(self, private: bool) -> dict[str, Any]:
@@ -194,15 +206,6 @@ class RowsHandler(AdminHandler):
         self.finish(data)
 
 
-class LogsHandler(HistoryHandler):
-    """``GET /api/admin/logs?after=``."""
-
-    def get(self) -> None:
-        """Give the kept calls after a number."""
-        self.caller.require("deploy")
-        self.answer({"calls": self.site.logs.since(self.number("after", 0))})
-
-
 class StatusHandler(AdminHandler):
     """``GET /api/admin/status``."""
 
@@ -252,7 +255,6 @@ ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/api/admin/source", SourceHandler),
     (r"/api/admin/tables", TablesHandler),
     (r"/api/admin/rows", RowsHandler),
-    (r"/api/admin/logs", LogsHandler),
     (r"/api/admin/status", StatusHandler),
     (r"/api/admin/reset", ResetHandler),
 ]

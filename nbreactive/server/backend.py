@@ -33,9 +33,11 @@ from nbreactive.server.origins import OriginPolicy
 from nbreactive.server.parts import FOLDERS, STORE, Parts, PartsConfig
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
+from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.folder import FunctionsFolder
+from nbreactive.services.jobs import Report
 from nbreactive.services.retention import KEEP_SECONDS
 from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
 
@@ -129,15 +131,26 @@ class Backend:
         try:
             backend._report_problem()
             await backend._watch_functions()
+            await backend._begin()
         except BaseException:
             await backend.close()
             raise
         return backend
 
     @property
+    def parts(self) -> Parts:
+        """What serves the data."""
+        return self._parts
+
+    @property
     def deployer(self) -> Deployer:
         """What is deployed."""
         return self._parts.deployer
+
+    @property
+    def background(self) -> Background:
+        """What runs by itself."""
+        return self._parts.background
 
     def idle_seconds(self) -> float:
         """For how long there has been no connection, to this and to the deployments beside it."""
@@ -229,6 +242,7 @@ class Backend:
         await self.tell_address()
         self.site.sockets.admit_again()
         await self._watch_functions()
+        await self._begin()
 
     # ---- inside --------------------------------------------------------------------------------------------
 
@@ -276,6 +290,16 @@ class Backend:
         if self.config.functions is not None:
             self._functions = FunctionsFolder(self.config.functions, self.deployer, self._report)
             await self._functions.start()
+
+    async def _begin(self) -> None:
+        """Let run what runs by itself; it has its place in the log like any other call."""
+        self.background.jobs.on_run = self._log_run
+        self.background.crons.on_event = self.site.logs.event
+        await self._parts.begin()
+
+    def _log_run(self, run: Report) -> None:
+        code, message = (run.failure.code, run.failure.message) if run.failure is not None else ("", "")
+        self.site.logs.call(run.request_id, run.path, run.kind, run.seconds, "the backend", code, message, run.logs)
 
     async def _stop_watching(self) -> None:
         if self._functions is not None:

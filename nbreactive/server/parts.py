@@ -33,6 +33,7 @@ from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.pool import Pool
 from nbreactive.server.data_folder import cursor_key
 from nbreactive.services.actions import Actions
+from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
 from nbreactive.services.retention import KEEP_SECONDS, Retention
@@ -74,6 +75,7 @@ class Parts:
         deployer: Deployer,
         action_pool: ActionPool,
         actions: Actions,
+        background: Background,
         tail: int,
         keep_history: float,
     ) -> None:
@@ -85,6 +87,7 @@ class Parts:
         self.deployer = deployer
         self.action_pool = action_pool
         self.actions = actions
+        self.background = background
         self.retention = Retention(log, index, engine, columns, keep=keep_history)
         self._feeding = asyncio.create_task(self._feed(tail))
         self._trimming = asyncio.create_task(self.retention.run())
@@ -143,13 +146,23 @@ class Parts:
                 await columns.opened(_GLANCE)
             opened.pop_all()
         actions = Actions(engine, action_pool, lambda: env_at(engine))
-        return cls(log, index, columns, pool, engine, deployer, action_pool, actions, tail, config.keep_history)
+        background = Background(engine, pool, deployer, actions.run)
+        actions.jobs = background.scheduler.table
+        return cls(
+            log, index, columns, pool, engine, deployer, action_pool, actions, background, tail, config.keep_history
+        )
+
+    async def begin(self) -> None:
+        """Begin to run what is due by itself, once somebody listens to what comes of it."""
+        await self.background.start()
 
     async def close(self) -> None:
         """Finish what runs and close everything, in order; DataFolderError if the folder is gone."""
         self._trimming.cancel()
         await asyncio.gather(self._trimming, return_exceptions=True)
+        await self.background.stop()
         await self.action_pool.close()
+        await self.background.close()
         await self.engine.close()
         await self.pool.close()
         self._feeding.cancel()

@@ -58,6 +58,9 @@ USER_SECONDS: Final = 1.0
 ACTION_SECONDS: Final = 600.0
 CONCURRENT_OPERATIONS: Final = 1000
 """Calls of ``ctx.run_*`` and the like that one action has under way at once."""
+HTTP_REQUEST: Final = 20 * MIB
+HTTP_RESPONSE: Final = 20 * MIB
+"""Bytes in the body of a response of an HTTP action."""
 LOG_LINES: Final = 256
 LOG_LINE: Final = 4 * KIB
 

@@ -43,6 +43,7 @@ class Deployment:
 async def running(folder: Path) -> AsyncIterator[Deployment]:
     parts = await Parts.open(PartsConfig(folder, workers=1))
     try:
+        await parts.begin()
         yield Deployment(parts)
     finally:
         await parts.close()
