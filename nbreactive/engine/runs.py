@@ -15,6 +15,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.clock import Clock
@@ -205,6 +207,9 @@ class Runs:
     async def _run(self, query: Query, spec: QuerySpec, run: Run) -> None:
         try:
             outcome, request_id = await self._execute(spec, run.snapshot)
+            if outcome.failure is not None and spec.journal is not None:
+                # Where pages ended must not be forgotten because a run of them failed.
+                outcome = msgspec.structs.replace(outcome, journal=spec.journal)
             if not self._gate.lost(run.snapshot):
                 run.found = self._store(query, run, outcome, request_id)
         except Exception as error:  # noqa: BLE001 - raised again for whoever waits

@@ -5,17 +5,20 @@ A handler with ``**updates`` finds in it what the caller sent of its optional ar
 ``ctx.db.patch(id, updates)`` changes just those fields; they are bound to their own names too. Python itself never
 passes one keyword both ways, so such a handler gets a twin: the same code, in which ``updates`` is a keyword-only
 parameter. ``**updates: T``, with a hint, also takes arguments of any other name.
+
+A parameter hinted PaginationOpts is the argument ``paginationOpts``, whatever its own name: so Convex's clients call it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from nbreactive.errors import ArgumentError, SchemaError
 from nbreactive.functions.hints import validator_of
+from nbreactive.functions.pagination import ARGUMENT, takes_options
 from nbreactive.values._checkers import TableOf
 from nbreactive.values._paths import show
 from nbreactive.values.kinds import UNSET
@@ -78,6 +81,8 @@ class Signature:
         """The handler is wrapped, so ``**kwargs`` are passed as such."""
         self._absent: tuple[str, ...] = ()
         """The parameters that are UNSET when they are absent."""
+        self._paginated = ""
+        """The parameter that gets the argument ``paginationOpts``, if it has another name."""
         if self._rest is not None:
             if isinstance(handler, FunctionType) and not hasattr(handler, "__wrapped__"):
                 self.handler = _twin(handler)
@@ -88,22 +93,27 @@ class Signature:
         """Find the validators: ``explicit`` ones, or those of the hints."""
         self._check_shape()
         if explicit is None:
-            self._declared = ObjectValidator({p.name: self._of_parameter(p) for p in self.parameters.values()})
+            found = {p.name: self._of_parameter(p) for p in self.parameters.values()}
+            self._find_options(found)
+            self._declared = ObjectValidator({self._argument(name): found[name] for name in found})
             self._open = self._of_rest()
             self.args = v.any() if self._open else self._declared
         else:
             self.args = explicit
             if isinstance(explicit, ObjectValidator):
+                self._find_options({p.name: self._hinted(p) for p in self.parameters.values()})
                 self._check_names(explicit)
                 self._declared = explicit
         fields = self._declared.fields
         self._absent = tuple(
             p.name
             for p in self.parameters.values()
-            if p.default is _EMPTY and (p.name not in fields or fields[p.name].is_optional)
+            if p.default is _EMPTY
+            and (self._argument(p.name) not in fields or fields[self._argument(p.name)].is_optional)
         )
         optional = {name for name, field in fields.items() if field.is_optional}
-        self._collected = frozenset(optional | (fields.keys() - self.parameters.keys())) if self._rest else frozenset()
+        own = {self._argument(name) for name in self.parameters}
+        self._collected = frozenset(optional | (fields.keys() - own)) if self._rest else frozenset()
 
     def resolve_returns(self) -> Validator | None:
         """Return the validator of the return hint, or None without one."""
@@ -116,6 +126,8 @@ class Signature:
             values = self._bind_open(_as_object(values), self._open, table_of)
         elif self.args.loads:
             values = self.args.load(values)
+        if self._paginated and ARGUMENT in values:
+            values[self._paginated] = values.pop(ARGUMENT)
         if self.args is not self._declared:
             self._check_taken(_as_object(values))
         for name in self._absent:
@@ -149,6 +161,26 @@ class Signature:
         }
         own = {name: item for name, item in values.items() if name in parameters}
         return own | {name: found[name] for name in found if name not in own} if self._spread else own | {rest: found}
+
+    def _argument(self, parameter: str) -> str:
+        """Return the name under which the argument of a parameter travels."""
+        return ARGUMENT if parameter == self._paginated else parameter
+
+    def _find_options(self, hinted: Mapping[str, Validator | None]) -> None:
+        """Find the parameter that takes the options of a page."""
+        names = [name for name, validator in hinted.items() if validator is not None and takes_options(validator)]
+        if names and (len(names) > 1 or (names != [ARGUMENT] and ARGUMENT in self.parameters)):
+            raise SchemaError(
+                f"more than one parameter would be the argument {ARGUMENT}; a function reads one page, so keep one of them"
+            )
+        self._paginated = next((name for name in names if name != ARGUMENT), "")
+
+    def _hinted(self, parameter: inspect.Parameter) -> Validator | None:
+        """Return the validator of a hint beside which explicit validators count."""
+        try:
+            return None if parameter.annotation is _EMPTY else validator_of(parameter.annotation, self._names)
+        except SchemaError:
+            return None
 
     def _of_parameter(self, parameter: inspect.Parameter) -> Validator:
         if parameter.annotation is _EMPTY:
@@ -187,13 +219,14 @@ class Signature:
                 raise SchemaError(f"{parameter.name} is positional-only, and arguments have names; remove the /")
 
     def _check_names(self, explicit: ObjectValidator) -> None:
+        own = {self._argument(name) for name in self.parameters}
         for name in explicit.fields:
-            if name not in self.parameters and self._rest is None:
+            if name not in own and self._rest is None:
                 raise SchemaError(
                     f"it has {name!r}, which the handler does not take; add a parameter {name}, or **args"
                 )
         for parameter in self.parameters.values():
-            if parameter.default is _EMPTY and parameter.name not in explicit.fields:
+            if parameter.default is _EMPTY and self._argument(parameter.name) not in explicit.fields:
                 raise SchemaError(f"it lacks the handler's parameter {parameter.name!r}; add it, or give it a default")
 
 

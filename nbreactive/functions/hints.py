@@ -1,8 +1,9 @@
 """Type hints as validators, so that a function's signature is all it needs to say.
 
 ``str int float bool bytes None datetime Int64``, ``list[T]``, ``dict[str, T]``, ``Literal``, unions, ``TypedDict``,
-dataclasses, ``Id["table"]``, ``Any``, and ``Annotated[T, v....]`` for whatever hints cannot say. Hints may be strings
-(``from __future__ import annotations``); they are resolved one by one, so that an error names the one that is wrong.
+dataclasses, ``Id["table"]``, ``PaginationOpts``, ``PaginationResult[T]``, ``Any``, and ``Annotated[T, v....]`` for
+whatever hints cannot say. Hints may be strings (``from __future__ import annotations``); they are resolved one by one,
+so that an error names the one that is wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from typing import Annotated, Any, ForwardRef, Literal, NotRequired, Required, U
 
 from nbreactive.errors import SchemaError
 from nbreactive.functions.generated import TypeName
+from nbreactive.functions.pagination import (
+    PaginationOpts,
+    PaginationResult,
+    pagination_opts_validator,
+    pagination_result_validator,
+)
 from nbreactive.values.ids import Id, TableName
 from nbreactive.values.kinds import Int64, Unset
 from nbreactive.values.validators import ObjectValidator, Validator, v
@@ -133,6 +140,8 @@ class _Hints:
             return v.array(self.validator(args[0], names))
         if origin in _RECORDS:
             return v.record(self.validator(args[0], names), self.validator(args[1], names))
+        if origin is PaginationResult:
+            return pagination_result_validator(self.validator(args[0], names))
         raise _unknown(hint)
 
     def _class(self, cls: type) -> Validator:
@@ -142,6 +151,10 @@ class _Hints:
             return v.array(v.any())
         if cls in _RECORDS:
             return v.record(v.string(), v.any())
+        if cls is PaginationOpts:
+            return pagination_opts_validator
+        if cls is PaginationResult:
+            return pagination_result_validator(v.any())
         if cls in self._inside:
             raise SchemaError(f"{cls.__name__} refers to itself, which no validator can; hint that field as Any")
         self._inside.append(cls)

@@ -4,6 +4,9 @@ The lambda runs once and returns an :class:`Expression`, which is turned into a 
 Comparisons follow the order of index keys across types, so a filter and an index range agree on what is smaller; equal
 means the same type and value (``1 == 1.0`` is one type here, ``1 == True`` is not). Python's ``and``, ``or``, ``not``
 cannot be overloaded: an expression refuses to be asked for its truth and names the operator to use.
+
+Beside what it does, an expression knows its form, a nested list of names and literals: two filters of the same form are the
+same filter, which cursors of pages depend on.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from nbreactive.errors import InvalidValue, LimitExceeded
 from nbreactive.values.checks import check_value
@@ -20,6 +23,29 @@ from nbreactive.values.kinds import UNSET, Int64
 from nbreactive.values.limits import FILTER_OPERATORS, over
 
 Compiled = Callable[[Mapping[str, Any]], Any]
+Predicate = Callable[[Mapping[str, Any]], bool]
+
+
+class Filter(NamedTuple):
+    """What ``.filter(...)`` was given."""
+
+    holds: Predicate
+    form: list[Any]
+    """``["and", ["lt", ["field", "likes"], ["value", 3]], ...]``."""
+
+    def flat(self) -> list[Any]:
+        """Return the form without nesting, in prefix notation: operators nest more deeply than Python can recurse."""
+        flat: list[Any] = []
+        left = [self.form]
+        while left:
+            name, *parts = left.pop()
+            if name in ("field", "value"):
+                flat += (name, parts[0])
+            else:
+                flat += (name, len(parts))
+                left += reversed(parts)
+        return flat
+
 
 _SIMPLE: Final = (str, bool, bytes, type(None))
 
@@ -27,12 +53,13 @@ _SIMPLE: Final = (str, bool, bytes, type(None))
 class Expression:
     """A value that depends on the document; compare it, or combine it with ``& | ~`` and arithmetic."""
 
-    __slots__ = ("compiled", "size")
+    __slots__ = ("compiled", "form", "size")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, compiled: Compiled, size: int) -> None:
+    def __init__(self, compiled: Compiled, size: int, form: list[Any]) -> None:
         self.compiled = compiled
         self.size = size
+        self.form = form
 
     def __bool__(self) -> NoReturn:
         raise InvalidValue(
@@ -45,22 +72,22 @@ class Expression:
         raise InvalidValue('a filter expression cannot be iterated; name what is inside it: q.field("address.city")')
 
     def __eq__(self, other: object) -> Expression:  # type: ignore[override]
-        return _binary(_equal, self, other)
+        return _binary("eq", _equal, self, other)
 
     def __ne__(self, other: object) -> Expression:  # type: ignore[override]
-        return _binary(lambda a, b: not _equal(a, b), self, other)
+        return _binary("neq", lambda a, b: not _equal(a, b), self, other)
 
     def __lt__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: encode_key(a) < encode_key(b), self, other)
+        return _binary("lt", lambda a, b: encode_key(a) < encode_key(b), self, other)
 
     def __le__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: encode_key(a) <= encode_key(b), self, other)
+        return _binary("lte", lambda a, b: encode_key(a) <= encode_key(b), self, other)
 
     def __gt__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: encode_key(a) > encode_key(b), self, other)
+        return _binary("gt", lambda a, b: encode_key(a) > encode_key(b), self, other)
 
     def __ge__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: encode_key(a) >= encode_key(b), self, other)
+        return _binary("gte", lambda a, b: encode_key(a) >= encode_key(b), self, other)
 
     def __and__(self, other: Any) -> Expression:
         return _logic((self, other), all_of=True)
@@ -75,40 +102,40 @@ class Expression:
         return _logic((other, self), all_of=False)
 
     def __invert__(self) -> Expression:
-        return _unary(lambda a: not _true(a), self)
+        return _unary("not", lambda a: not _true(a), self)
 
     def __neg__(self) -> Expression:
-        return _unary(lambda a: _arithmetic("neg", operator.sub, type(a)(0) if _number(a) else 0, a), self)
+        return _unary("neg", lambda a: _arithmetic("neg", operator.sub, type(a)(0) if _number(a) else 0, a), self)
 
     def __add__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("add", operator.add, a, b), self, other)
+        return _binary("add", lambda a, b: _arithmetic("add", operator.add, a, b), self, other)
 
     def __radd__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("add", operator.add, a, b), other, self)
+        return _binary("add", lambda a, b: _arithmetic("add", operator.add, a, b), other, self)
 
     def __sub__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("sub", operator.sub, a, b), self, other)
+        return _binary("sub", lambda a, b: _arithmetic("sub", operator.sub, a, b), self, other)
 
     def __rsub__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("sub", operator.sub, a, b), other, self)
+        return _binary("sub", lambda a, b: _arithmetic("sub", operator.sub, a, b), other, self)
 
     def __mul__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("mul", operator.mul, a, b), self, other)
+        return _binary("mul", lambda a, b: _arithmetic("mul", operator.mul, a, b), self, other)
 
     def __rmul__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("mul", operator.mul, a, b), other, self)
+        return _binary("mul", lambda a, b: _arithmetic("mul", operator.mul, a, b), other, self)
 
     def __truediv__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("div", _divide, a, b), self, other)
+        return _binary("div", lambda a, b: _arithmetic("div", _divide, a, b), self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("div", _divide, a, b), other, self)
+        return _binary("div", lambda a, b: _arithmetic("div", _divide, a, b), other, self)
 
     def __mod__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("mod", _modulo, a, b), self, other)
+        return _binary("mod", lambda a, b: _arithmetic("mod", _modulo, a, b), self, other)
 
     def __rmod__(self, other: Any) -> Expression:
-        return _binary(lambda a, b: _arithmetic("mod", _modulo, a, b), other, self)
+        return _binary("mod", lambda a, b: _arithmetic("mod", _modulo, a, b), other, self)
 
 
 class FilterBuilder:
@@ -121,7 +148,7 @@ class FilterBuilder:
         if not isinstance(path, str) or not path:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidValue(f'q.field takes the name of a field, not {path!r}; q.field("likes")')
         if "." not in path:
-            return Expression(lambda doc: doc.get(path, UNSET), 1)
+            return Expression(lambda doc: doc.get(path, UNSET), 1, ["field", path])
         names = path.split(".")
 
         def dig(doc: Mapping[str, Any]) -> Any:
@@ -132,7 +159,7 @@ class FilterBuilder:
                 value = value.get(name, UNSET)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             return value  # pyright: ignore[reportUnknownVariableType]
 
-        return Expression(dig, 1)
+        return Expression(dig, 1, ["field", path])
 
     def eq(self, a: Any, b: Any) -> Expression:
         """``a == b``."""
@@ -195,51 +222,60 @@ class FilterBuilder:
         return ~_expression(a)
 
 
-def compile_filter(build: Callable[[FilterBuilder], Any]) -> Callable[[Mapping[str, Any]], bool]:
+def compile_filter(build: Callable[[FilterBuilder], Any]) -> Predicate:
     """Run a filter's lambda once and return a predicate of documents."""
+    return read_filter(build).holds
+
+
+def read_filter(build: Callable[[FilterBuilder], Any]) -> Filter:
+    """Run a filter's lambda once and return what it says."""
     if not callable(build):
         raise InvalidValue(f'filter takes a function of q, not {build!r}; .filter(lambda q: q.field("likes") > 3)')
     built = build(FilterBuilder())
     if isinstance(built, bool):
-        return lambda _doc: built
+        built = _expression(built)
     if not isinstance(built, Expression):
         raise InvalidValue(f'a filter returns an expression of q, not {built!r}; lambda q: q.field("likes") > 3')
     compiled = built.compiled
-    return lambda doc: _true(compiled(doc))
+
+    def holds(doc: Mapping[str, Any]) -> bool:
+        return _true(compiled(doc))
+
+    return Filter(holds, built.form)
 
 
 def _expression(value: Any) -> Expression:
     if isinstance(value, Expression):
         return value
     literal = UNSET if value is UNSET else check_value(value, "filter")
-    return Expression(lambda _doc: literal, 1)
+    return Expression(lambda _doc: literal, 1, ["value", literal])
 
 
-def _combine(compiled: Compiled, *parts: Expression) -> Expression:
+def _combine(name: str, compiled: Compiled, *parts: Expression) -> Expression:
     size = 1 + sum(part.size for part in parts)
     if size > 2 * FILTER_OPERATORS:
         fix = "use an index for part of it, or test in Python while iterating"
         raise LimitExceeded(over("operators and operands in a filter", size, 2 * FILTER_OPERATORS, fix))
-    return Expression(compiled, size)
+    return Expression(compiled, size, [name, *(part.form for part in parts)])
 
 
-def _binary(apply: Callable[[Any, Any], Any], left: Any, right: Any) -> Expression:
+def _binary(name: str, apply: Callable[[Any, Any], Any], left: Any, right: Any) -> Expression:
     a, b = _expression(left), _expression(right)
     first, second = a.compiled, b.compiled
-    return _combine(lambda doc: apply(first(doc), second(doc)), a, b)
+    return _combine(name, lambda doc: apply(first(doc), second(doc)), a, b)
 
 
-def _unary(apply: Callable[[Any], Any], value: Expression) -> Expression:
+def _unary(name: str, apply: Callable[[Any], Any], value: Expression) -> Expression:
     compiled = value.compiled
-    return _combine(lambda doc: apply(compiled(doc)), value)
+    return _combine(name, lambda doc: apply(compiled(doc)), value)
 
 
 def _logic(parts: tuple[Any, ...], *, all_of: bool) -> Expression:
     expressions = [_expression(part) for part in parts]
     compiled = [part.compiled for part in expressions]
     if all_of:
-        return _combine(lambda doc: all(_true(part(doc)) for part in compiled), *expressions)
-    return _combine(lambda doc: any(_true(part(doc)) for part in compiled), *expressions)
+        return _combine("and", lambda doc: all(_true(part(doc)) for part in compiled), *expressions)
+    return _combine("or", lambda doc: any(_true(part(doc)) for part in compiled), *expressions)
 
 
 def _true(value: Any) -> bool:

@@ -31,6 +31,8 @@ class InlineExecutor:
         Folders that modules may import from.
     mode
         ``dev`` or ``prod``, as for :class:`~nbreactive.runtime.pool.Pool`.
+    cursor_key
+        What the cursors of pages are sealed with.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class InlineExecutor:
         *,
         import_paths: Sequence[str] = (),
         mode: Literal["dev", "prod"] = "dev",
+        cursor_key: bytes = b"",
     ) -> None:
         determinism.install()
         program, found = load_program(bundle, import_paths)
@@ -52,7 +55,9 @@ class InlineExecutor:
             raise refusal(found)
         self.manifest = found
         self._reader = reader
-        self._runner = Runner(program, reader, TableCache(), production=mode == "prod")
+        self._runner = Runner(
+            program, reader, TableCache(), production=mode == "prod", cursor_key=cursor_key
+        )
 
     async def run(self, call: Call, *, urgent: bool = False) -> Outcome:  # noqa: ARG002
         """Run a call now."""

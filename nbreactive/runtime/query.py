@@ -7,20 +7,19 @@ consumed enter the read set, so ``first()`` of a long range is not disturbed by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from nbreactive.engine.catalog import IndexInfo, count_key
 from nbreactive.engine.read_set import END
 from nbreactive.errors import InvalidValue
-from nbreactive.runtime.filters import FilterBuilder, compile_filter
+from nbreactive.functions.pagination import PaginationResult
+from nbreactive.runtime.filters import Filter, FilterBuilder, read_filter
+from nbreactive.runtime.pagination import Document, Opener, Source, read_page
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.checks import check_value
 from nbreactive.values.keys import encode_key, successor
 from nbreactive.values.kinds import UNSET
-
-Document = dict[str, Any]
-Predicate = Callable[[Mapping[str, Any]], bool]
 
 
 class IndexRange:
@@ -106,14 +105,6 @@ class IndexRange:
         return f"index {self._index!r}, field {field!r}"
 
 
-class Opener(Protocol):
-    """Turns a stored document into what the function sees."""
-
-    def __call__(self, table: Table, id: bytes, packed: bytes, /) -> Document:
-        """Unpack it and add ``_id``."""
-        ...
-
-
 class Query:
     """A query that has not read anything yet; see :meth:`nbreactive.runtime.database.DatabaseReader.query`."""
 
@@ -127,7 +118,7 @@ class Query:
         self._index: IndexInfo | None = None
         self._range: IndexRange | None = None
         self._descending: bool | None = None
-        self._filters: tuple[Predicate, ...] = ()
+        self._filters: tuple[Filter, ...] = ()
         self._limit: int | None = None
         self._used = False
 
@@ -178,8 +169,8 @@ class Query:
 
     def filter(self, build: Callable[[FilterBuilder], Any]) -> Query:
         """Keep the documents for which an expression holds: ``lambda q: q.field("likes") > 3``."""
-        predicate = compile_filter(build)
-        return self._step().configured(_filters=(*self._filters, predicate))
+        added = read_filter(build)
+        return self._step().configured(_filters=(*self._filters, added))
 
     def limit(self, count: int) -> Query:
         """At most ``count`` documents."""
@@ -226,6 +217,24 @@ class Query:
             found = sum(1 for _ in scan.keys(1024))
         return found if self._limit is None else min(found, self._limit)
 
+    def paginate(self, opts: Mapping[str, Any]) -> PaginationResult[Document]:
+        """Read one page; ``.page`` has its documents, ``.continue_cursor`` is the ``cursor`` of the next one.
+
+        A live page stays where it is: what is inserted between its first and its last document makes it longer, what
+        is deleted makes it shorter, so pages never overlap and never leave a gap.
+
+        Parameters
+        ----------
+        opts
+            What the client has sent, a parameter hinted :class:`~nbreactive.functions.pagination.PaginationOpts`.
+        """
+        if self._limit is not None:
+            raise InvalidValue("limit and paginate do not go together: numItems is the limit of a page; remove limit")
+        table = self._use()
+        low, high = self._range.interval() if self._range is not None else (b"", END)
+        source = Source(self._name, table, self._index, low, high, bool(self._descending), self._filters, self._open)
+        return read_page(self._txn, source, opts)
+
     def __iter__(self) -> Iterator[Document]:
         """Read lazily; the loop sees the state of its beginning, whatever it writes meanwhile."""
         return self._documents(self._limit, lazy=True)
@@ -245,7 +254,7 @@ class Query:
         return self._rows(table, scan.documents(None if self._filters else limit), limit)
 
     def _rows(self, table: Table, rows: Iterator[tuple[bytes, bytes]], limit: int | None) -> Iterator[Document]:
-        open_document, filters = self._open, self._filters
+        open_document, filters = self._open, [each.holds for each in self._filters]
         left = limit if limit is not None else -1
         for id, packed in rows:
             document = open_document(table, id, packed)

@@ -78,6 +78,14 @@ class Scan:
                 txn.count_read(len(own.packed))
                 yield id, own.packed
 
+    def document(self, id: bytes) -> bytes:
+        """Read the packed document of a row that :meth:`keys` has yielded."""
+        own = self._hidden.get(id)
+        if own is None or own.packed is None:
+            return self._txn.stored(self._table, id)
+        self._txn.count_read(len(own.packed))
+        return own.packed
+
     def _stored(self, expected: int | None) -> Iterator[tuple[bytes, bytes]]:
         low, high, reverse, hidden = self._low, self._high, self._reverse, self._hidden
         size = min(_FIRST_CHUNK if expected is None else max(expected, 1), _LARGEST_CHUNK)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from nbreactive.engine.files import Disk
 from nbreactive.errors import DataFolderError
+from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.server._drives import network_file_system
 
 FORMAT = 1
@@ -108,6 +109,16 @@ class DataFolder:
                 f"the data folder {self.path} has the format {text[:20]!a}, this version of nbreactive reads format {FORMAT}; "
                 "use the version that wrote it, or another folder with --data"
             )
+
+
+def cursor_key(path: Path) -> bytes:
+    """Return the key that seals the cursors of pages, made at first use; without the old one, no old cursor opens."""
+    file = path / "cursor.key"
+    key = file.read_bytes() if file.exists() else b""
+    if len(key) != KEY_BYTES:
+        key = secrets.token_bytes(KEY_BYTES)
+        _write_private(file, key, durable=True)
+    return key
 
 
 def running_backend(path: Path) -> RunningBackend | None:
