@@ -24,22 +24,32 @@ from nbreactive.engine.catalog import (
     TABLES,
     TableInfo,
     all_modules,
+    count_key,
     index_id,
     table_document,
     table_of,
 )
 from nbreactive.engine.read_set import ReadSetBuilder
+from nbreactive.engine.scheduled import BY_STATE, PENDING
 from nbreactive.engine.transactions import Reads, Write
 from nbreactive.errors import LimitExceeded, NBReactiveError, NotAllowed
+from nbreactive.runtime.cursors import Pages
 from nbreactive.runtime.determinism import real_monotonic
 from nbreactive.runtime.output import ENDED
 from nbreactive.runtime.overlay import Pending, TableOverlay
 from nbreactive.runtime.scan import Scan
 from nbreactive.runtime.tables import SnapshotReader, Table, TableCache, all_read, name_read
 from nbreactive.values.ids import new_internal
-from nbreactive.values.limits import READ_BYTES, READ_DOCUMENTS, READ_INTERVALS, WRITTEN_BYTES, WRITTEN_DOCUMENTS, over
+from nbreactive.values.limits import (
+    SCHEDULED_ARGS_TOTAL,
+    SCHEDULED_FUNCTIONS,
+    SCHEDULED_OUTSTANDING,
+    TransactionLimits,
+    over,
+)
 from nbreactive.values.packing import pack
 
+_LIMITS: Final = TransactionLimits()
 _RENEW_AFTER: Final = 0.005
 _TICK: Final = 2.0**-10
 """Step of ``_creationTime`` (ms) between documents of one mutation: exact in a double until the year 2248."""
@@ -70,15 +80,29 @@ class Transaction:
         The instant of the call, ms.
     seed
         16 bytes that ids are made of.
+    limits
+        How much it may do.
     """
 
-    def __init__(self, reader: SnapshotReader, tables: TableCache, snapshot: int, now: int, seed: bytes) -> None:
+    pages: Pages
+    """What its pages need to know; set by whoever runs the call."""
+
+    def __init__(
+        self,
+        reader: SnapshotReader,
+        tables: TableCache,
+        snapshot: int,
+        now: int,
+        seed: bytes,
+        limits: TransactionLimits = _LIMITS,
+    ) -> None:
         self._reader = reader
         self._tables = tables
         self.snapshot = snapshot
         self._now = now
         self._seed = seed
-        self._reads = ReadSetBuilder()
+        self.limits = limits
+        self._reads = ReadSetBuilder(limits.ranges_read)
         self._reads.add(*_ALL_MODULES)
         self._scans: list[Scan] = []
         self._found: dict[str, Table | None] = {}
@@ -99,6 +123,8 @@ class Transaction:
         self.documents_written = 0
         self.bytes_written = 0
         self.queries = 0
+        self.functions_scheduled = 0
+        self.scheduled_bytes = 0
 
     # ---- tables ------------------------------------------------------------------------------------------
 
@@ -167,7 +193,7 @@ class Transaction:
     def scan(self, info: TableInfo, index_id: int, low: bytes, high: bytes, reverse: bool, lazy: bool) -> Scan:
         """Begin to read ``[low, high)`` of an index; ``lazy`` when other code runs between the rows."""
         self._check()
-        if len(self._scans) > READ_INTERVALS // 8:
+        if len(self._scans) > self.limits.ranges_read // 8:
             self._flush_scans()
         self.queries += 1
         self._scanned.add(info.number)
@@ -189,6 +215,13 @@ class Transaction:
         overlay = self._overlays.get(info.number)
         return self._reader.count(key, self.snapshot) + (overlay.count(key) if overlay is not None else 0)
 
+    def look(self, index_id: int, low: bytes, high: bytes) -> SnapshotReader:
+        """Note that a range of an index of the system's is read; returns what to read it with, at once."""
+        self._check()
+        self._renew()
+        self._record(index_id, low, high)
+        return self._reader
+
     def fetch(self, index_id: int, low: bytes, high: bytes, reverse: bool, count: int) -> list[tuple[bytes, bytes]]:
         """Up to ``count`` stored keys of a range."""
         self._check()
@@ -209,10 +242,11 @@ class Transaction:
             self._check()
         self.documents_read += 1
         self.bytes_read += size
-        if self.documents_read > READ_DOCUMENTS:
-            self._exceeded("documents read by one call", self.documents_read, READ_DOCUMENTS, _NARROW)
-        if self.bytes_read > READ_BYTES:
-            self._exceeded("bytes read by one call", self.bytes_read, READ_BYTES, _NARROW)
+        limits = self.limits
+        if self.documents_read > limits.documents_read:
+            self._exceeded("documents read by one call", self.documents_read, limits.documents_read, _NARROW)
+        if self.bytes_read > limits.bytes_read:
+            self._exceeded("bytes read by one call", self.bytes_read, limits.bytes_read, _NARROW)
 
     def _record(self, index_id: int, low: bytes, high: bytes) -> None:
         try:
@@ -258,17 +292,46 @@ class Transaction:
     def write(self, info: TableInfo, id: bytes, packed: bytes | None, replaced: Found | None) -> None:
         """Write a packed document, or delete it (None); ``replaced`` is what :meth:`document` returned, if anything."""
         self._check()
+        self._put(info, id, packed, replaced)
+        self.documents_written += 1
+        self.bytes_written += len(packed) if packed is not None else 0
+        limits = self.limits
+        if self.documents_written > limits.documents_written:
+            self._exceeded("documents written by one call", self.documents_written, limits.documents_written, _SPLIT)
+        if self.bytes_written > limits.bytes_written:
+            self._exceeded("bytes written by one call", self.bytes_written, limits.bytes_written, _SPLIT)
+
+    def write_job(
+        self, info: TableInfo, id: bytes, packed: bytes, replaced: Found | None, args_bytes: int | None = None
+    ) -> None:
+        """Write a scheduled function, a new one with arguments of ``args_bytes``; they have limits of their own."""
+        self._check()
+        if args_bytes is not None:
+            self.functions_scheduled += 1
+            self.scheduled_bytes += args_bytes
+            if self.functions_scheduled > SCHEDULED_FUNCTIONS:
+                fix = "let one of them schedule the others"
+                self._exceeded("functions scheduled by one call", self.functions_scheduled, SCHEDULED_FUNCTIONS, fix)
+            if self.scheduled_bytes > SCHEDULED_ARGS_TOTAL:
+                what, fix = "bytes of arguments scheduled by one call", "store them as documents, and pass their ids"
+                self._exceeded(what, self.scheduled_bytes, SCHEDULED_ARGS_TOTAL, fix)
+            self._check_outstanding()
+        self._put(info, id, packed, replaced)
+
+    def _check_outstanding(self) -> None:
+        # Not part of the read set, or mutations that schedule would all be in each other's way.
+        self._renew()
+        pending = self._reader.count(count_key(BY_STATE, PENDING), self.snapshot)
+        if pending >= SCHEDULED_OUTSTANDING:
+            fix = "schedule the next ones when these have run"
+            self._exceeded("scheduled functions that have not run yet", pending + 1, SCHEDULED_OUTSTANDING, fix)
+
+    def _put(self, info: TableInfo, id: bytes, packed: bytes | None, replaced: Found | None) -> None:
         overlay = self._overlays.get(info.number)
         if overlay is None:
             overlay = self._overlays[info.number] = TableOverlay(info)
         pending = Pending(packed, replaced.base, replaced.version) if replaced is not None else Pending(packed, None, 0)
         self._undo.append((info.number, id, overlay.put(id, pending)))
-        self.documents_written += 1
-        self.bytes_written += len(packed) if packed is not None else 0
-        if self.documents_written > WRITTEN_DOCUMENTS:
-            self._exceeded("documents written by one call", self.documents_written, WRITTEN_DOCUMENTS, _SPLIT)
-        if self.bytes_written > WRITTEN_BYTES:
-            self._exceeded("bytes written by one call", self.bytes_written, WRITTEN_BYTES, _SPLIT)
 
     def savepoint(self) -> int:
         """Mark the writes so far."""
