@@ -467,6 +467,7 @@ class Engine:
             self._random.randbytes(16),
             None,
             request.job,
+            request.origin,
         )
         return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
 

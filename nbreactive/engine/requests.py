@@ -49,6 +49,8 @@ class MutationRequest(msgspec.Struct, frozen=True):
     completes: Callable[[], Write] | None = None
     """Makes a write of the backend's own that is committed with whatever the function writes. Where its document is not
     at that version any more, the mutation does not happen (any more): so a job is done exactly once."""
+    origin: bytes = b""
+    """As in :class:`Call`."""
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -40,6 +40,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     journal: str | None = None
     job: str = ""
     """The id of the scheduled function or cron job on whose behalf this runs."""
+    origin: bytes = b""
+    """Packed: address and program of the client; empty where the backend itself calls."""
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):

@@ -36,7 +36,7 @@ async def identity_of(handler: JupyterHandler) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``subject``, ``name``, ``issuer``, ``roles``, and ``via`` for a kernel.
+        ``subject``, ``name``, ``issuer``, ``roles``, ``ip``, and ``via`` for a kernel.
     """
     user = handler.current_user
     identity: dict[str, Any] = {
@@ -49,6 +49,8 @@ async def identity_of(handler: JupyterHandler) -> dict[str, Any]:
             if await ensure_async(handler.authorizer.is_authorized(handler, user, action, resource))
         ],
     }
+    if handler.request.remote_ip:
+        identity["ip"] = handler.request.remote_ip
     if is_kernel(handler):
         identity["via"] = "kernel"
         if not _on_hub() and _uses_server_token(handler):

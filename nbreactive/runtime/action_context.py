@@ -17,6 +17,8 @@ from nbreactive.engine.transactions import Call, Failure
 from nbreactive.errors import AppError, InvalidValue, LimitExceeded, NotAllowed, from_wire
 from nbreactive.functions import Function
 from nbreactive.functions.specs import Kind, Visibility
+from nbreactive.runtime.context import request_metadata
+from nbreactive.runtime.environment import missing
 from nbreactive.runtime.frames import Answer
 from nbreactive.runtime.lookup import Functions, resolve
 from nbreactive.runtime.output import ENDED, CallLog, Logger
@@ -203,9 +205,7 @@ class ActionEnv(Mapping[str, str]):
         try:
             return self._values[name]
         except KeyError:
-            raise KeyError(
-                f"the environment variable {name} is not set; set it with %reactive env set {name}=..."
-            ) from None
+            raise missing(name) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -232,8 +232,8 @@ class ActionMeta:
         return {"name": self._path, "componentPath": "", "type": "action", "visibility": self._visibility}
 
     def get_request_metadata(self) -> dict[str, Any]:
-        """The id under which this request appears in logs and errors."""
-        return {"requestId": self._running.call.request_id}
+        """The id under which this request appears in logs and errors, and who sent it from where."""
+        return request_metadata(self._running.call)
 
 
 class ActionContext:

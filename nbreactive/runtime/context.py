@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from nbreactive.engine.catalog import TableInfo
 from nbreactive.engine.transactions import Call
 from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed
@@ -18,6 +20,7 @@ from nbreactive.runtime.lookup import Functions
 from nbreactive.runtime.output import CallLog, Logger
 from nbreactive.runtime.scheduling import Scheduler
 from nbreactive.runtime.transaction import Transaction
+from nbreactive.values.kinds import Int64
 from nbreactive.values.limits import CALL_DEPTH, SCHEDULED_ARGS_TOTAL, SCHEDULED_FUNCTIONS, over
 
 _SHORTEST_PERIOD = 1000
@@ -88,6 +91,12 @@ class Auth:
         return {"tokenIdentifier": f"{issuer}|{subject}", **identity}
 
 
+def request_metadata(call: Call) -> dict[str, Any]:
+    """What ``ctx.meta`` says of where a call comes from."""
+    sender: dict[str, Any] = msgspec.msgpack.decode(call.origin) if call.origin else {"ip": None, "userAgent": None}
+    return {"requestId": call.request_id, **sender, "scheduledFunctionId": call.job or None, "authToken": None}
+
+
 class Meta:
     """``ctx.meta``: facts about the running call."""
 
@@ -123,13 +132,18 @@ class Meta:
         name, mode = self._execution.deployment
         return {"name": name, "region": None, "class": mode}
 
-    def get_snapshot_ts(self) -> int:
+    def get_snapshot_ts(self) -> Int64:
         """The timestamp (ns) that every read of this call sees."""
-        return self._execution.txn.snapshot
+        return Int64(self._execution.txn.snapshot)
 
     def get_request_metadata(self) -> dict[str, Any]:
-        """The id under which this request appears in logs and errors."""
-        return {"requestId": self._execution.call.request_id}
+        """The id under which this request appears in logs and errors; in mutations also who sent it from where.
+
+        ``ip`` and ``userAgent`` are None where the backend itself calls: a scheduled function, a cron job.
+        """
+        if self._kind == "query":  # whose result is everybody's
+            return {"requestId": self._execution.call.request_id}
+        return request_metadata(self._execution.call)
 
 
 class QueryContext:
@@ -201,6 +215,12 @@ class QueryContext:
         if self._visibility != "system":
             raise NotAllowed("ctx.all_tables() is for functions of the system")
         return self._execution.txn.all_tables()
+
+    def all_functions(self) -> Functions:
+        """Every function, by path; for functions of the system."""
+        if self._visibility != "system":
+            raise NotAllowed("ctx.all_functions() is for functions of the system")
+        return self._execution.functions
 
     def __getattr__(self, name: str) -> Any:
         if name == "run_mutation":

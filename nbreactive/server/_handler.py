@@ -62,7 +62,7 @@ class SiteHandler(RequestHandler):
             return
         if self.get_query_argument("token", None) is not None:
             raise Refused("a token does not belong in a URL, where it ends up in logs; send it as a header")
-        self.caller = self.site.gate.from_headers(headers)
+        self.caller = self.site.gate.from_headers(headers, self.request.remote_ip)
 
     def options(self, *_: str) -> None:
         """Answer a CORS preflight."""

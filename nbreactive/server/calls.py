@@ -198,6 +198,7 @@ class Calls:
                 kind="mutation",
             )
             self._engine.begin(request, finish)
+                origin=caller.origin,
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
             self._record(answer, path, "mutation", started, caller)
@@ -212,7 +213,7 @@ class Calls:
         try:
             caller.require("write")
             name, packed = _path(path, component), _args(args)
-            request = ActionRequest(name, packed, caller.identity, caller.reach, request_id)
+            request = ActionRequest(name, packed, caller.identity, caller.reach, request_id, origin=caller.origin)
             outcome = await self._actions.run(request)
             answer = Answer(request_id, outcome.value, outcome.failure, outcome.logs, self._engine.durable)
         except (InvalidValue, FunctionNotFound, Refused) as error:

@@ -23,6 +23,7 @@ _PUBLIC_ROLES: frozenset[Role] = frozenset(("read", "write"))
 
 PROXY_HEADER = "X-NBReactive-Proxy"
 IDENTITY_HEADER = "X-NBReactive-Identity"
+_LONGEST_AGENT = 300
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class Caller(msgspec.Struct, frozen=True):
     roles: frozenset[Role]
     label: str
     """For logs and limits: ``anonymous``, ``admin key``, or the subject."""
+    origin: bytes = b""
+    """Packed: address and program of the client, for ``ctx.meta``."""
 
     @property
     def reach(self) -> Visibility:
@@ -60,6 +63,8 @@ class _Vouched(msgspec.Struct):
     issuer: str = "jupyter"
     email: str | None = None
     via: str | None = None
+    ip: str | None = None
+    """The client's; its identity does not have it."""
 
 
 _vouched_decoder = msgspec.json.Decoder(_Vouched)
@@ -88,18 +93,23 @@ class Gatekeeper:
         given = headers.get(PROXY_HEADER)
         return given is not None and self._proxy_secret is not None and _same(given, self._proxy_secret)
 
-    def from_headers(self, headers: Mapping[str, str]) -> Caller:
-        """The caller of an HTTP request or of a WebSocket upgrade.
+    def from_headers(self, headers: Mapping[str, str], ip: str | None = None) -> Caller:
+        """The caller of an HTTP request or of a WebSocket upgrade that came from ``ip``.
 
         Raises
         ------
         Refused
             Credentials are wrong, or absent where they are required.
         """
+        caller, vouched_ip = self._judged(headers)
+        said = {"ip": vouched_ip or ip, "userAgent": headers.get("User-Agent", "")[:_LONGEST_AGENT] or None}
+        return msgspec.structs.replace(caller, origin=msgspec.msgpack.encode(said))
+
+    def _judged(self, headers: Mapping[str, str]) -> tuple[Caller, str | None]:
         if PROXY_HEADER in headers or IDENTITY_HEADER in headers:
             if not self.is_proxy(headers):
                 raise Refused("the proxy headers of this request do not come from this server's Jupyter extension")
-            return _vouched(headers.get(IDENTITY_HEADER, ""))
+            return _vouched(headers.get(IDENTITY_HEADER, ""))  # our extension knows where its client is
         authorization = headers.get("Authorization")
         if authorization:
             scheme, _, credentials = authorization.partition(" ")
@@ -108,8 +118,8 @@ class Gatekeeper:
                     f"no sign-in provider is configured here for {scheme[:20]!r} tokens; use 'Authorization: Convex ADMIN_KEY'"
                 )
             key, _, acting = credentials.strip().partition(":")
-            return self.from_admin_key(key, _acting_as(acting) if acting else None)
-        return self.anonymous()
+            return self.from_admin_key(key, _acting_as(acting) if acting else None), None
+        return self.anonymous(), None
 
     def anonymous(self) -> Caller:
         """A caller without credentials."""
@@ -117,6 +127,10 @@ class Gatekeeper:
             raise Refused(
                 "this server answers signed-in callers only (--require-auth); send 'Authorization: Convex ADMIN_KEY'"
             )
+        return self.nobody()
+
+    def nobody(self) -> Caller:
+        """Whoever comes to a door that is open to all."""
         return Caller(None, _PUBLIC_ROLES, "anonymous")
 
     def from_admin_key(self, key: str, acting_as: dict[str, Any] | None = None) -> Caller:
@@ -132,7 +146,7 @@ def _same(given: str, wanted: bytes) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted)
 
 
-def _vouched(header: str) -> Caller:
+def _vouched(header: str) -> tuple[Caller, str | None]:
     try:
         who = _vouched_decoder.decode(_unbase64(header))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -140,9 +154,11 @@ def _vouched(header: str) -> Caller:
     if not who.subject:
         raise Refused(f"the header {IDENTITY_HEADER} names nobody")
     identity = {
-        name: value for name, value in msgspec.to_builtins(who).items() if value is not None and name != "roles"
+        name: value
+        for name, value in msgspec.to_builtins(who).items()
+        if value is not None and name not in ("roles", "ip")
     }
-    return Caller(_with_token_identifier(identity), frozenset(who.roles), who.subject)
+    return Caller(_with_token_identifier(identity), frozenset(who.roles), who.subject), who.ip
 
 
 def _acting_as(text: str) -> dict[str, Any]:

@@ -264,7 +264,8 @@ class Session:
         if message.tokenType == "None":
             return self._base_caller
         if message.tokenType == "Admin":
-            return self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
+            caller = self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
+            return msgspec.structs.replace(caller, origin=self._base_caller.origin)
         raise Refused("no sign-in provider is configured on this server, so it cannot check the token")
 
     # ---- mutations ---------------------------------------------------------------------------------------

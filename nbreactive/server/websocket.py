@@ -92,7 +92,7 @@ class SyncHandler(WebSocketHandler):
                 self.site.origins.check(headers, websocket=True)
             if self.get_query_argument("token", None) is not None:
                 raise Refused("a token does not belong in a URL, where it ends up in logs; send it as a header")
-            self.caller: Caller = self.site.gate.from_headers(headers)
+            self.caller: Caller = self.site.gate.from_headers(headers, self.request.remote_ip)
             anonymous = self.caller.identity is None
             self.party = f"{self.caller.label} {self.request.remote_ip}" if anonymous else self.caller.label
             self._client = identify(version, headers.get("Convex-Client"))

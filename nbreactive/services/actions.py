@@ -39,6 +39,8 @@ class ActionRequest(msgspec.Struct, frozen=True):
     depth: int = 1
     job: str | None = None
     """The id of the scheduled job that it is."""
+    origin: bytes = b""
+    """As in :class:`Call`."""
 
 
 class Jobs(Protocol):
@@ -88,6 +90,8 @@ class Actions:
         )
         try:
             return await self._pool.run(call, lambda ask: self._answer(request, ask), self._tables(), self._env())
+            job=request.job or "",
+            origin=request.origin,
         except Unavailable as error:
             return Outcome(failure=Failure(error.code, error.message), kind="action")
 
