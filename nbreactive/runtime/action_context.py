@@ -41,7 +41,17 @@ _RUNNABLE: Final[dict[str, tuple[Kind, ...]]] = {
 class Running:
     """What all parts of the ``ctx`` of one action share."""
 
-    def __init__(self, call: Call, functions: Functions, log: CallLog, send: Send, *, blocking: bool) -> None:
+    def __init__(
+        self,
+        call: Call,
+        functions: Functions,
+        log: CallLog,
+        send: Send,
+        *,
+        blocking: bool,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.clock = clock
         self.call = call
         self.functions = functions
         self.log = log
@@ -149,7 +159,7 @@ class ActionScheduler:
         """Run a mutation or action after ``delay_ms`` milliseconds; gives the id of the job."""
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, (int, float)) or not 0 <= delay_ms < 1e14:
             raise InvalidValue(f"ctx.scheduler.run_after takes milliseconds (0 or more), not {delay_ms!r}")
-        return self._schedule("run_after", int(time.time() * 1000 + delay_ms), reference, args, kwargs)
+        return self._schedule("run_after", int(self._running.clock() / 1e6 + delay_ms), reference, args, kwargs)
 
     def run_at(self, when: Any, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run a mutation or action at a time: ms since the epoch, or an aware datetime; gives the id of the job."""
@@ -251,7 +261,7 @@ class ActionContext:
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
+        return self._running.clock() // 1_000_000
 
     def run_query(self, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run a query: ``await ctx.run_query(api.posts.get, post_id=p)``."""

@@ -80,7 +80,15 @@ class Host:
         Whether errors are kept from callers.
     """
 
-    def __init__(self, program: Program, write: Callable[[bytes], None], *, production: bool) -> None:
+    def __init__(
+        self,
+        program: Program,
+        write: Callable[[bytes], None],
+        *,
+        production: bool,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._clock = clock
         self._functions = program.functions
         self._write = write
         self._production = production
@@ -88,6 +96,8 @@ class Host:
         self._running: dict[int, tuple[asyncio.Task[None], Running]] = {}
         self._asked: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._numbers = 0
+    clock
+        What time it is for them, in ns; tests have a clock of their own.
         self._beating: asyncio.TimerHandle | None = None
 
     def receive(self, kind: int, body: bytes) -> None:
@@ -135,7 +145,7 @@ class Host:
         value, failure, recycle = b"null", None, ""
         try:
             path, function = find(self._functions, act.call)
-            running = Running(act.call, self._functions, log, self._sender(act.number), blocking=not function.is_async)
+            running = Running(act.call, self._functions, log, self._sender(act.number), blocking=not function.is_async, clock=self._clock)
             self._running[act.number] = task, running
             ctx = ActionContext(running, path, function, act.env)
             table_of = _table_of(act.tables)

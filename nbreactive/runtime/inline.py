@@ -6,11 +6,11 @@ in a worker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from nbreactive.engine.transactions import Call, Outcome
-from nbreactive.functions import references
+from nbreactive.functions import Function, references
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime import determinism
 from nbreactive.runtime.execute import Runner
@@ -33,6 +33,8 @@ class InlineExecutor:
         ``dev`` or ``prod``, as for :class:`~nbreactive.runtime.pool.Pool`.
     cursor_key
         What the cursors of pages are sealed with.
+    functions
+        Further functions, by path: of the system, for callers who may reach those.
 
     Raises
     ------
@@ -48,12 +50,15 @@ class InlineExecutor:
         import_paths: Sequence[str] = (),
         mode: Literal["dev", "prod"] = "dev",
         cursor_key: bytes = b"",
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
         determinism.install()
         program, found = load_program(bundle, import_paths)
         if not isinstance(found, Manifest):
             raise refusal(found)
         self.manifest = found
+        self.program = program
+        program.functions |= functions or {}
         self._reader = reader
         self._runner = Runner(
             program, reader, TableCache(), production=mode == "prod", cursor_key=cursor_key

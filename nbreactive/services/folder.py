@@ -79,7 +79,7 @@ class FunctionsFolder:
 
     async def push(self) -> None:
         """Deploy the folder as it is now."""
-        files, unreadable = await asyncio.to_thread(self._read)
+        files, unreadable = await asyncio.to_thread(read_folder, self.path)
         ours = {module.name for module in self._deployer.modules if self._is_ours(module.origin)}
         gone = sorted(ours - files.keys() - unreadable.keys())
         self.problems = {name: why for name, why in self.problems.items() if name in files} | unreadable
@@ -188,27 +188,29 @@ class FunctionsFolder:
         except TimeoutError:
             return
 
-    def _read(self) -> tuple[dict[str, ModuleSource], dict[str, str]]:
-        found: dict[str, ModuleSource] = {}
-        unreadable: dict[str, str] = {}
-        for file in sorted(self.path.rglob("*.py")) if self.path.is_dir() else ():
-            parts = file.relative_to(self.path).with_suffix("").parts
-            if any(part in _SKIPPED or not _NAME.fullmatch(part) for part in parts) or not (
-                file.is_file() and file.resolve().is_relative_to(self.path)
-            ):
-                continue  # reading a pipe would wait for somebody who writes into it
-            name = "/".join(parts)
-            try:
-                with tokenize.open(file) as text:  # as Python reads it: a byte order mark, "# coding: latin-1"
-                    source = text.read()
-            except (OSError, UnicodeDecodeError, SyntaxError) as error:
-                unreadable[name] = f"{file.name} cannot be read: {error}"
-                continue
-            found[name] = ModuleSource(name, source, Origin("file", f"{self.path.name}/{name}.py", str(file)))
-        return found, unreadable
-
     def _is_ours(self, origin: Origin) -> bool:
         return origin.kind == "file" and Path(origin.key).is_relative_to(self.path)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, ModuleSource], dict[str, str]]:
+    """Return the modules of a functions folder, and why some files cannot be read, by module name."""
+    found: dict[str, ModuleSource] = {}
+    unreadable: dict[str, str] = {}
+    for file in sorted(folder.rglob("*.py")) if folder.is_dir() else ():
+        parts = file.relative_to(folder).with_suffix("").parts
+        if any(part in _SKIPPED or not _NAME.fullmatch(part) for part in parts) or not (
+            file.is_file() and file.resolve().is_relative_to(folder)
+        ):
+            continue  # reading a pipe would wait for somebody who writes into it
+        name = "/".join(parts)
+        try:
+            with tokenize.open(file) as text:  # as Python reads it: a byte order mark, "# coding: latin-1"
+                source = text.read()
+        except (OSError, UnicodeDecodeError, SyntaxError) as error:
+            unreadable[name] = f"{file.name} cannot be read: {error}"
+            continue
+        found[name] = ModuleSource(name, source, Origin("file", f"{folder.name}/{name}.py", str(file)))
+    return found, unreadable
 
 
 class _Modules(DefaultFilter):

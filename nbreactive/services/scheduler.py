@@ -113,6 +113,10 @@ class Scheduler:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         self._reader.close()
 
+    def wake(self) -> None:
+        """Look again at what is due: the clock was set."""
+        self._wake()
+
     # ---- what is next --------------------------------------------------------------------------------------
 
     def _changed(self, keys: Sequence[bytes] | None) -> None:
