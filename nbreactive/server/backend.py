@@ -25,7 +25,7 @@ from nbreactive.server.app import make_application, make_server
 from nbreactive.server.calls import Calls
 from nbreactive.server.data_folder import DataFolder
 from nbreactive.server.deployments import Deployments
-from nbreactive.server.failures import Mode
+from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Gatekeeper
 from nbreactive.server.limits import Limits, ServerLimits, described
 from nbreactive.server.logs import Logs
@@ -33,11 +33,11 @@ from nbreactive.server.origins import OriginPolicy
 from nbreactive.server.parts import FOLDERS, STORE, Parts, PartsConfig
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
+from nbreactive.services.actions import Report
 from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.folder import FunctionsFolder
-from nbreactive.services.jobs import Report
 from nbreactive.services.retention import KEEP_SECONDS
 from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
 
@@ -293,12 +293,12 @@ class Backend:
 
     async def _begin(self) -> None:
         """Let run what runs by itself; it has its place in the log like any other call."""
-        self.background.jobs.on_run = self._log_run
+        self.background.jobs.on_run = self._parts.actions.on_run = self._log_run
         self.background.crons.on_event = self.site.logs.event
         await self._parts.begin()
 
     def _log_run(self, run: Report) -> None:
-        code, message = (run.failure.code, run.failure.message) if run.failure is not None else ("", "")
+        code, message = (run.failure.code, logged_text(run.failure)) if run.failure is not None else ("", "")
         self.site.logs.call(run.request_id, run.path, run.kind, run.seconds, "the backend", code, message, run.logs)
 
     async def _stop_watching(self) -> None:

@@ -31,7 +31,7 @@ from nbreactive.errors import (
 )
 from nbreactive.functions.references import canonical_path
 from nbreactive.functions.specs import FunctionSpec, Kind
-from nbreactive.server.failures import Mode
+from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Caller
 from nbreactive.server.logs import Logs
 from nbreactive.services.actions import ActionRequest
@@ -196,9 +196,9 @@ class Calls:
                 request_number=number,
                 request_id=request_id,
                 kind="mutation",
+                origin=caller.origin,
             )
             self._engine.begin(request, finish)
-                origin=caller.origin,
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
             self._record(answer, path, "mutation", started, caller)
@@ -289,8 +289,7 @@ class Calls:
         if failure is None:
             self.logs.call(request_id, path, kind, seconds, who, lines=lines)
         else:
-            text = failure.message + (f"\n{failure.detail}" if failure.detail else "")
-            self.logs.call(request_id, path, kind, seconds, who, failure.code, text, lines)
+            self.logs.call(request_id, path, kind, seconds, who, failure.code, logged_text(failure), lines)
 
 
 def not_found(path: str) -> FunctionNotFound:

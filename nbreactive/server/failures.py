@@ -28,6 +28,11 @@ def failure_text(failure: Failure, request_id: str, mode: Mode) -> str:
     return f"{head}\n{name}{failure.message}\n"
 
 
+def logged_text(failure: Failure) -> str:
+    """What the log says of a failure: all of it, in production too."""
+    return f"{failure.message}\n{failure.detail}" if failure.detail else failure.message
+
+
 def log_texts(lines: Sequence[LogLine], mode: Mode) -> list[str]:
     """The ``logLines`` for a client; in production they stay on the server."""
     return [] if mode == "prod" else [f"[{line.level}] {line.text}" for line in lines]

@@ -7,16 +7,16 @@ transactions of their own; mutations happen at once and stay, whatever becomes o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from nbreactive.engine.requests import MutationRequest, QueryRequest
-from nbreactive.engine.transactions import Call, Failure, Outcome
+from nbreactive.engine.requests import MutationRequest, QueryRequest, Result
+from nbreactive.engine.transactions import Call, Failure, LogLine, Outcome
 from nbreactive.errors import LimitExceeded, NBReactiveError, Unavailable
-from nbreactive.functions.specs import Visibility
+from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.frames import Answer, Ask
 from nbreactive.values.json import encode_json
@@ -41,6 +41,17 @@ class ActionRequest(msgspec.Struct, frozen=True):
     """The id of the scheduled job that it is."""
     origin: bytes = b""
     """As in :class:`Call`."""
+
+
+class Report(NamedTuple):
+    """One run, for the log."""
+
+    request_id: str
+    path: str
+    kind: Kind
+    seconds: float
+    failure: Failure | None
+    logs: Sequence[LogLine]
 
 
 class Jobs(Protocol):
@@ -76,6 +87,8 @@ class Actions:
         self._names: tuple[Catalog | None, dict[int, str]] = (None, {})
         self.jobs: Jobs | None = None
         """What schedules functions."""
+        self.on_run: Callable[[Report], None] | None = None
+        """Told of what actions run."""
 
     async def run(self, request: ActionRequest) -> Outcome:
         """Run an action to its end; its failures, and that it could not be started, are in the outcome."""
@@ -87,11 +100,11 @@ class Actions:
             request.identity,
             request.request_id or self._random.randbytes(8).hex(),
             now=time.time_ns() // 1_000_000,
+            job=request.job or "",
+            origin=request.origin,
         )
         try:
             return await self._pool.run(call, lambda ask: self._answer(request, ask), self._tables(), self._env())
-            job=request.job or "",
-            origin=request.origin,
         except Unavailable as error:
             return Outcome(failure=Failure(error.code, error.message), kind="action")
 
@@ -111,24 +124,31 @@ class Actions:
         return Answer(ask.number, value, failure)
 
     async def _do(self, request: ActionRequest, ask: Ask) -> tuple[bytes, Failure | None]:
-        who: dict[str, Any] = {"identity": request.identity, "request_id": request.request_id}
-        reach: Visibility = "internal"
-        if ask.what == "query":
-            result = await self._engine.query(QueryRequest(ask.target, ask.args, reach=reach, **who))
-            return result.value, result.failure
-        if ask.what == "mutation":
-            result = await self._engine.mutate(MutationRequest(ask.target, ask.args, reach=reach, **who))
-            return result.value, result.failure
-        if ask.what == "action":
-            if request.depth >= CALL_DEPTH:
-                fix = "call an ordinary Python function instead of an action"
-                raise LimitExceeded(over("actions called inside each other", request.depth + 1, CALL_DEPTH, fix))
-            inner = ActionRequest(ask.target, ask.args, reach=reach, depth=request.depth + 1, job=request.job, **who)
-            outcome = await self.run(inner)
-            return outcome.value, outcome.failure
+        if ask.what in ("query", "mutation", "action"):
+            began = time.perf_counter()
+            done = await self._run_inner(request, ask)
+            if self.on_run is not None:
+                seconds = time.perf_counter() - began
+                self.on_run(Report(request.request_id, ask.target, ask.what, seconds, done.failure, done.logs))
+            return done.value, done.failure
         if self.jobs is None:
             raise Unavailable("nothing can be scheduled now: the backend is starting or stopping")
         if ask.what == "schedule":
             return encode_json(await self.jobs.schedule(ask.target, ask.args, ask.when, request.job)), None
         await self.jobs.cancel(ask.target)
         return b"null", None
+
+    async def _run_inner(self, request: ActionRequest, ask: Ask) -> Result | Outcome:
+        who: dict[str, Any] = {"identity": request.identity, "request_id": request.request_id}
+        reach: Visibility = "internal"
+        if ask.what == "query":
+            return await self._engine.query(QueryRequest(ask.target, ask.args, reach=reach, **who))
+        if ask.what == "mutation":
+            return await self._engine.mutate(
+                MutationRequest(ask.target, ask.args, reach=reach, job=request.job or "", **who)
+            )
+        if request.depth >= CALL_DEPTH:
+            fix = "call an ordinary Python function instead of an action"
+            raise LimitExceeded(over("actions called inside each other", request.depth + 1, CALL_DEPTH, fix))
+        inner = ActionRequest(ask.target, ask.args, reach=reach, depth=request.depth + 1, job=request.job, **who)
+        return await self.run(inner)

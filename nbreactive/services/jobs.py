@@ -24,7 +24,7 @@ from nbreactive.engine.scheduled import finished
 from nbreactive.engine.transactions import Failure, LogLine, Outcome, Write
 from nbreactive.errors import InvalidValue, NBReactiveError
 from nbreactive.functions.specs import Kind
-from nbreactive.services.actions import ActionRequest
+from nbreactive.services.actions import ActionRequest, Report
 from nbreactive.values.ids import encode_id
 from nbreactive.values.packing import pack, unpack
 
@@ -78,17 +78,6 @@ class End(NamedTuple):
 
 
 Ended = Callable[[End], None]
-
-
-class Report(NamedTuple):
-    """One run, for the log."""
-
-    request_id: str
-    path: str
-    kind: Kind
-    seconds: float
-    failure: Failure | None
-    logs: Sequence[LogLine]
 
 
 class Jobs:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +164,43 @@ def add(ctx):
         ]  # fmt: skip
         assert all(call["lines"] == [["LOG", "counting"]] for call in calls if call["path"] == "m:total")
         assert len({call["request_id"] for call in calls}) == 3
+
+
+def test_what_actions_and_the_scheduler_run_is_in_the_log_with_its_full_error_in_production(tmp_path: Path) -> None:
+    source = """
+from nbreactive import action, internal_mutation, mutation, query
+@query
+def read(ctx):
+    print("read")
+    return 1
+@internal_mutation
+def fail(ctx):
+    raise ValueError("in production, too")
+@action
+def act(ctx):
+    from reactive.m import fail, read
+    try:
+        ctx.run_mutation(fail)
+    except Exception:
+        pass
+    return ctx.run_query(read)
+@mutation
+def plan(ctx):
+    ctx.scheduler.run_after(0, fail)
+"""
+    with Served(tmp_path, {"m": source}, "--mode", "prod") as backend:
+        assert backend.call("action", "m:act") == 1
+        backend.call("mutation", "m:plan")
+
+        def calls() -> list[dict[str, Any]]:
+            return backend.fetch("/api/admin/logs", admin=True)["calls"]
+
+        deadline = time.monotonic() + 30
+        while sum(call["path"] == "m:fail" for call in calls()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        found = {call["path"]: call for call in calls()}
+        assert found["m:read"]["lines"] == [["LOG", "read"]]
+        assert found["m:read"]["request_id"] == found["m:act"]["request_id"]
+        failed = [call for call in calls() if call["path"] == "m:fail"]
+        assert all("ValueError: in production, too" in call["message"] for call in failed)
