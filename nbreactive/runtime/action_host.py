@@ -78,6 +78,8 @@ class Host:
         Sends a frame to the backend.
     production
         Whether errors are kept from callers.
+    clock
+        What time it is for them, in ns; tests have a clock of their own.
     """
 
     def __init__(
@@ -96,8 +98,6 @@ class Host:
         self._running: dict[int, tuple[asyncio.Task[None], Running]] = {}
         self._asked: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._numbers = 0
-    clock
-        What time it is for them, in ns; tests have a clock of their own.
         self._beating: asyncio.TimerHandle | None = None
 
     def receive(self, kind: int, body: bytes) -> None:
@@ -145,7 +145,14 @@ class Host:
         value, failure, recycle = b"null", None, ""
         try:
             path, function = find(self._functions, act.call)
-            running = Running(act.call, self._functions, log, self._sender(act.number), blocking=not function.is_async, clock=self._clock)
+            running = Running(
+                act.call,
+                self._functions,
+                log,
+                self._sender(act.number),
+                blocking=not function.is_async,
+                clock=self._clock,
+            )
             self._running[act.number] = task, running
             ctx = ActionContext(running, path, function, act.env)
             table_of = _table_of(act.tables)
