@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from nbreactive import __version__
-from nbreactive.cli import serve
+from nbreactive.cli import backup, doctor, exchange, serve
 from nbreactive.errors import NBReactiveError
 
 
@@ -17,6 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"nbreactive {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve.add_command(commands)
+    exchange.add_commands(commands)
+    backup.add_commands(commands)
+    doctor.add_command(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

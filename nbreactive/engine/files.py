@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+DATA_FORMAT = 2
+"""Of a data folder. 2: the log may have compact segments."""
+
 
 class OpenFile(Protocol):
     """One open file; used by one thread at a time."""

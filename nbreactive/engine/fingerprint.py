@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from nbreactive.engine.entries import Entry
+
 _MASK = (1 << 128) - 1
 
 
@@ -58,20 +60,31 @@ def of_documents(documents: Iterable[tuple[int, bytes, int, bytes]]) -> Fingerpr
 
 
 class Fold:
-    """The state that a sequence of writes leads to, as fingerprints; it remembers a hash per document."""
+    """The state that the entries of a log lead to, as fingerprints; it remembers a few bytes per document."""
 
     def __init__(self) -> None:
         self.prints: Fingerprints = {}
-        self._hashes: dict[tuple[int, bytes], int] = {}
+        self._documents: dict[tuple[int, bytes], tuple[int, int]] = {}
 
-    def write(self, table: int, id: bytes, ts: int, doc: bytes | None) -> None:
-        """Apply one write."""
-        found = self.prints.get(table)
-        if found is None:
-            found = self.prints[table] = Fingerprint()
-        before = self._hashes.pop((table, id), None)
-        if before is not None:
-            found.remove(before)
-        if doc is not None:
-            hashed = self._hashes[table, id] = hash_document(id, ts, doc)
-            found.add(hashed)
+    def entry(self, entry: Entry) -> None:
+        """Apply one commit."""
+        for write in entry.writes:
+            found = self.prints.get(write.table)
+            if found is None:
+                found = self.prints[write.table] = Fingerprint()
+            key = (write.table, write.id)
+            before = self._documents.pop(key, None)
+            if before is not None:
+                found.remove(before[0])
+            if write.doc is not None:
+                hashed = hash_document(write.id, entry.ts, write.doc)
+                self._documents[key] = (hashed, entry.ts)
+                found.add(hashed)
+
+    def complete(self, entry: Entry) -> Entry:
+        """Return a commit that names the versions which it replaces as they are here, where others were dropped."""
+        writes = [
+            msgspec.structs.replace(write, previous=self._documents.get((write.table, write.id), (0, 0))[1])
+            for write in entry.writes
+        ]
+        return msgspec.structs.replace(entry, writes=writes)

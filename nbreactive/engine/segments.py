@@ -177,6 +177,19 @@ class SegmentLog:
         """Close the last segment, if anything is in it: what is appended from now on goes into a new one."""
         await self._thread.run(self._roll)
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    def size(self) -> int:
+        """Return about how many bytes it has."""
+        total = 0
+        for name in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                total += name.stat().st_size
+        return total
+
     def closed(self) -> list[ClosedSegment]:
         """Return the segments to which nothing is appended any more, oldest first."""
         with self._lock:

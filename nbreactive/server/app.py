@@ -7,7 +7,7 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from nbreactive.server import admin, http
+from nbreactive.server import admin, http, storage
 from nbreactive.server._handler import NothingHere
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import SyncHandler
@@ -31,7 +31,7 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         (r"/api/query_ts", http.QueryTsHandler, shared),
         (r"/api/query_at_ts", http.QueryAtTsHandler, shared),
         (r"/api/query_batch", http.QueryBatchHandler, shared),
-        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in admin.ROUTES),
+        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in (*admin.ROUTES, *storage.ROUTES)),
         (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
         (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),

@@ -14,12 +14,14 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from nbreactive.engine.files import Disk
+from nbreactive.engine.files import DATA_FORMAT, Disk
 from nbreactive.errors import DataFolderError
 from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.server._drives import network_file_system
 
-FORMAT = 1
+FORMAT = DATA_FORMAT
+_OLDER = {1}
+"""Formats of which this one is an extension: such a folder is marked as one of this format, and stays readable."""
 
 
 class RunningBackend(msgspec.Struct):
@@ -104,7 +106,10 @@ class DataFolder:
             _write_private(file, f"{FORMAT}\n".encode(), durable=True)
             return
         text = file.read_text("utf-8", "replace").strip()
-        if text != str(FORMAT):
+        if text in map(str, _OLDER):
+            # From now on older versions refuse it, before the log has anything that they cannot read
+            _write_private(file, f"{FORMAT}\n".encode(), durable=True)
+        elif text != str(FORMAT):
             raise DataFolderError(
                 f"the data folder {self.path} has the format {text[:20]!a}, this version of nbreactive reads format {FORMAT}; "
                 "use the version that wrote it, or another folder with --data"

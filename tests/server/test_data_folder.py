@@ -61,7 +61,14 @@ def test_the_format_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
             DataFolder(tmp_path)
     assert not (tmp_path / "format").exists()
     DataFolder(tmp_path).close()
-    assert (tmp_path / "format").read_text() == "1\n"
+    assert (tmp_path / "format").read_text() == f"{data_folder.FORMAT}\n"
+
+
+def test_a_folder_of_an_older_version_is_marked_as_one_of_this_version(tmp_path: Path) -> None:
+    DataFolder(tmp_path).close()
+    (tmp_path / "format").write_text("1\n")
+    DataFolder(tmp_path).close()
+    assert (tmp_path / "format").read_text() == f"{data_folder.FORMAT}\n"
 
 
 def test_another_format_is_refused_and_left_alone_case_45(tmp_path: Path) -> None:

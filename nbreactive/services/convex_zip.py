@@ -1,0 +1,163 @@
+"""The ZIP that Convex exports and imports: one line of JSON per document, one folder per table.
+
+    README.md
+    _tables/documents.jsonl           {"name": ..., "id": table number}
+    <table>/documents.jsonl           documents with _id and _creationTime, by id
+    <table>/generated_schema.jsonl    "uniform": values stand in the exact form
+    _storage/documents.jsonl          stored files; there are none
+
+Ids hold the number of their table. Where a table has another number in the deployment that takes it, ids are rewritten,
+everywhere: an id is recognised by its checksum, whatever field it stands in.
+"""
+
+# What is in a document is not known before.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, Any, Self
+
+from nbreactive.errors import InvalidId, InvalidValue
+from nbreactive.values.export_json import decode_export, encode_export
+from nbreactive.values.ids import decode_id, encode_id
+from nbreactive.values.packing import unpack
+
+_README = """\
+# An export of nbreactive, in the layout of Convex
+
+Each folder is a table: `documents.jsonl` has one document per line, in Convex's export format. `nbreactive import` and
+`npx convex import` read this file. Functions, environment variables and scheduled jobs are not in it; a backup
+(`nbreactive backup`) has them.
+"""
+_DOCUMENTS = "/documents.jsonl"
+
+
+def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[int, list[tuple[bytes, bytes]]]]) -> int:
+    """Write an export; return how many documents it has.
+
+    Parameters
+    ----------
+    file
+        Where to.
+    tables
+        Their numbers.
+    batches
+        Table number and its next documents (internal id, packed), all tables in the order of ``tables``; a table
+        without documents has an empty batch.
+    """
+    total = 0
+    names = {number: name for name, number in tables.items()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.md", _README)
+        lines = [json.dumps({"name": name, "id": number}) + "\n" for name, number in tables.items()]
+        archive.writestr("_tables/documents.jsonl", "".join(lines))
+        current, out = 0, None
+        for number, documents in batches:
+            if number != current:
+                if out is not None:
+                    out.close()
+                current = number
+                archive.writestr(f"{names[number]}/generated_schema.jsonl", '"uniform"\n')
+                out = archive.open(f"{names[number]}{_DOCUMENTS}", "w", force_zip64=True)
+            assert out is not None
+            for id, packed in documents:
+                doc = unpack(packed) | {"_id": encode_id(number, id)}
+                out.write(encode_export(doc).encode() + b"\n")
+            total += len(documents)
+        if out is not None:
+            out.close()
+        archive.writestr("_storage/documents.jsonl", "")
+    return total
+
+
+class ConvexZip:
+    """An export that is read; a context.
+
+    Attributes
+    ----------
+    tables
+        The number of each table in it, in order; 0 where it is not known.
+    left_out
+        What is in it and is not imported.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise InvalidValue(f"{path} cannot be read as a ZIP file: {error}") from None
+        names = [name.removesuffix(_DOCUMENTS) for name in self._archive.namelist() if name.endswith(_DOCUMENTS)]
+        numbers = self._numbers() if "_tables" in names else {}
+        if "manifest.json" in self._archive.namelist() and not names:
+            raise InvalidValue(f"{path} is a backup: `nbreactive restore` makes a data folder from it")
+        self.tables = {name: numbers.get(name, 0) for name in names if not name.startswith("_") and "/" not in name}
+        self.left_out = sorted(
+            name for name in names if name not in self.tables and name != "_tables" and self._size(name + _DOCUMENTS)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def size(self) -> int:
+        """Return the bytes of all documents."""
+        return sum(self._size(name + _DOCUMENTS) for name in self.tables)
+
+    def documents(self, table: str) -> Iterator[tuple[int, Any]]:
+        """Yield the documents of a table, with the bytes that each takes."""
+        name = table + _DOCUMENTS
+        with self._archive.open(name) as file:
+            yield from jsonl(file, name, integers=True)
+
+    def _numbers(self) -> dict[str, int]:
+        with self._archive.open("_tables" + _DOCUMENTS) as file:
+            return {line["name"]: int(line.get("id", 0)) for line in map(json.loads, file) if line}
+
+    def _size(self, name: str) -> int:
+        return self._archive.getinfo(name).file_size
+
+
+def jsonl(file: IO[bytes], name: str, *, integers: bool) -> Iterator[tuple[int, Any]]:
+    """Yield the documents of a file with one per line."""
+    for number, line in enumerate(TextIOWrapper(file, "utf-8-sig"), 1):
+        if line.strip():
+            yield len(line), decode_export(line, f"{name} line {number}", integers=integers)
+
+
+class Renumbering:
+    """Rewrites ids of tables that have another number here.
+
+    Parameters
+    ----------
+    numbers
+        From the number there to the number here, of those that differ.
+    """
+
+    def __init__(self, numbers: dict[int, int]) -> None:
+        self._numbers = numbers
+
+    def apply(self, value: Any) -> Any:
+        """Return a value with all ids in it as they are here."""
+        return self._apply(value) if self._numbers else value
+
+    def _apply(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is dict:
+            return {key: self._apply(item) for key, item in value.items()}
+        if kind is list:
+            return [self._apply(item) for item in value]
+        if kind is str and 31 <= len(value) <= 37:
+            try:
+                number, internal = decode_id(value)
+            except InvalidId:
+                return value
+            if number in self._numbers:
+                return str(encode_id(self._numbers[number], internal))
+        return value

@@ -1,0 +1,173 @@
+"""Do log, row index and store.duckdb say the same?
+
+Each holds every document, so each can be compared with the others: counts and fingerprints per table, at a timestamp that
+they have in common. On the way every checksum of the log and of store.duckdb is looked at, and every entry of every index
+is compared with the document that it stands for. Nothing is changed, and nothing is mended: all but the log can
+be made again from it, and the report says how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+import nbreactive
+from nbreactive.columns._frames import Inspection
+from nbreactive.engine._examination import Examination, Order
+from nbreactive.engine.catalog import Catalog
+from nbreactive.errors import DataFolderError, NBReactiveError
+
+if TYPE_CHECKING:
+    from nbreactive.server.parts import Parts
+
+Part = Literal["log", "index", "store.duckdb"]
+Tables = dict[int, tuple[int, str]]
+
+_MEND = {
+    "log": "restore the data folder from a backup (nbreactive restore); what the other replicas hold can be exported first",
+    "index": "stop the backend, move the folder `index` away and start again: it is made anew",
+    "store.duckdb": "stop the backend, move store.duckdb away and start again: it is made anew from the log",
+}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that is not as it should be."""
+
+    part: Part
+    what: str
+    fix: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was looked at and found."""
+
+    timestamp: int
+    """Of the last commit in the log."""
+    entries: int
+    log_bytes: int
+    horizon: int
+    tables: dict[str, int]
+    """Documents by table."""
+    problems: list[Problem]
+    notes: list[str]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def examine_folder(folder: Path) -> Report:
+    """Examine a data folder that nobody serves."""
+    if not (folder / "log").is_dir():
+        raise DataFolderError(f"{folder} is not a data folder: there is no log in it")
+    examination, problems = _examine(Order(str(folder)))
+    store = folder / "store.duckdb"
+    notes = list(examination.notes)
+    inspection: Inspection | None = None
+    if not store.exists():
+        notes.append("there is no store.duckdb; it is made at the next start")
+    else:
+        done = _run("nbreactive.columns.inspection", str(store), str(examination.timestamp))
+        if done.returncode:
+            said = _said(done)
+            if "lock" in said.lower() and "conflicting" in said.lower():
+                raise DataFolderError(f"{store} is open in another program: {said}")
+            problems.append(_problem("store.duckdb", f"it cannot be read: {said}"))
+        else:
+            inspection = msgspec.json.decode(done.stdout, type=Inspection)
+    if inspection is not None and 0 < inspection.applied < examination.timestamp and not examination.damaged:
+        again, _ = _examine(Order(str(folder), at=inspection.at, index=False))
+        examination = msgspec.structs.replace(examination, tables_at=again.tables_at)
+    return _report(examination, problems, inspection, notes)
+
+
+async def examine_running(parts: Parts) -> Report:
+    """Examine the data folder of a backend that goes on serving."""
+    with parts.engine.hold() as ts:
+        await parts.columns.wait(ts)
+        order = Order(str(parts.log.folder.parent), at=ts, tail=await parts.log.tail(), running=True)
+        async with parts.retention.busy:
+            examination, problems = await asyncio.to_thread(_examine, order)
+        inspection: Inspection | None = None
+        try:
+            inspection = await parts.columns.inspect(ts)
+        except NBReactiveError as error:
+            problems.append(_problem("store.duckdb", f"it cannot be read: {error.message}"))
+    return _report(examination, problems, inspection, list(examination.notes))
+
+
+def _examine(order: Order) -> tuple[Examination, list[Problem]]:
+    """Look at log and row index in a process of its own: a damaged index may end it."""
+    problems: list[Problem] = []
+    done = _run("nbreactive.engine._examination", given=msgspec.json.encode(order))
+    if done.returncode and order.index:
+        problems.append(_problem("index", f"reading it ended the process that did ({_said(done) or done.returncode})"))
+        done = _run(
+            "nbreactive.engine._examination", given=msgspec.json.encode(msgspec.structs.replace(order, index=False))
+        )
+    if done.returncode:
+        raise DataFolderError(f"the data folder cannot be examined: {_said(done)}")
+    return msgspec.json.decode(done.stdout, type=Examination), problems
+
+
+def _report(found: Examination, problems: list[Problem], inspection: Inspection | None, notes: list[str]) -> Report:
+    problems = [*problems, *(_problem("log", what) for what in found.damaged)]
+    problems += [_problem("index", what) for what in found.index_problems]
+    names = dict(found.names) | {table.number: table.name for table in Catalog().by_number.values()}
+    if found.index_at and not found.damaged:
+        ours = found.index_tables
+        problems += [_problem("index", what) for what in _differences(found.tables_index, ours, names, "the log")]
+    if inspection is not None and not found.damaged:
+        if inspection.applied > found.timestamp:
+            problems.append(
+                _problem("log", "it ends before store.duckdb does: an older log, or that of another folder")
+            )
+        else:
+            theirs = found.tables_at if inspection.at < found.timestamp or found.tables_at else found.tables
+            problems += [
+                _problem("store.duckdb", what) for what in _differences(theirs, inspection.tables, names, "the log")
+            ]
+        for number, rows in inspection.rows.items():
+            wanted = inspection.expected.get(number, 0)
+            if rows != wanted:
+                what = f"its table {names.get(number, number)!r} has {rows} rows instead of {wanted}"
+                problems.append(_problem("store.duckdb", what))
+    counts = {names.get(number, str(number)): count for number, (count, _) in found.tables.items()}
+    return Report(found.timestamp, found.entries, found.log_bytes, found.horizon, counts, problems, notes)
+
+
+def _differences(wanted: Tables, found: Tables, names: dict[int, str], other: str) -> list[str]:
+    said: list[str] = []
+    for number in sorted(wanted.keys() | found.keys()):
+        name = repr(names.get(number, number))
+        count, print_ = wanted.get(number, (0, ""))
+        count_found, print_found = found.get(number, (0, ""))
+        if count != count_found:
+            said.append(f"{name} has {count_found} documents, {other} has {count}")
+        elif print_ != print_found:
+            said.append(f"documents of {name} are not those of {other}, though as many ({count})")
+    return said
+
+
+def _problem(part: Part, what: str) -> Problem:
+    return Problem(part, what, _MEND[part])
+
+
+def _run(module: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # -P: what lies in the working directory is not ours. So the package's own place must be said
+    place = str(Path(nbreactive.__file__).resolve().parent.parent)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))}
+    command: list[Any] = [sys.executable, "-P", "-m", module, *arguments]
+    return subprocess.run(command, input=given, capture_output=True, check=False, env=env)
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""
