@@ -9,7 +9,9 @@ pending, or canceled from the start, and cancels jobs, and does nothing else to 
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
 
 from nbreactive.engine.catalog import CREATION_TIME, FIRST_DECLARED, SCHEDULED, index_id
 from nbreactive.values.keys import encode_key
@@ -24,9 +26,20 @@ BY_COMPLETED: Final = index_id(SCHEDULED, FIRST_DECLARED + 1)
 PENDING: Final = encode_key("pending")
 """What the keys of pending jobs start with in :data:`BY_STATE`; their time is next."""
 IN_PROGRESS: Final = encode_key("inProgress")
+_FIELDS: Final = {"due": "scheduledTime", "completed": "completedTime", "created": CREATION_TIME}
 
-_FIELDS: Final = frozenset({"name", "args", "scheduledTime", "completedTime", "state", CREATION_TIME})
-_LONGEST_NAME: Final = 300
+
+class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Literal["pending", "canceled"]
+
+
+class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_FIELDS.get):
+    name: Annotated[str, msgspec.Meta(max_length=300)]
+    args: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=1)]
+    due: float
+    state: _State
+    created: float
+    completed: float | msgspec.UnsetType = msgspec.UNSET
 
 
 def job_document(
@@ -63,21 +76,15 @@ def is_pending(document: dict[str, Any]) -> bool:
 
 def job_problem(document: Any, *, new: bool) -> str:
     """Return what is wrong with a job that a worker wants to add or to change, or an empty string."""
-    if not isinstance(document, dict) or not document.keys() <= _FIELDS:  # pyright: ignore[reportUnknownMemberType]
-        return "it has other fields"
-    match document:
-        case {
-            "name": str(name),
-            "args": [dict()],
-            "scheduledTime": float(at),
-            "state": {"kind": "pending" | "canceled" as kind, **more},
-        } if not more and len(name) <= _LONGEST_NAME and isfinite(at):
-            pass
-        case _:
-            return "its fields are not those of a job"
+    try:
+        job = msgspec.convert(document, _Job)
+    except msgspec.ValidationError as error:
+        return str(error)
+    kind, completed = job.state.kind, job.completed
     if kind == "pending" and not new:
         return "a job that is there can only be canceled"
-    completed: Any = document.get("completedTime")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if (kind == "canceled") != (isinstance(completed, float) and isfinite(completed)):
+    if (kind == "canceled") != (completed is not msgspec.UNSET):
         return "it has no, or a wrong, completedTime"
+    if not isfinite(job.due) or (completed is not msgspec.UNSET and not isfinite(completed)):
+        return "a time is infinite"
     return ""

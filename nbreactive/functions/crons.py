@@ -132,7 +132,7 @@ class CronJobs:
         if not isinstance(reference, (Reference, Function)):
             raise _wrong(name, f"it runs a reference such as internal.jobs.tick, not {reference!r:.60}")
         given = check_value(dict(args or {}), f"the arguments of cron job {name!r}", datetimes=True)
-        line = sys._getframe(2).f_lineno  # noqa: SLF001 - of the call in the user's module
+        line = sys._getframe(2).f_lineno  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self.jobs.append(CronSpec(name, schedule, reference.path, pack(given), line=line))
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ def expression_problem(expression: object) -> str:
     >>> expression_problem("*/5 * * * mon-fri")
     ''
     >>> expression_problem("0 0 30 2 *")
-    "the cron expression '0 0 30 2 *' names no day that there is; which one is meant?"
+    "the cron expression '0 0 30 2 *' is never true (Bad day-of-month); mend that field"
     """
     from cronsim import CronSim, CronSimError  # here, as most modules and no kernels need it
 
@@ -173,10 +173,8 @@ def expression_problem(expression: object) -> str:
         return f'a cron expression has five fields ({fields}), as "0 2 * * *" has; {expression!r:.80} is none'
     try:
         next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
-    except CronSimError as error:
-        return f"the cron expression {text!r} is not well formed ({error}); mend that field"
-    except StopIteration:
-        return f"the cron expression {text!r} names no day that there is; which one is meant?"
+    except (CronSimError, StopIteration) as error:
+        return f"the cron expression {text!r} is never true ({str(error) or 'for 50 years'}); mend that field"
     return ""
 
 

@@ -7,7 +7,7 @@ function is looked up now, its arguments are checked when it runs: it may be ano
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbreactive.engine.catalog import SCHEDULED
 from nbreactive.engine.scheduled import finished, job_document
@@ -116,9 +116,10 @@ class Scheduler:
                 f"{said}: {at:.0f} ms since the epoch is later than the year 9999; is it in another unit?"
             )
         path, _ = resolve(self._functions, reference, "mutation", "action", said=said)
-        given = check_value(kwargs if args is None else args, "args", datetimes=True)
+        given: Any = check_value(kwargs if args is None else args, "args", datetimes=True)
         if not isinstance(given, dict):
             raise InvalidValue(f"{said} takes the arguments as one dict or as keywords, not {args!r:.60}")
+        given = cast("dict[str, Any]", given)
         size = len(pack(given))
         if size > SCHEDULED_ARGS:
             fix = "store them as documents, and pass their ids"

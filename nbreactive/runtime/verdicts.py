@@ -30,7 +30,7 @@ def problem_of(outcome: Outcome) -> str:
     for write in outcome.writes:
         if len(write.id) != 16 or write.previous < 0:
             return "a write to no document of users"
-        if write.table < FIRST_USER_TABLE and write.table != TABLES and write.table != SCHEDULED:
+        if write.table < FIRST_USER_TABLE and write.table not in (TABLES, SCHEDULED):
             return "a write to no document of users"
         largest = DOCUMENT_SIZE if write.table != SCHEDULED else SCHEDULED_ARGS
         if write.doc is not None and len(write.doc) > 2 * largest:

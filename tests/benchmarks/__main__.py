@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,isolation,proxy,scale]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,isolation,proxy,scale]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .isolation import isolation
 from .proxy import proxy
 from .reads import w3, w6
 from .scale import fill, scale
+from .scheduled import s1
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "isolation", "proxy", "scale")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "isolation", "proxy", "scale")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
@@ -37,6 +38,14 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
                     figures += await w6(backend)
                 if "isolation" in only:
                     figures += await isolation(backend, quick=quick)
+            finally:
+                backend.stop()
+    if "S1" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            backend.start()
+            try:
+                figures += await s1(backend, quick=quick)
             finally:
                 backend.stop()
     if "proxy" in only:

@@ -66,6 +66,23 @@ def fill(ctx, first: int, many: int):
 
 
 @mutation
+def schedule(ctx, first: int, many: int, when: float):
+    for number in range(first, first + many):
+        ctx.scheduler.run_at(when, "bench:send", author="job", body=f"job {number}")
+
+
+@query
+def pending(ctx):
+    jobs = ctx.db.system.query("_scheduled_functions")
+    return jobs.with_index("by_state", lambda q: q.eq("state.kind", "pending")).count()
+
+
+@query
+def by_job(ctx):
+    return ctx.db.query("messages").with_index("by_author", lambda q: q.eq("author", "job")).count()
+
+
+@mutation
 def bump(ctx, name: str):
     found = ctx.db.query("counters").with_index("by_name", lambda q: q.eq("name", name)).unique()
     if found is None:
