@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.routing import Router
 from tornado.web import Application
 
-from nbreactive.server import admin, http, storage
+from nbreactive.server import admin, environment, http, log_streams, schedules, storage
 from nbreactive.server._handler import NothingHere
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import SyncHandler
@@ -31,7 +32,11 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         (r"/api/query_ts", http.QueryTsHandler, shared),
         (r"/api/query_at_ts", http.QueryAtTsHandler, shared),
         (r"/api/query_batch", http.QueryBatchHandler, shared),
-        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in (*admin.ROUTES, *storage.ROUTES)),
+        *(
+            (pattern, handler, shared | {"backend": backend})
+            for routes in (admin.ROUTES, environment.ROUTES, log_streams.ROUTES, schedules.ROUTES, storage.ROUTES)
+            for pattern, handler in routes
+        ),
         (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
         (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
@@ -49,7 +54,7 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
     )
 
 
-def make_server(application: Application, site: Site) -> HTTPServer:
+def make_server(application: Router, site: Site) -> HTTPServer:
     """Build the HTTP server around it."""
     return HTTPServer(
         application,
