@@ -131,7 +131,7 @@ class Crons:
             found = batch.find(CRONS, cron.id)
             if found is not None and found[0]["state"]["kind"] == "pending":
                 document = found[0] | {"nextRun": min(found[0]["nextRun"], self._jobs.now())}
-                batch.put(CRONS, cron.id, document | {"besides": found[0]["nextRun"]})
+                batch.put(CRONS, cron.id, document | {"besides": found[0].get("besides", found[0]["nextRun"])})
 
         await self._jobs.changes.make(hurry)
 

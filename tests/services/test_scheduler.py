@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
-from nbreactive.engine.requests import MutationRequest
+from nbreactive.engine.catalog import SCHEDULED
+from nbreactive.engine.requests import MutationRequest, QuerySpec
 from nbreactive.errors import FunctionNotFound, NotAllowed
+from nbreactive.services.jobs import Batch
+from nbreactive.values.ids import decode_id
+from nbreactive.values.json import decode_json
+from nbreactive.values.limits import SCHEDULED_ARGS, SCHEDULED_FUNCTIONS
 from nbreactive.values.packing import pack
 from tests.services.running import Deployment, running
 
 JOBS = """
+import asyncio
 from datetime import UTC, datetime, timedelta
 from nbreactive import AppError, action, api, internal, internal_mutation, mutation, query
 
@@ -69,7 +75,7 @@ def cancel_own(ctx):
     return job
 
 @mutation
-def chain(ctx, left: int):
+def chain(ctx, left: int, text: str = ""):
     ctx.db.insert("notes", {"number": left})
     if left:
         ctx.scheduler.run_after(0, api.jobs.chain, left=left - 1)
@@ -90,6 +96,33 @@ def job(ctx, id: str):
 def jobs(ctx, kind: str):
     found = ctx.db.system.query("_scheduled_functions").with_index("by_state", lambda q: q.eq("state.kind", kind))
     return found.collect()
+
+@mutation
+def many(ctx, count: int, size: int):
+    for _ in range(count):
+        ctx.scheduler.run_after(600_000, api.jobs.chain, left=0, text="x" * size)
+
+@mutation
+def busy(ctx, number: int):
+    for _ in range(1_000_000):
+        pass
+    ctx.db.insert("notes", {"number": number})
+
+@query
+def flag(ctx):
+    return ctx.db.query("flags").first() is not None
+
+@mutation
+def set_flag(ctx):
+    ctx.db.insert("flags", {})
+
+@action
+async def waits(ctx):
+    while not await ctx.run_query(api.jobs.flag):
+        await asyncio.sleep(0.01)
+    await ctx.scheduler.run_after(0, internal.jobs.note, number=100)
+    await ctx.run_mutation(api.jobs.later, numbers=[101])
+    await ctx.run_mutation(internal.jobs.note, number=102)
 
 @query
 def tries_to_schedule(ctx):
@@ -321,5 +354,138 @@ def test_actions_as_jobs_and_jobs_of_actions(tmp_path: Path) -> None:
         await until(both)
         [canceled] = await deployment.query("jobs:jobs", kind="canceled")
         assert canceled["args"] == [{"number": 2}]
+
+    run(tmp_path, main)
+
+
+def test_limits_of_what_one_mutation_schedules(tmp_path: Path) -> None:
+    async def main(deployment: Deployment) -> None:
+        for count, size, message in [
+            (SCHEDULED_FUNCTIONS + 1, 1, "1001 functions scheduled by one call, at most 1000"),
+            (1, SCHEDULED_ARGS, "bytes of arguments of a scheduled function, at most 4194304"),
+            (5, SCHEDULED_ARGS - 100, "bytes of arguments scheduled by one call, at most 16777216"),
+        ]:
+            with pytest.raises(AssertionError, match=message):
+                await deployment.mutate("jobs:many", count=count, size=size)
+        table = deployment.parts.background.scheduler.table
+        assert table.listing() == []
+        await deployment.mutate("jobs:many", count=SCHEDULED_FUNCTIONS, size=1)
+        await deployment.mutate("jobs:many", count=1, size=SCHEDULED_ARGS - 100)
+        assert len(table.listing("pending", 2000)) == SCHEDULED_FUNCTIONS + 1
+        assert await table.cancel_all("jobs:note") == 0
+        assert await table.cancel_all("jobs:chain") == SCHEDULED_FUNCTIONS + 1
+        assert table.listing("pending") == []
+
+    run(tmp_path, main)
+
+
+def test_an_action_that_is_canceled_goes_on_but_schedules_nothing(tmp_path: Path) -> None:
+    async def main(deployment: Deployment) -> None:
+        id = await deployment.mutate("jobs:schedule", function="jobs:waits", args={})
+
+        async def begun() -> bool:
+            return (await deployment.query("jobs:job", id=id))["state"]["kind"] == "inProgress"
+
+        await until(begun)
+        await deployment.mutate("jobs:cancel", id=id)
+        assert (await deployment.query("jobs:job", id=id))["state"] == {"kind": "canceled"}
+        await deployment.mutate("jobs:set_flag")
+        await until(lambda: deployment.query("jobs:numbers"))
+        assert await deployment.query("jobs:numbers") == [102]
+        canceled = await deployment.query("jobs:jobs", kind="canceled")
+        assert [job["args"] for job in canceled if job["_id"] != id] == [[{"number": 100}], [{"number": 101}]]
+        assert (await deployment.query("jobs:job", id=id))["state"] == {"kind": "canceled"}
+
+    run(tmp_path, main)
+
+
+def test_a_restart_goes_on_with_what_is_pending_and_ends_what_was_interrupted(tmp_path: Path) -> None:
+    ids: list[str] = []
+
+    async def first(deployment: Deployment) -> None:
+        ids.extend(await deployment.mutate("jobs:later", numbers=[1, 2, 3], delay=600_000))
+        table, changes = deployment.parts.background.scheduler.table, deployment.parts.background.jobs.changes
+        internal = decode_id(ids[1])[1]
+
+        def interrupt(batch: Batch) -> None:
+            document, _ = batch.find(SCHEDULED, internal) or ({}, 0)
+            batch.put(SCHEDULED, internal, document | {"name": "jobs:acts", "state": {"kind": "inProgress"}})
+
+        await changes.make(interrupt)
+        await deployment.parts.background.stop()
+        assert await table.run_now(ids[0])
+
+    async def then() -> None:
+        async with running(tmp_path) as deployment:
+            assert (await ended(deployment, ids[0]))["state"] == {"kind": "success"}
+            error = "Transient error while executing action"
+            assert (await ended(deployment, ids[1]))["state"] == {"kind": "failed", "error": error}
+            assert (await deployment.query("jobs:job", id=ids[2]))["state"] == {"kind": "pending"}
+            assert await deployment.query("jobs:numbers") == [1]
+
+    run(tmp_path, first)
+    asyncio.run(then())
+
+
+def test_what_has_ended_long_ago_is_deleted(tmp_path: Path) -> None:
+    async def main(deployment: Deployment) -> None:
+        ids = await deployment.mutate("jobs:later", numbers=list(range(20)))
+        [pending] = await deployment.mutate("jobs:later", numbers=[99], delay=600_000)
+        last = [await ended(deployment, id) for id in ids]
+        table = deployment.parts.background.scheduler.table
+        kept = 600_000.0
+        due = await table.delete_old(kept)
+        assert due == min(job["completedTime"] for job in last) + kept
+        assert len(table.listing("success")) == 20
+        assert await table.delete_old(0) is None
+        assert [job["_id"] for job in table.listing()] == [pending]
+
+    run(tmp_path, main)
+
+
+def test_a_storm_runs_everything_once_and_calls_come_first(tmp_path: Path) -> None:
+    async def main(deployment: Deployment) -> None:
+        for first in range(0, 2000, 500):
+            await deployment.mutate("jobs:later", numbers=list(range(first, first + 500)), delay=100)
+
+        async def all_there() -> bool:
+            return len(await deployment.query("jobs:numbers")) == 2000
+
+        await until(all_there, 60)
+        assert await deployment.query("jobs:numbers") == list(range(2000))
+        # One worker and jobs that take long: whoever calls is served in between
+        for number in range(3000, 3100):
+            await deployment.mutate("jobs:schedule", function="jobs:busy", args={"number": number})
+        assert await deployment.query("jobs:flag") is False
+        await deployment.mutate("jobs:set_flag")
+        table = deployment.parts.background.scheduler.table
+        assert len(table.listing("pending")) > 10
+        assert await table.cancel_all() > 0
+
+    run(tmp_path, main)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+
+    def invalidated(self) -> None:
+        self.told.set()
+
+
+def test_jobs_are_live(tmp_path: Path) -> None:
+    async def main(deployment: Deployment) -> None:
+        subscriptions, listener = deployment.parts.engine.subscriptions, Listener()
+        subscriptions.add(listener, QuerySpec("jobs:jobs", pack({"kind": "success"})))
+        first = await subscriptions.update(listener)
+        assert [result.value for _, result in first.changes] == [b"[]"]
+        [id] = await deployment.mutate("jobs:later", numbers=[1])
+        await asyncio.wait_for(listener.told.wait(), 30)
+
+        async def seen() -> list[Any]:
+            update = await subscriptions.update(listener)
+            return [decode_json(result.value)[0]["_id"] for _, result in update.changes if result.value != b"[]"]
+
+        assert await until(seen) == [id]
 
     run(tmp_path, main)
