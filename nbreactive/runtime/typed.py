@@ -7,8 +7,9 @@ With a typed reference (``from reactive._generated.api import api``) a type chec
 from __future__ import annotations
 
 # The typed methods take references only, and arguments as keywords.
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from nbreactive.runtime.action_context import ActionContext
@@ -19,6 +20,37 @@ R = TypeVar("R")
 
 if TYPE_CHECKING:
     from nbreactive.functions.typed import ActionLike, MutationLike, QueryLike
+    from nbreactive.runtime.action_context import ActionScheduler
+    from nbreactive.runtime.scheduling import Scheduler
+    from nbreactive.values.ids import Id
+
+    Schedulable = MutationLike[P, object] | ActionLike[P, object]
+
+    class TypedScheduler(Scheduler):
+        """``ctx.scheduler`` of a mutation, and of an action that is a plain ``def``."""
+
+        def run_after(self, delay_ms: float, reference: Schedulable[P], /, *args: P.args, **kwargs: P.kwargs) -> Id:
+            """Run a mutation or an action ``delay_ms`` milliseconds from now, once."""
+            ...
+
+        def run_at(self, when: float | datetime, reference: Schedulable[P], /, *args: P.args, **kwargs: P.kwargs) -> Id:
+            """Run a mutation or an action at a time, once."""
+            ...
+
+    class AwaitedScheduler(ActionScheduler):
+        """``ctx.scheduler`` of an action that is an ``async def``."""
+
+        def run_after(
+            self, delay_ms: float, reference: Schedulable[P], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Awaitable[Id]:
+            """Run a mutation or an action ``delay_ms`` milliseconds from now, once."""
+            ...
+
+        def run_at(
+            self, when: float | datetime, reference: Schedulable[P], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Awaitable[Id]:
+            """Run a mutation or an action at a time, once."""
+            ...
 
     class QueryCtx(QueryContext):
         """``ctx`` of a query."""
@@ -30,6 +62,11 @@ if TYPE_CHECKING:
     class MutationCtx(MutationContext):
         """``ctx`` of a mutation."""
 
+        @property
+        def scheduler(self) -> TypedScheduler:
+            """Runs functions later."""
+            ...
+
         def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
             """Run a query in this transaction."""
             ...
@@ -40,6 +77,8 @@ if TYPE_CHECKING:
 
     class ActionCtx(ActionContext):
         """``ctx`` of an action that is an ``async def``."""
+
+        scheduler: AwaitedScheduler
 
         def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
             """Run a query."""
@@ -55,6 +94,8 @@ if TYPE_CHECKING:
 
     class BlockingActionCtx(ActionContext):
         """``ctx`` of an action that is a plain ``def``."""
+
+        scheduler: TypedScheduler
 
         def run_query(self, reference: QueryLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
             """Run a query."""

@@ -68,10 +68,14 @@ def a_query(ctx: QueryCtx, post_id: PostsId) -> None:
 def a_mutation(ctx: MutationCtx, post_id: PostsId) -> None:
     assert_type(ctx.run_query(api.admin.users.list), list[str])
     assert_type(ctx.run_mutation(internal.posts.like, post_id=post_id, by=0.5), None)
+    ctx.scheduler.cancel(ctx.scheduler.run_after(1000, internal.posts.like, post_id=post_id, by=1))
+    ctx.scheduler.run_at(0, api.posts.summarize, post_id=post_id)
+    ctx.scheduler.run_after(0, nbreactive.internal.any.thing, goes=True)
 
 
 async def an_action(ctx: ActionCtx, post_id: PostsId) -> str:
     await asyncio.gather(ctx.run_query(api.posts.titles), ctx.run_mutation(api.posts.add, title="x", author_id=user))
+    await ctx.scheduler.run_after(1000, internal.posts.like, post_id=post_id, by=1)
     return await ctx.run_action(api.posts.summarize, post_id=post_id)
 
 
@@ -118,6 +122,9 @@ def a_query(ctx: QueryCtx) -> None:
 
 def a_mutation(ctx: MutationCtx) -> None:
     ctx.run_mutation(internal.posts.like, post_id=post, by="x")  # error: reportArgumentType
+    ctx.scheduler.run_after(1000, internal.posts.like, post_id=post, by="x")  # error: reportArgumentType
+    ctx.scheduler.run_after(1000, internal.posts.like, post_id=post)  # error: reportCallIssue
+    ctx.scheduler.run_after(1000, api.posts.titles)  # error: reportArgumentType reportCallIssue
     ctx.run_mutation(api.posts.titles)  # error: reportArgumentType reportCallIssue
     ctx.run_query(api.posts.add, title="x", author_id=user)  # error: reportArgumentType reportCallIssue
 
