@@ -207,7 +207,7 @@ class Runs:
     async def _run(self, query: Query, spec: QuerySpec, run: Run) -> None:
         try:
             outcome, request_id = await self._execute(spec, run.snapshot)
-            if outcome.failure is not None and spec.journal is not None:
+            if outcome.failure is not None and outcome.journal != spec.journal:
                 # Where pages ended must not be forgotten because a run of them failed.
                 outcome = msgspec.structs.replace(outcome, journal=spec.journal)
             if not self._gate.lost(run.snapshot):

@@ -117,7 +117,7 @@ class Runner:
             logs=log.close(),
             identity_read=execution.identity_read,
             every=execution.every,
-            journal=txn.pages.journal() if failure is None else call.journal,
+            journal=txn.pages.journal(),
             columns=columns,
             kind=kind,
             duration_us=int((_real_clock() - began) * 1e6),

@@ -478,13 +478,6 @@ def test_mutations_see_their_own_writes(seven: Pages) -> None:
     assert [row["n"] for row in decode_json(rest.value)["page"]] == [4, 5, 6, 9]
 
 
-def test_a_failed_run_keeps_its_journal(seven: Pages) -> None:
-    journal = seven.page(2)[1].journal
-    refused = seven.run("m:page", journal, paginationOpts={"numItems": 0, "cursor": None})
-    assert refused.failure is not None
-    assert refused.journal == journal
-
-
 def test_a_table_that_comes_into_being(seven: Pages) -> None:
     opts = {"numItems": 2, "cursor": None}
     outcome = seven.run("m:absent", paginationOpts=opts)
