@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def like(ctx, post_id: PostsId, by: float) -> None:
 }
 
 
-def deploy(folder: Path) -> Path:
-    """Deploy FUNCTIONS from ``folder/reactive``, which has the stubs then; returns the project's folder."""
-    for name, source in FUNCTIONS.items():
+def deploy(folder: Path, functions: Mapping[str, str] = FUNCTIONS) -> Path:
+    """Deploy functions from ``folder/reactive``, which has the stubs then; returns the project's folder."""
+    for name, source in functions.items():
         path = folder / "reactive" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, "utf-8")
@@ -111,11 +112,11 @@ def deploy(folder: Path) -> Path:
     return folder
 
 
-def pyright(folder: Path) -> dict[str, set[tuple[int, str]]]:
-    """What pyright finds in the project, at its strictest: file -> (line, rule)."""
+def pyright(folder: Path, mode: str = "strict", *include: str) -> dict[str, set[tuple[int, str]]]:
+    """What pyright finds in the project: file -> (line, rule)."""
     config = {
-        "typeCheckingMode": "strict", "pythonVersion": "3.11", "extraPaths": [str(ROOT)],
-        "include": ["*.py", "reactive/_generated"],
+        "typeCheckingMode": mode, "pythonVersion": "3.11", "extraPaths": [str(ROOT)],
+        "include": ["*.py", "reactive/_generated", *include],
     }  # fmt: skip
     (folder / "pyrightconfig.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "pyright", "--outputjson", "-p", str(folder), "--pythonpath", sys.executable]
