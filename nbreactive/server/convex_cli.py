@@ -16,7 +16,7 @@ _PYTHON = "functions here are Python: deploy them with `nbreactive deploy`, or s
 _COPIES = "use `nbreactive export` and `nbreactive import`, which read and write the same ZIP files"
 _REASONS = {
     r"/api/run_test_function": "an inline query is JavaScript, and queries here are Python: deploy it as a function, and run that",
-    r"/api/(?:deploy2/.*|get_config_hashes|shapes2)": _PYTHON,
+    r"/api/(?:deploy2/.*|get_config_hashes|shapes2|v1/get_canonical_urls)": _PYTHON,
     r"/api/(?:export/.*|import/.*|perform_import)": _COPIES,
 }
 

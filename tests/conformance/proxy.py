@@ -67,16 +67,19 @@ class Proxy:
         self._delay = delay
         self._connections = 0
         self._news = threading.Condition()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
     def __enter__(self) -> Self:
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._thread.start()
+        starting = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(SECONDS)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,6 +143,14 @@ class Proxy:
 
         self._loop.call_soon_threadsafe(now)
 
+    def hold(self) -> None:
+        """Let no message of the backend arrive until :meth:`release`."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def release(self) -> None:
+        """Let them arrive."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+
     # ---- a connection ------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -196,8 +207,9 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, number: int, up: bool) -> None:
         async for raw, text in _messages(source):
             if text is not None:
-                if not up and self._delay:
+                if not up:
                     await asyncio.sleep(self._delay)
+                    await self._flowing.wait()
                 passing = Passing(number, up, json.loads(text))
                 verdict = self.judge(passing)
                 self._note(passing)

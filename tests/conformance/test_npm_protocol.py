@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from nbreactive.runtime.query import Query
 from tests.conformance.faults import PHASES, Once, mutate_through
 from tests.conformance.functions import MODULE
 from tests.conformance.packages import needs_node, provide
@@ -114,7 +113,6 @@ def test_nothing_is_lost_when_the_backend_is_restarted_in_good_order(
 # ---- queries --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(Query, "paginate"), reason="there is no pagination yet")
 def test_a_page_keeps_its_end_over_a_reconnect_by_its_journal(
     backend: Served, proxy: Proxy, start: Callable[..., Program]
 ) -> None:

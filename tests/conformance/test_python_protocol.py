@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from nbreactive.runtime.query import Query
 from tests.conformance.faults import PHASES, Phase, mutate_through
 from tests.conformance.functions import MODULE
 from tests.conformance.programs import Program, program
@@ -66,7 +65,6 @@ def test_nothing_is_lost_but_what_was_not_answered_happens_again(
     assert len(set(sessions)) == len(sessions) >= 2
 
 
-@pytest.mark.skipif(not hasattr(Query, "paginate"), reason="there is no pagination yet")
 def test_a_page_forgets_its_end_over_a_reconnect(backend: Served, proxy: Proxy, client: Program) -> None:
     for text in texts(backend):
         backend.call("mutation", "conform:drop", text=text)

@@ -1,0 +1,5 @@
+const { results, status, loadMore } = usePaginatedQuery(
+  api.posts.list,
+  {},
+  { initialNumItems: 20 }
+)

@@ -1,0 +1,17 @@
+import { documentId, postId } from './address'
+import { createRoot } from 'react-dom/client'
+import { Providers } from './app/providers'
+import Chat from './app/chat/page'
+import { CollaborativeEditor } from './app/editor'
+import { Post, PostList } from './app/posts'
+import { Connection } from './connection'
+
+createRoot(document.getElementById('root')!).render(
+  <Providers>
+    <Connection />
+    <section id="chat"><Chat /></section>
+    <section id="posts"><PostList /></section>
+    <section id="post"><Post postId={postId} /></section>
+    <section id="editor"><CollaborativeEditor documentId={documentId} /></section>
+  </Providers>,
+)
