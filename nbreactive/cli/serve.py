@@ -44,6 +44,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=3210, help="port to listen on; 0 takes a free one (default: 3210)")
     parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="serve HTTP actions on this port, too, at / rather than /http"
+    )
+    parser.add_argument(
         "--admin-key",
         metavar="KEY",
         help="key for deploying (default: $NBREACTIVE_ADMIN_KEY, else the one in DIR/admin.key)",
@@ -110,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
         functions=options.functions.resolve() if options.functions else None,
         host=options.host,
         port=options.port,
+        http_port=options.http_port,
         admin_key=options.admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
         proxy_secret=os.environ.pop("NBREACTIVE_PROXY_SECRET", None),
         require_auth=options.require_auth,

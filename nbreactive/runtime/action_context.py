@@ -58,7 +58,7 @@ class Running:
         self.stopped: BaseException | None = None
         self._send = send
         self._loop = asyncio.get_running_loop()
-        self._blocking = blocking
+        self.blocking = blocking
         self._open: dict[asyncio.Task[Any], _Asked] = {}
 
     def ask(self, what: str, target: Any, args: Mapping[str, Any], said: str, when: int = 0) -> Any:
@@ -87,7 +87,7 @@ class Running:
     def start(self, work: Callable[[], Any], said: str) -> Any:
         """Run a coroutine of ours: now, in a blocking action; else start it."""
         self.check_running()
-        if self._blocking:
+        if self.blocking:
             return asyncio.run_coroutine_threadsafe(work(), self._loop).result()
         asked = _Asked(self._loop.create_task(work()), said)
         self._open[asked.task] = asked

@@ -28,20 +28,27 @@ from nbreactive.runtime._hardening import bind_to_parent, give_up_rights, limit_
 from nbreactive.runtime._processes import inherited_socket, silence_descriptors
 from nbreactive.runtime.action_context import ActionContext, Running
 from nbreactive.runtime.errors_of import failure_of
+from nbreactive.runtime.exchange import Incoming, Request, Window, send_response
 from nbreactive.runtime.frames import (
     ACT,
     ANSWER,
     ASK,
     BEAT,
+    BODY,
     CANCEL,
+    HEAD,
     READY,
     REPLY,
+    TAKEN,
     Act,
     Answer,
     Ask,
+    Body,
     Cancel,
+    Head,
     Parser,
     Reply,
+    Taken,
     encode,
     frame,
 )
@@ -60,11 +67,13 @@ THREADS: Final = 256
 DESCRIPTORS: Final = 4096
 _BEAT_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 0.3
-_FROM_BACKEND: Final = frozenset({ACT, ANSWER, CANCEL})
+_FROM_BACKEND: Final = frozenset({ACT, ANSWER, CANCEL, BODY, TAKEN})
 
 _act = msgspec.msgpack.Decoder(Act)
 _answer = msgspec.msgpack.Decoder(Answer)
 _cancel = msgspec.msgpack.Decoder(Cancel)
+_body = msgspec.msgpack.Decoder(Body)
+_taken = msgspec.msgpack.Decoder(Taken)
 
 
 class Host:
@@ -96,6 +105,7 @@ class Host:
         self._production = production
         self._threads = ThreadPoolExecutor(THREADS, "action")
         self._running: dict[int, tuple[asyncio.Task[None], Running]] = {}
+        self._bodies: dict[int, tuple[Incoming, Window]] = {}
         self._asked: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._numbers = 0
         self._beating: asyncio.TimerHandle | None = None
@@ -108,7 +118,9 @@ class Host:
             context = contextvars.copy_context()
             context.run(route_output, log)
             task = asyncio.get_running_loop().create_task(self._run(act, log), context=context)
-            task.add_done_callback(lambda _: self._running.pop(act.number, None))
+            task.add_done_callback(lambda _: self._forget(act.number))
+            if act.http is not None:
+                self._bodies[act.number] = Incoming(lambda size: self._took(act.number, size)), Window()
             if self._beating is None:
                 self._beat()
         elif kind == ANSWER:
@@ -116,12 +128,28 @@ class Host:
             _, future = self._asked.pop(answer.number, (0, None))
             if future is not None and not future.done():
                 future.set_result(answer)
+        elif kind == BODY:
+            piece = _body.decode(body)
+            if piece.call in self._bodies:
+                self._bodies[piece.call][0].put(piece.data, piece.end)
+        elif kind == TAKEN:
+            taken = _taken.decode(body)
+            if taken.call in self._bodies:
+                self._bodies[taken.call][1].taken(taken.size)
         else:
             cancel = _cancel.decode(body)
             task, running = self._running.get(cancel.number, (None, None))
             if task is not None and running is not None:
-                running.stopped = FunctionTimeout(cancel.message)
+                if running.blocking:  # a thread, which nothing else reaches
+                    running.stopped = FunctionTimeout(cancel.message)
                 task.cancel(cancel.message)
+
+    def _forget(self, number: int) -> None:
+        self._running.pop(number, None)
+        self._bodies.pop(number, None)
+
+    def _took(self, number: int, size: int) -> None:
+        self._write(frame(TAKEN, encode(Taken(number, size))))
 
     async def stop(self) -> None:
         """Tell all actions to end, and give them a moment to clean up behind themselves."""
@@ -145,27 +173,23 @@ class Host:
         value, failure, recycle = b"null", None, ""
         try:
             path, function = find(self._functions, act.call)
-            running = Running(
-                act.call,
-                self._functions,
-                log,
-                self._sender(act.number),
-                blocking=not function.is_async,
-                clock=self._clock,
-            )
+            running = Running(act.call, self._functions, log, self._sender(act.number), blocking=not function.is_async, clock=self._clock)
             self._running[act.number] = task, running
             ctx = ActionContext(running, path, function, act.env)
             table_of = _table_of(act.tables)
-            bound = bind(function, unpack(act.call.args), table_of=table_of)
             try:
-                result = await self._invoke(function, ctx, bound)
+                if act.http is not None:
+                    await self._respond(act, running, function, ctx)
+                    result = None
+                else:
+                    bound = bind(function, unpack(act.call.args), table_of=table_of)
+                    result = checked_result(function, await self._invoke(function, ctx, bound), table_of)
             except asyncio.CancelledError:
                 recycle = "" if function.is_async else "a thread goes on"
                 running.abandon()
                 raise
             finally:
                 await running.settle()
-            result = checked_result(function, result, table_of)
             refuse_giants(result)
             value = encode_json(result)
             if len(value) > 2 * RESULT_SIZE:
@@ -180,12 +204,28 @@ class Host:
         outcome = Outcome(value=value, failure=failure, logs=log.close(), kind="action", duration_us=duration)
         self._write(frame(REPLY, encode(Reply(act.number, outcome, recycle))))
 
-    async def _invoke(self, function: Function, ctx: ActionContext, bound: dict[str, Any]) -> Any:
+    async def _respond(self, act: Act, running: Running, function: Function, ctx: ActionContext) -> None:
+        assert act.http is not None
+        incoming, window = self._bodies[act.number]
+        request = Request(running, act.http, incoming)
+        response = await self._invoke(function, ctx, {}, request)
+
+        async def send(data: bytes) -> None:
+            await window.use(len(data))
+            self._write(frame(BODY, encode(Body(act.number, data))))
+
+        def send_head(status: int, headers: list[tuple[str, str]]) -> None:
+            self._write(frame(HEAD, encode(Head(act.number, status, headers))))
+
+        await send_response(response, send_head, send)
+        self._write(frame(BODY, encode(Body(act.number, b"", end=True))))
+
+    async def _invoke(self, function: Function, ctx: ActionContext, bound: dict[str, Any], *given: Any) -> Any:
         if function.is_async:
-            return await function.handler(ctx, **bound)
+            return await function.handler(ctx, *given, **bound)
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: context.run(_call, function, ctx, bound))
+        return await loop.run_in_executor(self._threads, lambda: context.run(_call, function, ctx, bound, *given))
 
     def _sender(self, call: int) -> Callable[..., asyncio.Future[Answer]]:
         def send(what: Any, target: str, args: bytes = b"", when: int = 0) -> asyncio.Future[Answer]:
@@ -204,9 +244,9 @@ _NO_MEMORY: Final = (
 )
 
 
-def _call(function: Function, ctx: ActionContext, bound: dict[str, Any]) -> Any:
+def _call(function: Function, ctx: ActionContext, bound: dict[str, Any], *given: Any) -> Any:
     try:
-        return function.handler(ctx, **bound)
+        return function.handler(ctx, *given, **bound)
     except StopIteration as error:  # which no future takes
         raise RuntimeError("the action raised StopIteration") from error
 

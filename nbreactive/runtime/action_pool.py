@@ -13,7 +13,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -26,19 +26,26 @@ from nbreactive.runtime.frames import (
     ANSWER,
     ASK,
     BEAT,
+    BODY,
     CANCEL,
+    HEAD,
     IMPORTED,
     IMPORTING,
     LOADED,
     READY,
     REPLY,
     SETUP,
+    TAKEN,
     Act,
     Answer,
     Ask,
+    Body,
     Cancel,
+    Head,
     Reply,
+    RequestHead,
     Setup,
+    Taken,
     encode,
     frame,
 )
@@ -48,7 +55,7 @@ from nbreactive.values.limits import ACTION_SECONDS, CONCURRENT_OPERATIONS
 Answerer = Callable[[Ask], Awaitable[Answer]]
 """Does what an action asks for."""
 
-_FROM_HOST: Final = frozenset({LOADED, READY, REPLY, ASK, BEAT, IMPORTING, IMPORTED})
+_FROM_HOST: Final = frozenset({LOADED, READY, REPLY, ASK, BEAT, HEAD, BODY, TAKEN, IMPORTING, IMPORTED})
 _FULL: Final = 256
 _MOST_HOSTS: Final = 8
 _BLOCKED_SECONDS: Final = 1.0
@@ -58,17 +65,47 @@ _CLOSING_SECONDS: Final = 2.0
 
 _reply = msgspec.msgpack.Decoder(Reply)
 _ask = msgspec.msgpack.Decoder(Ask)
+_head = msgspec.msgpack.Decoder(Head)
+_body = msgspec.msgpack.Decoder(Body)
+_taken = msgspec.msgpack.Decoder(Taken)
+
+
+class Exchange(Protocol):
+    """The other side of an HTTP action: who asked, and gets the response."""
+
+    head: RequestHead
+
+    def opened(
+        self, send: Callable[[bytes, bool], None], took: Callable[[int], None], stop: Callable[[], None]
+    ) -> None:
+        """The action has begun: how it is sent the request's body, told what was taken of its own, and stopped."""
+        ...
+
+    def received_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """Status and headers of the response."""
+        ...
+
+    def received(self, data: bytes, end: bool) -> None:
+        """A piece of the response's body."""
+        ...
+
+    def taken(self, size: int) -> None:
+        """The action has read so many bytes of the request's body."""
+        ...
 
 
 class _Action:
     """One that runs."""
 
-    __slots__ = ("answer", "asking", "call", "future", "timer")
+    __slots__ = ("answer", "asking", "call", "exchange", "future", "timer")
 
-    def __init__(self, call: Call, future: asyncio.Future[Outcome], answer: Answerer) -> None:
+    def __init__(
+        self, call: Call, future: asyncio.Future[Outcome], answer: Answerer, exchange: Exchange | None
+    ) -> None:
         self.call = call
         self.future = future
         self.answer = answer
+        self.exchange = exchange
         self.asking: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -125,7 +162,14 @@ class ActionPool:
         if start and not self._closing:
             self._start()
 
-    def run(self, call: Call, answer: Answerer, tables: dict[int, str], env: dict[str, str]) -> asyncio.Future[Outcome]:
+    def run(
+        self,
+        call: Call,
+        answer: Answerer,
+        tables: dict[int, str],
+        env: dict[str, str],
+        exchange: Exchange | None = None,
+    ) -> asyncio.Future[Outcome]:
         """Start an action; its failures are in the outcome.
 
         Raises
@@ -137,14 +181,25 @@ class ActionPool:
         host = self._host()
         self._numbers += 1
         number = self._numbers
-        action = _Action(call, loop.create_future(), answer)
+        action = _Action(call, loop.create_future(), answer, exchange)
         if not host.running:
             host.heard = time.monotonic()
         host.running[number] = action
         self._counts["calls"] += 1
         action.timer = loop.call_later(self._seconds, self._timeout, host, number)
-        host.link.send(frame(ACT, encode(Act(number, call, tables, env))))
+        head = exchange.head if exchange is not None else None
+        host.link.send(frame(ACT, encode(Act(number, call, tables, env, head))))
+        if exchange is not None:
+            exchange.opened(
+                lambda data, end: host.link.send(frame(BODY, encode(Body(number, data, end)))),
+                lambda size: host.link.send(frame(TAKEN, encode(Taken(number, size)))),
+                lambda: self._abandon(host, number),
+            )
         return action.future
+
+    def _abandon(self, host: _Host, number: int) -> None:
+        if number in host.running and number not in host.stopping:
+            self._stop(host, number, Unavailable("whoever asked is gone"))
 
     # ---- hosts -------------------------------------------------------------------------------------------
 
@@ -183,6 +238,8 @@ class ActionPool:
                 self._replied(host, _reply.decode(body))
             elif kind == ASK:
                 self._asked(host, _ask.decode(body))
+            elif kind in (HEAD, BODY, TAKEN):
+                self._exchanged(host, kind, body)
         except (msgspec.MsgspecError, ValueError) as error:
             host.link.fail(error)
 
@@ -217,6 +274,18 @@ class ActionPool:
         task = asyncio.get_running_loop().create_task(answer())
         action.asking.add(task)
         task.add_done_callback(action.asking.discard)
+
+    def _exchanged(self, host: _Host, kind: int, body: bytes) -> None:
+        message = _head.decode(body) if kind == HEAD else _body.decode(body) if kind == BODY else _taken.decode(body)
+        action = host.running.get(message.call)
+        if action is None or action.exchange is None or message.call in host.stopping:
+            return  # nobody waits for it any more
+        if isinstance(message, Head):
+            action.exchange.received_head(message.status, message.headers)
+        elif isinstance(message, Body):
+            action.exchange.received(message.data, message.end)
+        else:
+            action.exchange.taken(message.size)
 
     def _timeout(self, host: _Host, number: int) -> None:
         self._counts["timeouts"] += 1

@@ -55,6 +55,13 @@ CANCEL: Final = 15
 BEAT: Final = 16
 """Action host to backend, several times a second while actions run: its event loop is not blocked; the body is empty."""
 
+HEAD: Final = 17
+"""Action host to backend: status and headers of the response of an HTTP action (:class:`Head`)."""
+BODY: Final = 18
+"""Both ways: a piece of the body of a request or response (:class:`Body`)."""
+TAKEN: Final = 19
+"""Both ways: so much of that has been taken, and may be followed by as much more (:class:`Taken`)."""
+
 MAX_FRAME: Final = 96 << 20
 """Enough for a result of 16 MiB, 16 MiB of writes and the read set and log of a call; the rest is a forgery."""
 
@@ -118,6 +125,15 @@ class Imported(msgspec.Struct, frozen=True, array_like=True):
     cpu: float
 
 
+class RequestHead(msgspec.Struct, frozen=True):
+    """An HTTP request without its body."""
+
+    method: str
+    url: str
+    path: str
+    headers: list[tuple[str, str]]
+
+
 class Act(msgspec.Struct, frozen=True, array_like=True):
     """One action; ``number`` names it from now on."""
 
@@ -126,6 +142,31 @@ class Act(msgspec.Struct, frozen=True, array_like=True):
     tables: dict[int, str] = {}
     """Names of the tables, by the number that is in their ids."""
     env: dict[str, str] = {}
+    http: RequestHead | None = None
+    """What an HTTP action is to answer."""
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of the response of HTTP action ``call``."""
+
+    call: int
+    status: int
+    headers: list[tuple[str, str]]
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a body; ``end`` with the last one, which may be empty."""
+
+    call: int
+    data: bytes
+    end: bool = False
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes of a body of action ``call`` that have been taken."""
+
+    call: int
+    size: int
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):

@@ -20,11 +20,13 @@ from nbreactive.functions import generated
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.paths import module_problem
 from nbreactive.functions.schema import SchemaDefinition
-from nbreactive.functions.specs import Bundle, FunctionSpec, Issue, Manifest, TableSpec
+from nbreactive.functions.specs import Bundle, CronSpec, FunctionSpec, Issue, Manifest, RouteSpec, TableSpec
 from nbreactive.runtime.analysis import analyse
+from nbreactive.runtime.cron_listing import list_crons
 from nbreactive.runtime.determinism import install_numpy
 from nbreactive.runtime.errors_of import text_of, user_frames
 from nbreactive.runtime.loader import Program, file_of, module_name
+from nbreactive.runtime.route_listing import list_routes
 
 _UNLIMITED: Final = nullcontext()
 
@@ -56,6 +58,8 @@ def load_program(
         tables=tuple(sorted(listing.tables.values(), key=lambda spec: spec.name)),
         schema_validation=listing.validation,
         threads=tuple(dict.fromkeys(program.threads)),
+        crons=tuple(listing.crons),
+        routes=tuple(listing.routes),
     )
     return program, manifest
 
@@ -75,6 +79,8 @@ class _Listing:
         self._limits = limits
         self.functions: list[FunctionSpec] = []
         self.tables: dict[str, TableSpec] = {}
+        self.crons: list[CronSpec] = []
+        self.routes: list[RouteSpec] = []
         self.validation = True
         self.issues: list[Issue] = []
         self._loaded: dict[ModuleType, dict[str, Any]] = {}
@@ -93,6 +99,10 @@ class _Listing:
         generated.define_types(self.tables.values())  # hints of functions may name them
         for module, exports in self._loaded.items():
             self._add_functions(module, exports)
+        if not self.issues:
+            self.crons, self.issues = list_crons(self._loaded, self.functions, _assigned)
+            self.routes, issues = list_routes(self._loaded, self.functions, _assigned)
+            self.issues += issues
 
     def _add_functions(self, module: ModuleType, exports: dict[str, Any]) -> None:
         name = module_name(module.__name__)

@@ -8,8 +8,9 @@ from tornado.httpserver import HTTPServer
 from tornado.routing import Router
 from tornado.web import Application
 
-from nbreactive.server import admin, environment, http, log_streams, schedules, storage
+from nbreactive.server import admin, convex_cli, environment, http, log_streams, schedules, storage
 from nbreactive.server._handler import NothingHere
+from nbreactive.server.http_actions import HttpActionHandler
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import SyncHandler
 
@@ -34,10 +35,12 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         (r"/api/query_batch", http.QueryBatchHandler, shared),
         *(
             (pattern, handler, shared | {"backend": backend})
-            for routes in (admin.ROUTES, environment.ROUTES, log_streams.ROUTES, schedules.ROUTES, storage.ROUTES)
-            for pattern, handler in routes
+            for some in (admin.ROUTES, environment.ROUTES, log_streams.ROUTES, schedules.ROUTES, storage.ROUTES)
+            for pattern, handler in some
         ),
         (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
+        (r"/http(/.*)?", HttpActionHandler, shared),
+        *convex_cli.routes(shared),
         (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_name", http.TextHandler, shared | {"text": site.deployment}),
@@ -52,6 +55,11 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         websocket_ping_interval=_PING_SECONDS,
         websocket_ping_timeout=_PING_SECONDS,
     )
+
+
+def make_http_application(site: Site) -> Application:
+    """Build what answers on a port of its own: HTTP actions and nothing else."""
+    return Application([(r"(/.*)", HttpActionHandler, {"site": site})], log_function=lambda _: None)
 
 
 def make_server(application: Router, site: Site) -> HTTPServer:

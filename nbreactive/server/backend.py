@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import shutil
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.routing import Router
 
 from nbreactive._version import __version__
 from nbreactive.engine.catalog import count_key
 from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.errors import DataFolderError, ReadOnly
 from nbreactive.server.admin import describe_tables, no_table
-from nbreactive.server.app import make_application, make_server
+from nbreactive.server.app import make_application, make_http_application, make_server
 from nbreactive.server.calls import Calls
 from nbreactive.server.data_folder import DataFolder
 from nbreactive.server.deployments import Deployments
@@ -50,6 +52,8 @@ class BackendConfig:
     functions: Path | None = None
     host: str = "127.0.0.1"
     port: int = 3210
+    http_port: int | None = None
+    """A port for HTTP actions alone, where they stand at ``/`` rather than at ``/http``; 0 takes a free one."""
     admin_key: str | None = None
     proxy_secret: str | None = None
     require_auth: bool = False
@@ -91,10 +95,12 @@ class Backend:
             logs=logs,
             sockets=Sockets(),
             deployment=config.deployment,
+            routes=lambda: self.deployer.manifest.routes,
             limits=config.limits,
         )
         self.application = make_application(self.site, self)
-        self._server: HTTPServer | None = None
+        self._servers: list[HTTPServer] = []
+        self.http_url = ""
 
     @classmethod
     async def open(cls, config: BackendConfig) -> Backend:
@@ -161,12 +167,12 @@ class Backend:
 
     async def close(self) -> None:
         """Answer what runs, send everybody away with a hint to come back, and close the data folder."""
-        if self._server is not None:
-            self._server.stop()
+        for server in self._servers:
+            server.stop()
         everybody = (self, *self._mounted)
         await asyncio.gather(*(one.site.sockets.drain(one.config.limits.drain_seconds) for one in everybody))
-        if self._server is not None:
-            await self._server.close_all_connections()
+        for server in self._servers:
+            await server.close_all_connections()
         async with contextlib.AsyncExitStack() as closing:
             for one in everybody:
                 closing.push_async_callback(one.close_parts)
@@ -203,6 +209,7 @@ class Backend:
             "pid": os.getpid(),
             "python": sys.executable,
             "url": self.url,
+            "http_url": self.http_url,
             "data": str(self.config.data),
             "functions_folder": str(self.config.functions) if self.config.functions else None,
             "folder_problems": dict(self._functions.problems) if self._functions else {},
@@ -253,26 +260,38 @@ class Backend:
         await self._listen()
 
     async def _listen(self) -> None:
-        try:
-            sockets = bind_sockets(self.config.port, address=self.config.host)
-        except OSError as error:
-            raise DataFolderError(
-                f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror}; choose another --port"
-            ) from None
-        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        self.url = f"http://{host}:{sockets[0].getsockname()[1]}"
+        self.url, sockets = self._bind(self.config.port, "--port")
+        self.http_url = f"{self.url}/http"
+        if self.config.http_port is not None:
+            self.http_url, http_sockets = self._bind(self.config.http_port, "--http-port")
+            self._serve(make_http_application(self.site), http_sockets)
         door = self.application
         if self._mounted:
             # Under its own name, too, so that nobody has to know which one is the first.
             named = {one.config.deployment: one.application for one in (self, *self._mounted)}
             door = Deployments(self.application, named)
-        self._server = make_server(door, self.site)
         for one in self._mounted:
             one.url = f"{self.url}/{one.config.deployment}"
         for one in (self, *self._mounted):
+            one.http_url = one.http_url or f"{one.url}/http"
             await one.tell_address()
             one.announce()
-        self._server.add_sockets(sockets)
+        self._serve(door, sockets)
+
+    def _bind(self, port: int, option: str) -> tuple[str, list[socket.socket]]:
+        try:
+            sockets = bind_sockets(port, address=self.config.host)
+        except OSError as error:
+            raise DataFolderError(
+                f"cannot listen on {self.config.host}:{port}: {error.strerror}; choose another {option}"
+            ) from None
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{sockets[0].getsockname()[1]}", sockets
+
+    def _serve(self, door: Router, sockets: list[socket.socket]) -> None:
+        server = make_server(door, self.site)
+        server.add_sockets(sockets)
+        self._servers.append(server)
 
     def announce(self) -> None:
         """Say in the data folder where this deployment answers."""
@@ -282,7 +301,8 @@ class Backend:
         """Let functions know where this deployment answers, as environment variables."""
         public = (self.config.url or self.url).rstrip("/")
         try:
-            await self.environment.tell(public, f"{public}/http")
+            site = self.http_url if self.config.url is None else f"{public}/http"
+            await self.environment.tell(public, site)
         except ReadOnly as error:
             self._report("the address is not told to functions", "warning", reason=error.message)
 

@@ -42,9 +42,11 @@ from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
+    from nbreactive.runtime.action_pool import Exchange
     from nbreactive.services.actions import Actions
 
 _LONGEST_PATH = 300
+_NO_ARGS = pack({})
 _ids = Random()
 
 
@@ -219,6 +221,16 @@ class Calls:
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(request_id, error)
         self._record(answer, path, "action", started, caller)
+        return answer
+
+    async def respond(self, caller: Caller, path: str, exchange: Exchange) -> Answer:
+        """Have an HTTP action answer a request."""
+        request_id = _new_request_id()
+        started = time.perf_counter()
+        request = ActionRequest(path, _NO_ARGS, caller.identity, "internal", request_id)
+        outcome = await self._actions.run(request, exchange)
+        answer = Answer(request_id, outcome.value, outcome.failure, outcome.logs, self._engine.durable)
+        self._record(answer, path, "http_action", started, caller)
         return answer
 
     async def any_kind(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:

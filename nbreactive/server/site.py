@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbreactive.functions.specs import RouteSpec
 from nbreactive.server.calls import Calls
 from nbreactive.server.identity import Gatekeeper
 from nbreactive.server.limits import ServerLimits
@@ -25,4 +27,6 @@ class Site:
     logs: Logs
     sockets: Sockets
     deployment: str = "default"
+    routes: Callable[[], Sequence[RouteSpec]] = tuple
+    """Which HTTP actions answer which requests, as deployed now."""
     limits: ServerLimits = field(default_factory=ServerLimits)

@@ -17,7 +17,7 @@ from nbreactive.engine.requests import MutationRequest, QueryRequest, Result
 from nbreactive.engine.transactions import Call, Failure, LogLine, Outcome
 from nbreactive.errors import LimitExceeded, NBReactiveError, Unavailable
 from nbreactive.functions.specs import Kind, Visibility
-from nbreactive.runtime.action_pool import ActionPool
+from nbreactive.runtime.action_pool import ActionPool, Exchange
 from nbreactive.runtime.frames import Answer, Ask
 from nbreactive.values.json import encode_json
 from nbreactive.values.limits import CALL_DEPTH, over
@@ -90,12 +90,15 @@ class Actions:
         self.on_run: Callable[[Report], None] | None = None
         """Told of what actions run."""
 
-    async def run(self, request: ActionRequest) -> Outcome:
-        """Run an action to its end; its failures, and that it could not be started, are in the outcome."""
+    async def run(self, request: ActionRequest, exchange: Exchange | None = None) -> Outcome:
+        """Run an action to its end; its failures, and that it could not be started, are in the outcome.
+
+        With an ``exchange`` it is an HTTP action, which answers there.
+        """
         call = Call(
             request.path,
             request.args,
-            "action",
+            "action" if exchange is None else "http_action",
             request.reach,
             request.identity,
             request.request_id or self._random.randbytes(8).hex(),
@@ -104,7 +107,8 @@ class Actions:
             origin=request.origin,
         )
         try:
-            return await self._pool.run(call, lambda ask: self._answer(request, ask), self._tables(), self._env())
+            tables, env = self._tables(), self._env()
+            return await self._pool.run(call, lambda ask: self._answer(request, ask), tables, env, exchange)
         except Unavailable as error:
             return Outcome(failure=Failure(error.code, error.message), kind="action")
 
