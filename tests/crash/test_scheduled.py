@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.crash.test_disk import Failing
 from tests.served import Served
 
 ROUNDS = 5
@@ -96,5 +97,26 @@ def test_jobs_survive_sigkill_without_running_twice(tmp_path: Path) -> None:
             for name, _, _, state in ends["failed"]:
                 assert (name, state["error"]) == ("jobs:act", "Transient error while executing action")
         assert interrupted > ROUNDS, "the backend was killed when there was nothing to do"
+    finally:
+        backend.stop()
+
+
+@pytest.mark.slow
+def test_a_disk_that_refuses_delays_jobs_and_repeats_none(tmp_path: Path) -> None:
+    many = 300
+    backend = Failing(tmp_path, 7)
+    (backend.functions / "jobs.py").write_text(JOBS)
+    backend.start()
+    try:
+        for round_number, mode in enumerate(["flaky", "full", "flaky"]):
+            backend.call("mutation", "jobs:schedule", round=round_number, mutations=many, actions=10)
+            backend.control.write_text(mode)
+            for _ in range(30):
+                backend.ask("query", "jobs:ran")  # whatever comes of it: meanwhile jobs run
+            backend.control.write_text("")
+            _wait(backend, "jobs:left", lambda left: left == 0)
+            runs = Counter((kind, number) for kind, number in backend.call("query", "jobs:runs", round=round_number))
+            assert [runs["mutation", number] for number in range(many)] == [1] * many
+            assert max(runs.values()) == 1
     finally:
         backend.stop()
