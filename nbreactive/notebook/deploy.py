@@ -29,12 +29,17 @@ class Deployer:
 
     def from_cell(self, client: Client, module: str, source: str, *, force: bool, message: str = "") -> Answer:
         """Deploy the source of a cell as ``module``."""
-        origin = {"kind": "cell", "label": notebook_label(self.shell), "key": notebook_key(self.shell)}
+        made = [{"name": module, "source": source, "origin": self.origin(client)}]
         try:
-            return self._deploy(client, [{"name": module, "source": source, "origin": origin}], force, message)
+            return self._deploy(client, made, force, message)
         except DeployRefused as refused:
             _quote_lines(refused, source)
             raise
+
+    def origin(self, client: Client) -> dict[str, str]:
+        """Return what deploys of this notebook's cells come from."""
+        folder = Path(client.target.data).parent if client.target.data else None
+        return {"kind": "cell", "label": notebook_label(self.shell, folder), "key": notebook_key(self.shell)}
 
     def from_files(self, client: Client, path: Path, *, force: bool, message: str = "") -> Answer:
         """Deploy a file, or every Python file of a folder."""

@@ -194,7 +194,8 @@ class ReactiveMagics(Magics):
         given, _ = _words("rollback", rest, 1, 2)
         module = module_name(given[0])
         connected = client()
-        body = {"module": module, "version": _number(given[1]) if len(given) > 1 else None}
+        number = _number(given[1]) if len(given) > 1 else None
+        body = {"module": module, "version": number, "origin": self.deployer.origin(connected)}
         said = connected.admin("POST", "rollback", body)
         version = said["to"]
         connected.forget_functions()

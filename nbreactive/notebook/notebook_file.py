@@ -17,10 +17,14 @@ def notebook_path(shell: Any = None) -> Path | None:
     return path if told and path.suffix == ".ipynb" else None
 
 
-def notebook_label(shell: Any = None) -> str:
-    """Return how people call the notebook."""
+def notebook_label(shell: Any = None, root: Path | None = None) -> str:
+    """Return how people call the notebook: below ``root``, the folder of its server, by its path there."""
     path = notebook_path(shell)
-    return path.name if path is not None else f"a notebook in {Path.cwd().name or Path.cwd()}"
+    if path is None:
+        return f"a notebook in {Path.cwd().name or Path.cwd()}"
+    if root is not None and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name
 
 
 def notebook_key(shell: Any = None) -> str:

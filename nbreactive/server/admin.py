@@ -9,6 +9,7 @@ from tornado.web import HTTPError
 
 from nbreactive.engine.catalog import FIRST_USER_TABLE
 from nbreactive.errors import FunctionNotFound, Refused
+from nbreactive.functions.specs import Origin
 from nbreactive.server._handler import SiteHandler
 from nbreactive.server.site import Site
 from nbreactive.services.background import Background
@@ -102,6 +103,8 @@ class RollbackBody(msgspec.Struct):
     module: str
     version: int | None = None
     force: bool = False
+    origin: Origin | None = None
+    """Who asks: a notebook that has deployed the module before keeps it."""
 
 
 class RollbackHandler(AdminHandler):
@@ -113,7 +116,7 @@ class RollbackHandler(AdminHandler):
         body = self.body(RollbackBody)
         deployer = self.backend.deployer
         version = deployer.version_before(body.module) if body.version is None else body.version
-        done = await deployer.rollback(body.module, version, self.author())
+        done = await deployer.rollback(body.module, version, self.author(), body.origin)
         self.site.logs.event("rolled back", author=self.author(), version=done.version, module=body.module, to=version)
         self.answer(msgspec.structs.asdict(done) | {"to": version})
 

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import NoReturn
 
 from nbreactive.errors import StaleModule
-from nbreactive.functions.specs import ModuleSource
+from nbreactive.functions.specs import ModuleSource, Origin
 from nbreactive.services.stored_modules import StoredModule
 
 _DIFF_LINES = 400
 
 
-def refuse_stale(current: StoredModule, wanted: ModuleSource, base: Mapping[str, int | None]) -> None:
-    """Raise :class:`StaleModule` if ``wanted`` comes from elsewhere than ``current``, or does not know it."""
-    held = current.origin
-    if (held.kind, held.key) != (wanted.origin.kind, wanted.origin.key):
-        _refuse(current, wanted, f"it belongs to {_origin(current)}, this copy comes from {_label(wanted)}")
+def refuse_stale(
+    current: StoredModule,
+    wanted: ModuleSource,
+    base: Mapping[str, int | None],
+    source_at: Callable[[str, int], str | None],
+) -> None:
+    """Raise :class:`StaleModule` if ``wanted`` comes from elsewhere than ``current``, or does not know it.
+
+    ``source_at`` tells the text that a version brought of a module: a copy made from a text that is deployed again
+    (after a rollback) is not stale.
+    """
+    if not same_origin(current.origin, wanted.origin):
+        held, mine = _told_apart(current.origin, wanted.origin)
+        _refuse(
+            current,
+            wanted,
+            f"it belongs to {held} ({current.author}, version {current.version}), this copy comes from {mine}",
+        )
     if wanted.name in base and base[wanted.name] != current.version:
         seen = base[wanted.name]
+        if seen is not None and source_at(wanted.name, seen) == current.source:
+            return
         known = "has not seen any version of it" if seen is None else f"was made from version {seen}"
         _refuse(
             current, wanted, f"version {current.version} by {current.author} is newer than this copy, which {known}"
         )
+
+
+def same_origin(one: Origin, other: Origin) -> bool:
+    """Whether both are the same notebook, or the same file."""
+    return (one.kind, one.key) == (other.kind, other.key)
 
 
 def unified_diff(old: str, new: str, old_label: str, new_label: str) -> str:
@@ -36,17 +57,22 @@ def unified_diff(old: str, new: str, old_label: str, new_label: str) -> str:
 
 def _refuse(current: StoredModule, wanted: ModuleSource, why: str) -> NoReturn:
     diff = unified_diff(
-        current.source, wanted.source, f"deployed (version {current.version})", f"this copy ({_label(wanted)})"
+        current.source, wanted.source, f"deployed (version {current.version})", f"this copy ({_label(wanted.origin)})"
     )
     message = f"the module {current.name!r} was not deployed: {why}; look at the diff, take over what you need, or use --force to replace it"
     raise StaleModule(message, diff, current.summary())
 
 
-def _origin(module: StoredModule) -> str:
-    return (
-        f"{module.origin.label or module.origin.key or module.origin.kind} ({module.author}, version {module.version})"
-    )
+def _told_apart(one: Origin, other: Origin) -> tuple[str, str]:
+    """Return the labels of two origins; if they are the same, as much of the paths as tells them apart."""
+    if _label(one) != _label(other):
+        return _label(one), _label(other)
+    first, second = (PurePath(origin.key).parts for origin in (one, other))
+    for count in range(2, min(len(first), len(second)) + 1):
+        if first[-count:] != second[-count:]:
+            return "/".join(first[-count:]), "/".join(second[-count:])
+    return f"{_label(one)} ({one.kind})", f"another {_label(other)} ({other.kind})"
 
 
-def _label(module: ModuleSource) -> str:
-    return module.origin.label or module.origin.key or module.origin.kind
+def _label(origin: Origin) -> str:
+    return origin.label or origin.key or origin.kind

@@ -21,8 +21,8 @@ from nbreactive.engine.catalog import DEPLOYS, MODULES, Catalog
 from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused, Unavailable
-from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource
-from nbreactive.services.copies import refuse_stale
+from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource, Origin
+from nbreactive.services.copies import refuse_stale, same_origin
 from nbreactive.services.cron_documents import cron_writes
 from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
@@ -184,12 +184,17 @@ class Deployer:
                 await self.after_deploy()
             return self._result([name for name, module in changed.items() if module is not None], False, rerun)
 
-    async def rollback(self, module: str, version: int, author: str) -> Deployed:
-        """Deploy the source that ``version`` brought of a module again."""
+    async def rollback(self, module: str, version: int, author: str, origin: Origin | None = None) -> Deployed:
+        """Deploy the source that ``version`` brought of a module again.
+
+        Whoever has deployed the module before, from ``origin``, owns it after this: rolling one's own change back does
+        not give the module away, and rolling another's back gets it back.
+        """
         old = self._brought(module).get(version)
         if old is None:
             raise self._no_version(module, f"there is no version {version} of {module[:100]}")
-        request = DeployRequest(modules=[old.code], force=True, message=f"rollback of {module} to version {version}")
+        code = msgspec.structs.replace(old.code, origin=self._owner_after(module, old, author, origin))
+        request = DeployRequest(modules=[code], force=True, message=f"rollback of {module} to version {version}")
         return await self.deploy(request, author)
 
     def version_before(self, module: str) -> int:
@@ -199,6 +204,16 @@ class Deployer:
             if current is None or (version < current.version and old.source != current.source):
                 return version
         raise self._no_version(module, f"there is no version of {module[:100]} before the current one")
+
+    def _owner_after(self, module: str, old: StoredModule, author: str, origin: Origin | None) -> Origin:
+        if origin is not None and any(same_origin(one.origin, origin) for one in self._brought(module).values()):
+            return origin
+        current = self._stored.get(module)
+        return current.origin if current is not None and current.author == author else old.origin
+
+    def _source_at(self, module: str, version: int) -> str | None:
+        found = self._brought(module).get(version)
+        return None if found is None else found.source
 
     def _brought(self, module: str) -> dict[int, StoredModule]:
         found = {record.version: record.modules[module] for record in self.history(module)}
@@ -262,7 +277,7 @@ class Deployer:
             ):
                 continue
             if current is not None and not request.force:
-                refuse_stale(current, module, request.base)
+                refuse_stale(current, module, request.base, self._source_at)
             changed[module.name] = module
         for name in request.remove:
             if name not in self._stored:

@@ -94,15 +94,34 @@ def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp
     assert "as it was at version 1 again" in al.run("%reactive rollback chat 1").plain
     assert "take(limit)" in al.run("%reactive source chat").plain
     assert al.run("%reactive tables").plain == "messages   1 document   no schema"
+    assert "deployed chat" in al.run(CHAT + "# newer\n", "d").plain
 
     # on another machine, a kernel of the same notebook reads what its saved outputs have seen
     shutil.rmtree(tmp_path / "data-of-jupyter")
     outputs = [{"output_type": "display_data", "data": {}, "metadata": meta} for meta in first.metadata]
     (tmp_path / "al.ipynb").write_text(json.dumps({"cells": [{"outputs": outputs}]}))
     again = kernels("al.ipynb")
-    assert "StaleModule" in again.run(CHAT + "# mine\n", "d").error_text
+    assert "was made from version 1" in again.run(CHAT + "# mine\n", "d").error_text
     again.run("%reactive source chat")
     assert "deployed chat" in again.run(CHAT + "# mine\n", "d").plain
+
+
+def test_people_with_notebooks_of_the_same_name_take_a_module_over_and_keep_it(
+    kernels: Callable[[str], Kernel], tmp_path: Path
+) -> None:
+    for person in ("al", "bo"):
+        (tmp_path / person).mkdir()
+    al, bo = kernels("al/same.ipynb"), kernels("bo/same.ipynb")
+    cell = CHAT.replace("deploy chat", "deploy same")
+    assert "deployed same" in al.run(cell, "d").plain
+    assert "unchanged: same" in bo.run(cell, "d").plain
+    refused = bo.run(cell + "# bo's\n", "d").error_text
+    assert "it belongs to al/same.ipynb (" in refused
+    assert "this copy comes from bo/same.ipynb;" in refused
+    assert "deployed same" in bo.run(cell.replace("deploy same", "deploy same --force") + "# bo's\n", "d").plain
+    assert "as it was at version" in bo.run("%reactive rollback same").plain
+    assert "unchanged: same" in bo.run(cell, "d").plain
+    assert "deployed same" in bo.run(cell + "# bo's again\n", "d").plain
 
 
 def test_the_message_of_a_failed_function_is_said_once(kernels: Callable[[str], Kernel]) -> None:

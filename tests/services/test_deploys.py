@@ -10,7 +10,7 @@ from nbreactive.errors import DeployRefused, StaleModule
 from nbreactive.functions.specs import ModuleSource, Origin
 from nbreactive.services.deploys import DeployRequest
 from nbreactive.values.packing import pack
-from tests.services.running import Deployment, running
+from tests.services.running import NOTEBOOK, Deployment, running
 
 OTHER = Origin("cell", "b.ipynb", "/home/bob/b.ipynb")
 
@@ -149,6 +149,53 @@ def test_stale_copies_are_refused_with_a_diff_bar_9(tmp_path: Path) -> None:
             assert await deployment.query("m:f") == 3
             with pytest.raises(StaleModule):
                 await deployment.deploy("m", version(4), base={"m": 2})
+
+    asyncio.run(main())
+
+
+def test_notebooks_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    al, bo = (Origin("cell", "chat.ipynb", f"/srv/{person}/week 1/chat.ipynb") for person in ("al", "bo"))
+
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            await deployment.deploy("m", version(1), origin=al)
+            with pytest.raises(
+                StaleModule, match=r"belongs to al/week 1/chat\.ipynb .*comes from bo/week 1/chat\.ipynb;"
+            ):
+                await deployment.deploy("m", version(2), origin=bo, base={"m": 1})
+
+    asyncio.run(main())
+
+
+def test_who_forced_and_rolled_back_keeps_the_module(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            deployer = deployment.parts.deployer
+            await deployment.deploy("m", version(1), author="ada")
+            await deployment.deploy("m", version(2), author="bob", origin=OTHER, force=True)
+            assert (await deployer.rollback("m", 1, "bob")).version == 3
+            assert deployer.module_at("m").origin == OTHER
+            with pytest.raises(StaleModule, match=r"belongs to b\.ipynb"):
+                await deployment.deploy("m", version(4), author="ada", base={"m": 3})
+            assert (await deployment.deploy("m", version(4), author="bob", origin=OTHER, base={"m": 3})).version == 4
+            # whom it was taken from gets it back, also where all have one name and the notebooks tell
+            await deployer.rollback("m", 1, "bob", NOTEBOOK)
+            assert deployer.module_at("m").origin == NOTEBOOK
+            await deployer.rollback("m", 4, "bob", Origin("cell", "c.ipynb", "/home/cy/c.ipynb"))
+            assert deployer.module_at("m").origin == NOTEBOOK  # who never had it does not get it
+
+    asyncio.run(main())
+
+
+def test_a_copy_of_a_text_that_is_deployed_again_is_not_stale(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            await deployment.deploy("m", version(1))
+            await deployment.deploy("m", version(2))
+            await deployment.parts.deployer.rollback("m", 1, "ada")
+            with pytest.raises(StaleModule, match="was made from version 2"):
+                await deployment.deploy("m", version(5), base={"m": 2})
+            assert (await deployment.deploy("m", version(5), base={"m": 1})).version == 4
 
     asyncio.run(main())
 
