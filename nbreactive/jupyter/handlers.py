@@ -17,11 +17,11 @@ from tornado import web
 from nbreactive._version import __version__
 from nbreactive.errors import Unavailable
 from nbreactive.jupyter.identity import RESOURCE, identity_of, is_kernel
-from nbreactive.jupyter.proxy import Answer, Refusing, ask, send_answer, splice, target_of
+from nbreactive.jupyter.proxy import NOT_PASSED, Answer, Refusing, ask, send_answer, splice, target_of
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
 
-# `api` and `version` are never names of deployments, so that `default` may be left out.
-_DEPLOYMENT = r"nbreactive/(?:(?!api/|version$)([^/]+)/)?"
+# `api`, `http` and `version` are never names of deployments, so that `default` may be left out.
+_DEPLOYMENT = r"nbreactive/(?:(?!api/|http/|http$|version$)([^/]+)/)?"
 
 
 class _Door(JupyterHandler):
@@ -105,6 +105,26 @@ class ForwardHandler(_Door, APIHandler):
         await self._forward(deployment)
 
 
+class HttpActionHandler(ForwardHandler):
+    """Requests for HTTP actions, of those who may use this server: with nearly all headers, to and fro."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+    passes = NOT_PASSED
+
+    def set_default_headers(self) -> None:
+        """A page of an HTTP action gets no hold of the session of whoever looks at it."""
+        self.clear_header("Content-Type")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "sandbox allow-scripts allow-forms")
+
+    async def _pass_on(self, deployment: str | None, _path: str) -> None:
+        await self._forward(deployment)
+
+    get = head = post = put = delete = patch = options = web.authenticated(
+        authorized("read", resource=RESOURCE)(_pass_on)
+    )
+
+
 class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleMethodOverride] - theirs
     """The live connection."""
 
@@ -138,4 +158,5 @@ HANDLERS: list[tuple[str, Any]] = [
     (rf"{_DEPLOYMENT}api/health", HealthHandler),
     (rf"{_DEPLOYMENT}(api/(?:[^/]+/)?sync)", SyncHandler),
     (rf"{_DEPLOYMENT}(api/.+|version)", ForwardHandler),
+    (rf"{_DEPLOYMENT}(http(?:/.*)?)", HttpActionHandler),
 ]

@@ -55,6 +55,11 @@ _RESPONSE_HEADERS = (
     "Retry-After",
     "Vary",
 )
+NOT_PASSED = frozenset(
+    {"authorization", "connection", "content-length", "cookie", "host", "keep-alive", "set-cookie", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "x-xsrftoken", PROXY_HEADER.lower(), IDENTITY_HEADER.lower()}
+)
+"""What does not pass even where all other headers do, to and from HTTP actions: what concerns this server alone."""
 _SWITCH_HEADERS = (
     "Upgrade",
     "Connection",
@@ -126,9 +131,14 @@ async def send_answer(handler: JupyterHandler, answer: Answer) -> None:
     """Stream ``answer`` to the client of ``handler``."""
     try:
         handler.set_status(answer.status, answer.reason)
-        for name in _RESPONSE_HEADERS:
-            if name in answer.headers:
-                handler.set_header(name, answer.headers[name])
+        if hasattr(handler, "passes"):
+            for name, value in answer.headers.get_all():
+                if name.lower() == "content-length" or name.lower() not in handler.passes:
+                    handler.add_header(name, value)
+        else:
+            for name in _RESPONSE_HEADERS:
+                if name in answer.headers:
+                    handler.set_header(name, answer.headers[name])
         await handler.flush()
         while True:
             chunk = await answer.stream.read_bytes(_CHUNK, partial=True)
@@ -180,6 +190,9 @@ def _outgoing(
         headers += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     elif request.method not in {"GET", "HEAD"}:
         headers.append(("Content-Length", str(len(request.body))))
-    names = _REQUEST_HEADERS + _HANDSHAKE_HEADERS if upgrade else _REQUEST_HEADERS
-    headers += [(name, request.headers[name]) for name in names if name in request.headers]
+    if hasattr(handler, "passes"):
+        headers += [pair for pair in request.headers.get_all() if pair[0].lower() not in handler.passes]
+    else:
+        names = _REQUEST_HEADERS + _HANDSHAKE_HEADERS if upgrade else _REQUEST_HEADERS
+        headers += [(name, request.headers[name]) for name in names if name in request.headers]
     return [*headers, (PROXY_HEADER, endpoint.secret), (IDENTITY_HEADER, encode_identity(dict(identity)))]

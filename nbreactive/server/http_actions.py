@@ -1,8 +1,8 @@
 """Requests that deployed HTTP actions answer: everything below ``/http``, and everything on the port of ``--http-port``.
 
 They are open to the world, as the web addresses of any service are: who may ask, from which pages (CORS), and what a
-signature is worth, is the action's to decide. What is served to pages of a Jupyter server is put into a sandbox, so that
-no page of an HTTP action gets at the session of whoever looks at it.
+signature is worth, is the action's to decide. (Through a Jupyter server only its own users come here, and what they get
+to see is put into a sandbox there.)
 """
 
 from __future__ import annotations
@@ -119,10 +119,6 @@ class HttpActionHandler(RequestHandler):
         """Find the action and begin it: the body follows."""
         request = self.request
         request.connection.set_max_body_size(HTTP_REQUEST)  # type: ignore[union-attr]
-        proxied = self.site.gate.is_proxy(request.headers)
-        if proxied:
-            self.set_header("Content-Security-Policy", "sandbox allow-scripts allow-forms")
-            self.set_header("X-Content-Type-Options", "nosniff")
         path = unquote(self.path_args[0] or "/")
         route = find_route(self.site.routes(), request.method or "GET", path)
         if route is None:

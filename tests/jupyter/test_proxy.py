@@ -111,6 +111,7 @@ def test_a_request_passes_with_who_asks_and_without_secrets(server: JupyterProce
         "name": "Alice",
         "issuer": "jupyter",
         "roles": ["read", "write", "deploy", "admin"],
+        "ip": "127.0.0.1",
     }
     assert "alice-token" not in json.dumps(seen)
 
@@ -148,7 +149,7 @@ def test_the_default_deployment_may_be_left_out(server: JupyterProcess, path: st
 def test_other_deployments_are_not_here(server: JupyterProcess) -> None:
     answer = server.request("GET", "nbreactive/other/api/query", token="alice-token")
     assert answer.status == 404
-    assert "'default'" in answer.json()["message"]
+    assert "this server has: default" in answer.json()["message"]
 
 
 def test_escapes_in_a_path_stay_escaped(server: JupyterProcess) -> None:
