@@ -22,6 +22,7 @@ FOLDER: Final = "_generated"
 SOURCES: Final = {
     FOLDER: "",
     f"{FOLDER}/api": "from nbreactive.functions.references import api, internal\n",
+    f"{FOLDER}/server": "from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx\n",
     f"{FOLDER}/data_model": "from nbreactive.functions.generated import type_name as __getattr__\n",
 }
 """The modules as a deployment has them, by name."""
@@ -29,9 +30,14 @@ MODULES: Final = frozenset(f"{PACKAGE}.{name.replace('/', '.')}" for name in SOU
 """What they are imported as."""
 
 _RESERVED: Final = frozenset(keyword.kwlist) | frozenset(
-    {"Any", "Id", "Int64", "Literal", "Never", "NotRequired", "TYPE_CHECKING", "TypedDict"}
+    {
+        *("Any", "Id", "Int64", "Literal", "Never", "NotRequired", "TYPE_CHECKING", "TypedDict"),
+        *("ActionReference", "Bound", "Live", "Mapping", "MutationReference", "QueryReference", "Sequence"),
+        *("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
+        *("Callable", "DatabaseReader", "IndexRange", "TypedQuery", "Unset"),
+    }
 )
-"""What the generated file cannot use as the name of a class, or uses itself."""
+"""What the generated files cannot use as the name of a class, or use themselves."""
 
 _types: dict[str, Validator] = {}
 

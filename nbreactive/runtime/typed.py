@@ -8,9 +8,9 @@ from __future__ import annotations
 
 # The typed methods take references only, and arguments as keywords.
 # pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from nbreactive.runtime.action_context import ActionContext
 from nbreactive.runtime.context import MutationContext, QueryContext
@@ -19,10 +19,61 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:
+    from nbreactive.functions.pagination import PaginationResult
     from nbreactive.functions.typed import ActionLike, MutationLike, QueryLike
     from nbreactive.runtime.action_context import ActionScheduler
+    from nbreactive.runtime.filters import FilterBuilder
     from nbreactive.runtime.scheduling import Scheduler
     from nbreactive.values.ids import Id
+
+    D = TypeVar("D")
+
+    class TypedQuery(Generic[D]):
+        """A query of a table whose documents have a known type."""
+
+        def full_table_scan(self) -> Self:
+            """Read the whole table in the order of creation, which is also the default."""
+            ...
+
+        def order(self, direction: Literal["asc", "desc"]) -> Self:
+            """Set the direction; once."""
+            ...
+
+        def filter(self, build: Callable[[FilterBuilder], Any]) -> Self:
+            """Keep the documents for which an expression holds."""
+            ...
+
+        def limit(self, count: int) -> Self:
+            """At most ``count`` documents."""
+            ...
+
+        def collect(self) -> list[D]:
+            """All documents, as a list."""
+            ...
+
+        def take(self, count: int) -> list[D]:
+            """The first ``count`` documents."""
+            ...
+
+        def first(self) -> D | None:
+            """The first document, or None."""
+            ...
+
+        def unique(self) -> D | None:
+            """The one document, or None; raises when there are several."""
+            ...
+
+        def count(self) -> int:
+            """How many documents."""
+            ...
+
+        def paginate(self, opts: Mapping[str, Any]) -> PaginationResult[D]:
+            """Read one page."""
+            ...
+
+        def __iter__(self) -> Iterator[D]:
+            """Read lazily."""
+            ...
 
     Schedulable = MutationLike[P, object] | ActionLike[P, object]
 

@@ -16,6 +16,7 @@ USES = """
 from typing import TypedDict
 from nbreactive import define_schema, define_table, query, v
 from reactive._generated.api import api, internal
+from reactive._generated.server import MutationCtx, QueryCtx
 from reactive._generated.data_model import Posts, PostsId
 import reactive._generated.data_model as model
 
@@ -27,7 +28,7 @@ class Page(TypedDict):
 def get(ctx, post_id: PostsId, others: list[PostsId] = ()) -> Posts | None: ...
 
 @query
-def page(ctx, after: None | PostsId) -> Page: ...
+def page(ctx: QueryCtx, after: None | PostsId) -> Page: ...
 
 @query
 def other(ctx, user: model.UsersId) -> str:
@@ -69,8 +70,8 @@ def test_hints_may_name_what_the_schema_makes() -> None:
     [
         (USES, r"user: the data model has no type UsersId\s+its types are: Posts, PostsId"),
         ("from reactive._generated.data_model import Posts\nclass More(Posts): ...\n", "write out a TypedDict"),
-        ("from reactive._generated import server\n", "cannot import name 'server'"),
-        ("import reactive._generated.server\n", "no module 'reactive._generated.server' is deployed"),
+        ("from reactive._generated import other\n", "cannot import name 'other'"),
+        ("import reactive._generated.other\n", "no module 'reactive._generated.other' is deployed"),
     ],
 )
 def test_what_is_not_there_is_refused_by_name(source: str, message: str) -> None:

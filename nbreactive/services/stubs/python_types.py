@@ -49,6 +49,10 @@ class PythonTypes:
         """Return the type of a result: of what functions see (``loaded``: datetimes), or clients (milliseconds)."""
         return _Writer(self, loaded=loaded).type(validator, name)
 
+    def given_fields(self, validator: Json, name: str) -> dict[str, tuple[str, bool]]:
+        """Return the fields of an object that a caller may pass: name -> (type, optional)."""
+        return _Writer(self, given=True).fields(validator, name)
+
     def document(self, validator: Json, name: str, doc: str) -> None:
         """Write the class ``name`` for documents, as functions see them."""
         fields = _Writer(self, loaded=True).fields(validator, f"_{name}")

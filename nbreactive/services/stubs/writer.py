@@ -11,6 +11,7 @@ from pathlib import Path
 from nbreactive.functions.generated import FOLDER
 from nbreactive.functions.specs import FunctionSpec, TableSpec
 from nbreactive.services.stubs import python, typescript
+from nbreactive.services.stubs.python_server import SERVER_PY, server_stub
 
 INIT = f'{python.HEAD}"""What nbreactive knows of the deployed functions, for type checkers and editors."""\n'
 
@@ -32,6 +33,8 @@ def generate(
         "api.py": python.API_PY,
         "api.pyi": python.api_stub(functions, tables),
         "data_model.py": python.data_model(tables),
+        "server.py": SERVER_PY,
+        "server.pyi": server_stub(tables),
         "api.js": typescript.API_JS,
         "api.d.ts": typescript.api_types(functions),
         "dataModel.d.ts": typescript.data_model_types(tables, complete=schema_validation),

@@ -19,10 +19,11 @@ import traitlets
 
 import nbreactive
 from nbreactive.client import LiveQuery
-from nbreactive import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
+from nbreactive import ActionCtx, BlockingActionCtx
 from nbreactive.values.kinds import Int64
 from reactive._generated.api import api, internal
-from reactive._generated.data_model import Anything, Events, Posts, PostsId, UsersId
+from reactive._generated.data_model import Anything, Events, Posts, PostsId, Users, UsersId
+from reactive._generated.server import MutationCtx, QueryCtx
 
 
 class Slider(traitlets.HasTraits):
@@ -63,11 +64,27 @@ def a_query(ctx: QueryCtx, post_id: PostsId) -> None:
     assert inside is not None
     assert_type(inside["at"].year, int)  # a datetime inside of functions
     ctx.run_query(nbreactive.api.any.thing, goes=True)
+    assert_type(ctx.db.get(post_id), Posts | None)
+    assert_type(ctx.db.get("posts", post_id), Posts | None)
+    mine = ctx.db.query("posts").with_index("by_author", lambda q: q.eq("author_id", user)).order("desc")
+    assert_type(mine.take(3), list[Posts])
+    assert_type([person["role"] for person in ctx.db.query("users").filter(lambda q: q.field("name") == "Ada")][0:1], list[str])
+    assert_type(ctx.db.normalize_id("users", "text"), UsersId | None)
 
 
 def a_mutation(ctx: MutationCtx, post_id: PostsId) -> None:
     assert_type(ctx.run_query(api.admin.users.list), list[str])
     assert_type(ctx.run_mutation(internal.posts.like, post_id=post_id, by=0.5), None)
+    assert_type(ctx.db.insert("users", {"name": "Ada", "role": "admin"}), UsersId)
+    ctx.db.insert("events", {"kind": "b"})
+    ctx.db.insert("anything", {"at": "all"})
+    ctx.db.patch(post_id, {"likes": 3, "cover": nbreactive.UNSET})
+    post = ctx.db.get(post_id)
+    if post is not None:
+        post["likes"] += 1
+        ctx.db.replace(post_id, post)
+    ctx.db.delete(post_id)
+    assert_type(ctx.db.query("users").first(), Users | None)
     ctx.scheduler.cancel(ctx.scheduler.run_after(1000, internal.posts.like, post_id=post_id, by=1))
     ctx.scheduler.run_at(0, api.posts.summarize, post_id=post_id)
     ctx.scheduler.run_after(0, nbreactive.internal.any.thing, goes=True)
@@ -87,9 +104,10 @@ def kinds(event: Events, anything: Anything) -> float:
     return event["n"] if event["kind"] == "a" else anything["whatever"]
 """
 BAD = """
-from nbreactive import ActionCtx, MutationCtx, QueryCtx
+from nbreactive import ActionCtx
 from reactive._generated.api import api, internal
 from reactive._generated.data_model import Events, PostsId, UsersId
+from reactive._generated.server import MutationCtx, QueryCtx
 
 post, user = PostsId("p"), UsersId("u")
 api.posts.add(title=1, author_id=user)  # error: reportArgumentType
@@ -118,10 +136,15 @@ def a_query(ctx: QueryCtx) -> None:
     ctx.run_query(api.posts.get, post_id=3)  # error: reportArgumentType
     ctx.run_query(api.posts.get, id=post)  # error: reportCallIssue
     ctx.run_query(api.posts.get, post_id=post)["title"]  # error: reportOptionalSubscript
+    print(ctx.db.query("posts").with_index("by_title").first())  # error: reportArgumentType
+    print([each["titel"] for each in ctx.db.query("posts")])  # error: reportGeneralTypeIssues reportUnknownArgumentType
 
 
 def a_mutation(ctx: MutationCtx) -> None:
     ctx.run_mutation(internal.posts.like, post_id=post, by="x")  # error: reportArgumentType
+    ctx.db.insert("users", {"name": "Ada"})  # error: reportArgumentType reportCallIssue
+    ctx.db.insert("users", {"name": "Ada", "role": "king"})  # error: reportArgumentType reportCallIssue
+    ctx.db.patch(post, {"title": 3})  # error: reportArgumentType reportCallIssue
     ctx.scheduler.run_after(1000, internal.posts.like, post_id=post, by="x")  # error: reportArgumentType
     ctx.scheduler.run_after(1000, internal.posts.like, post_id=post)  # error: reportCallIssue
     ctx.scheduler.run_after(1000, api.posts.titles)  # error: reportArgumentType reportCallIssue

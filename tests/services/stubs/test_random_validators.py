@@ -151,10 +151,13 @@ def write(folder: Path, found: list[Case]) -> None:
         for number, (validator, _) in enumerate(found)
     ]
     tables = [TableSpec(name, "m", v.object({"title": v.string()}).to_json()) for name in TABLES]
+    # Names that the generated files use themselves.
+    names = ("live", "bound", "mapping", "sequence", "query_ctx", "unset", "any", "posts_query", "index_range")
+    tables += [TableSpec(name, "m", v.object({"unset": v.string()}).to_json()) for name in names]
     # Some of the objects as tables, too.
     fields = [validator for validator, _ in found if validator.kind == "object"]
     tables += [
-        TableSpec(f"t_{number}", "m", each.to_json())
+        TableSpec(f"t_{number}", "m", each.to_json(), {"by_it": list(each.fields)[:1]})  # type: ignore[attr-defined]
         for number, each in enumerate(fields)
         if not {"_id", "__x", "a-b", "x y"} & each.fields.keys()  # type: ignore[attr-defined]
     ]

@@ -37,7 +37,17 @@ async def eventually(condition: Any) -> None:
 
 def test_only_what_changed_is_written_and_nothing_is_left_behind(tmp_path: Path) -> None:
     first = write_stubs([], [], tmp_path)
-    names = {"__init__.py", "api.py", "api.pyi", "data_model.py", "api.js", "api.d.ts", "dataModel.d.ts"}
+    names = {
+        "__init__.py",
+        "api.py",
+        "api.pyi",
+        "data_model.py",
+        "server.py",
+        "server.pyi",
+        "api.js",
+        "api.d.ts",
+        "dataModel.d.ts",
+    }
     assert {path.name for path in first} == names
     assert write_stubs([], [], tmp_path) == []
     (tmp_path / "_generated" / "mine.txt").write_text("kept")
@@ -130,6 +140,6 @@ def test_the_function_list_of_a_backend_elsewhere_makes_the_same_files(tmp_path:
     functions = msgspec.convert(found["functions"], list[FunctionSpec])
     tables = msgspec.convert(found["tables"], list[TableSpec])
     written = write_stubs(functions, tables, tmp_path / "here", schema_validation=found["schema_validation"])
-    assert len(written) == 7
+    assert len(written) == 9
     for path in written:
         assert path.read_bytes() == (backend.functions / "_generated" / path.name).read_bytes(), path.name
