@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from nbreactive.errors import InvalidId
-from nbreactive.values._paths import Mismatch, describe, show
+from nbreactive.values._paths import Mismatch, WrongFields, describe, show
 from nbreactive.values.checks import Bounds, check_keys, plain, plain_text, refuse_large, too_deep, unwrap
 from nbreactive.values.ids import decode_id
 from nbreactive.values.kinds import UNSET, Int64
@@ -240,13 +239,15 @@ def object_check(fields: Mapping[str, tuple[Check, bool, str]], bounds: Bounds, 
                 if item is not UNSET:
                     result[name] = field(item, table_of)
                 elif not optional:
-                    raise Mismatch(f"is missing; expected {fields[name][2]}")
+                    raise WrongFields(f"is missing; expected {fields[name][2]}", _unknown(value, fields), [*fields])
         except Mismatch as mismatch:
             if optional and item is None and not mismatch.steps:
                 mismatch.message += "; leave the field out (UNSET), or allow null with v.nullable()"
             raise mismatch.at(name) from None
         if len(result) != len(value):
-            _refuse_unknown(value, fields)
+            unknown = _unknown(value, fields)
+            if unknown:
+                raise WrongFields("", unknown[:1], [*fields])
         return result
 
     return check
@@ -286,13 +287,8 @@ def _as_dict(value: Any) -> dict[Any, Any]:
     raise wrong("an object", value, "use a dict")
 
 
-def _refuse_unknown(value: dict[Any, Any], fields: Mapping[str, Any]) -> None:
-    for name, item in value.items():
-        if name not in fields and item is not UNSET:
-            near = get_close_matches(str(name)[:100], fields, 1)
-            allowed = ", ".join(fields) or "none"
-            fix = f"did you mean {near[0]}?" if near else f"the fields are: {allowed}"
-            raise Mismatch(f"there is no field {show(name)}; {fix}")
+def _unknown(value: dict[Any, Any], fields: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name, item in value.items() if name not in fields and item is not UNSET]
 
 
 def _number_fix(value: Any, python: str) -> str:

@@ -6,11 +6,16 @@ each container on the way up adds its step.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from nbreactive.errors import InvalidValue, LimitExceeded
+from nbreactive.errors import InvalidValue, LimitExceeded, SchemaError
 
 _LONGEST_PATH = 16
+_MOST_UNKNOWN = 3
+_LIKE = 0.7
+"""How alike (:mod:`difflib`) two names are if one is a slip of the other; "extra" and "text" are 0.67."""
 
 
 class Mismatch(Exception):  # noqa: N818 (never leaves this package)
@@ -40,6 +45,52 @@ class Mismatch(Exception):  # noqa: N818 (never leaves this package)
         if len(self.steps) > _LONGEST_PATH:
             path += "..."
         return (LimitExceeded if self.limit else error)(self.message, path)
+
+
+class WrongFields(Mismatch):
+    """An object has not the fields that it should have; those of all arguments are called arguments.
+
+    Parameters
+    ----------
+    said
+        What is wrong before anything about names, maybe nothing.
+    unknown
+        Names that are there and should not be; the sentences about them come last.
+    known
+        Names that may be there.
+    """
+
+    def __init__(self, said: str, unknown: Sequence[str], known: Sequence[str]) -> None:
+        super().__init__(said)
+        self._unknown, self._known = unknown, known
+        self._depth = 1 if said else 0  # what is missing is a step by itself
+
+    def under(self, where: str, error: type[InvalidValue]) -> InvalidValue:
+        """Return the error to raise."""
+        arguments = where == "args" and error is not SchemaError and len(self.steps) == self._depth
+        noun = "argument" if arguments else "field"
+        said = [self._sentence(noun, name) for name in self._unknown[:_MOST_UNKNOWN]]
+        if self._depth:
+            said = [self.message, *(sentence[0].upper() + sentence[1:] for sentence in said)]
+        self.message = ". ".join(said).replace("?. ", "? ")
+        return super().under(where, error)
+
+    def _sentence(self, noun: str, name: str) -> str:
+        close = near(name, self._known)
+        fix = f"did you mean {close}?" if close else f"the {noun}s are: {', '.join(self._known) or 'none'}"
+        return f"there is no {noun} {show(name)}; {fix}"
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that was probably meant; names that merely share some letters are none.
+
+    Examples
+    --------
+    >>> near("auhtor", ["text", "author"]), near("extra", ["text", "author"])
+    ('author', None)
+    """
+    found = get_close_matches(name[:100], list(known), 1, _LIKE)
+    return found[0] if found else None
 
 
 class Malformed:

@@ -52,7 +52,7 @@ def test_updates_hold_only_what_the_caller_sent(sent, updates):
 
 def test_updates_take_declared_names_only():
     with pytest.raises(
-        ArgumentError, match="args: there is no field 'author'; the fields are: post_id, title, content"
+        ArgumentError, match="args: there is no argument 'author'; the arguments are: post_id, title, content"
     ):
         bind(update, {"post_id": POST, "author": "me"})
 
@@ -215,7 +215,8 @@ def test_wrapped_handlers_get_their_keywords():
     ("args", "message"),
     [
         ({"title": 5, "post_id": POST}, "args.title: expected a string, got the number 5"),
-        ({"titel": "x", "post_id": POST}, "args: there is no field 'titel'; did you mean title?"),
+        ({"titel": "x", "post_id": POST}, "args: there is no argument 'titel'; did you mean title?"),
+        ({"post": POST}, "args.post_id: is missing; expected an id of the table 'posts'. There is no argument 'post'"),
         ({}, "args.post_id: is missing; expected an id of the table 'posts'"),
         ({"post_id": "'); DROP TABLE posts; --"}, "args.post_id: expected an id of the table 'posts'; "),
         (None, "args: expected an object, got null"),

@@ -202,6 +202,10 @@ def test_documents_are_checked_by_their_table():
     assert check_document({"at": datetime.fromtimestamp(1, UTC), "n": 2.0}, validator=table) == {"at": 1000, "n": 2}
     with pytest.raises(SchemaError, match=r"posts\.n: expected a whole number"):
         check_document({"at": 1, "n": "2"}, "posts", validator=table)
+    meant = v.object({"category": v.string(), "day": v.optional(v.integer())})
+    said = r"^args\.category: is missing; expected a string\. There is no field 'categry'; did you mean category\?$"
+    with pytest.raises(SchemaError, match=said):
+        check_document({"categry": "books", "day": 1}, "args", validator=meant)
     with pytest.raises(SchemaError, match="posts: there is no field '_id'"):
         check_document({"at": 1, "_id": "k"}, "posts", validator=table)
 
