@@ -10,6 +10,7 @@ a function reaches for                        it gets
 the backend's environment variables           a fixed list of harmless ones (PATH, HOME, LANG, ...)
 the admin key, the proxy secret               not in its memory, arguments or environment; ``admin.key`` has mode
                                               0600, which its own user can read
+the key of cursors                            it: it tells nothing that a function cannot read anyway
 memory and environment of the backend         Linux: nothing, if the backend runs as root, as the worker has given
 (``/proc/PID/mem``, ``ptrace``)               up what that takes; else as the system says: it forbids memory where
                                               Yama is on (Debian's and Ubuntu's default)

@@ -60,9 +60,7 @@ class InlineExecutor:
         self.program = program
         program.functions |= functions or {}
         self._reader = reader
-        self._runner = Runner(
-            program, reader, TableCache(), production=mode == "prod", cursor_key=cursor_key
-        )
+        self._runner = Runner(program, reader, TableCache(), production=mode == "prod", cursor_key=cursor_key)
 
     async def run(self, call: Call, *, urgent: bool = False) -> Outcome:  # noqa: ARG002
         """Run a call now."""
