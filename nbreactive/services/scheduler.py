@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
 MUTATIONS: Final = 64
-"""Mutations of jobs that are under way at a time: as many as share commits and flushes well."""
+"""Mutations of jobs that are under way at a time, at most: as many as share commits and flushes well."""
+_FEWEST: Final = 8
+_PROMPT: Final = 0.03
+"""Seconds. While jobs take longer from their begin to their end, fewer are under way: what waits in the commits and
+flushes of many jobs on a busy machine is also whoever calls."""
 ACTIONS: Final = 32
 """Actions of jobs that run at a time."""
 _WAITING_ACTIONS: Final = 10_000
@@ -82,6 +86,7 @@ class Scheduler:
         self._due: list[bytes] = []
         """A heap of keys."""
         self._running = 0
+        self._room = float(_FEWEST)
         self._acting = 0
         self._waiting: deque[bytes] = deque()
         """Actions that are due and have no place yet."""
@@ -146,7 +151,7 @@ class Scheduler:
         self._reader.renew()
         now = self._jobs.now()
         bound = PENDING + successor(encode_key(now))
-        while self._running < MUTATIONS and len(self._waiting) < _WAITING_ACTIONS:
+        while self._running < self._room and len(self._waiting) < _WAITING_ACTIONS:
             if not self._due:
                 self._fetch(bound)
             if not self._due or self._due[0] >= bound:
@@ -213,6 +218,11 @@ class Scheduler:
         self._jobs.run(job, document["args"][0], partial(self._ended, job, key))
 
     def _ended(self, job: Job, key: bytes, end: End) -> None:
+        if job.kind == "mutation" and end.kind == "success":
+            if end.seconds < _PROMPT:
+                self._room = min(self._room + 2 / self._room, MUTATIONS)
+            else:
+                self._room = max(self._room - 0.25, _FEWEST)
         if end.kind == "failed" or (job.kind == "action" and end.kind == "success"):
             self._jobs.spawn(self._write_end(job, end))
             return

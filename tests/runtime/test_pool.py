@@ -245,3 +245,23 @@ def test_unknown_names_are_not_remembered(tmp_path: Path) -> None:
             assert not pool._durations.short("m:unknown3")
 
     asyncio.run(main())
+
+
+def test_what_runs_on_behalf_of_jobs_waits_behind_calls_in_few_processes(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, SLOW.format(version=1), workers=1, user_time=30.0) as (house, pool):
+            gate = tmp_path / "gate"
+            slow = [pool.run(house.call("m:wait_for", {"path": str(gate)}, job="j")) for _ in range(3)]
+            # A call that takes long makes room for others, but not for other jobs.
+            await until(lambda: pool.status()["stuck"] == 1)
+            for _ in range(5):
+                house.finish(await pool.run(house.call("m:version")))
+            assert pool.status()["stuck"] == 1
+            assert pool.status()["queued"] == 2
+            waiting = [pool.run(house.call("m:version", job="j")) for _ in range(10)]
+            assert house.finish(await pool.run(house.call("m:version"))) == 1
+            assert not any(job.done() for job in waiting)
+            gate.touch()
+            assert [house.finish(outcome) for outcome in await asyncio.gather(*slow, *waiting)] == [1] * 13
+
+    asyncio.run(main())
