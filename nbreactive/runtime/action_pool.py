@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +20,7 @@ from nbreactive.engine.transactions import Call, Failure, Outcome
 from nbreactive.errors import FunctionCrashed, FunctionTimeout, Overloaded, Unavailable
 from nbreactive.runtime import _processes
 from nbreactive.runtime._link import Link
+from nbreactive.runtime.action_handles import ActionHost, Answerer, Exchange, RunningAction
 from nbreactive.runtime.frames import (
     ACT,
     ANSWER,
@@ -43,7 +43,6 @@ from nbreactive.runtime.frames import (
     Cancel,
     Head,
     Reply,
-    RequestHead,
     Setup,
     Taken,
     encode,
@@ -52,13 +51,8 @@ from nbreactive.runtime.frames import (
 from nbreactive.runtime.verdicts import problem_of
 from nbreactive.values.limits import ACTION_SECONDS, CONCURRENT_OPERATIONS
 
-Answerer = Callable[[Ask], Awaitable[Answer]]
-"""Does what an action asks for."""
-
 _FROM_HOST: Final = frozenset({LOADED, READY, REPLY, ASK, BEAT, HEAD, BODY, TAKEN, IMPORTING, IMPORTED})
-_FULL: Final = 256
 _MOST_HOSTS: Final = 8
-_BLOCKED_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 5.0
 """For an action that was told to stop, before it counts as one that goes on."""
 _CLOSING_SECONDS: Final = 2.0
@@ -68,72 +62,6 @@ _ask = msgspec.msgpack.Decoder(Ask)
 _head = msgspec.msgpack.Decoder(Head)
 _body = msgspec.msgpack.Decoder(Body)
 _taken = msgspec.msgpack.Decoder(Taken)
-
-
-class Exchange(Protocol):
-    """The other side of an HTTP action: who asked, and gets the response."""
-
-    head: RequestHead
-
-    def opened(
-        self, send: Callable[[bytes, bool], None], took: Callable[[int], None], stop: Callable[[], None]
-    ) -> None:
-        """The action has begun: how it is sent the request's body, told what was taken of its own, and stopped."""
-        ...
-
-    def received_head(self, status: int, headers: list[tuple[str, str]]) -> None:
-        """Status and headers of the response."""
-        ...
-
-    def received(self, data: bytes, end: bool) -> None:
-        """A piece of the response's body."""
-        ...
-
-    def taken(self, size: int) -> None:
-        """The action has read so many bytes of the request's body."""
-        ...
-
-
-class _Action:
-    """One that runs."""
-
-    __slots__ = ("answer", "asking", "call", "exchange", "future", "timer")
-
-    def __init__(
-        self, call: Call, future: asyncio.Future[Outcome], answer: Answerer, exchange: Exchange | None
-    ) -> None:
-        self.call = call
-        self.future = future
-        self.answer = answer
-        self.exchange = exchange
-        self.asking: set[asyncio.Task[None]] = set()
-        self.timer: asyncio.TimerHandle | None = None
-
-    def finish(self, outcome: Outcome) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        if not self.future.done():
-            self.future.set_result(outcome)
-
-
-class _Host:
-    """One process."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.link: Link
-        self.running: dict[int, _Action] = {}
-        self.ready = False
-        """Whether it has imported the code."""
-        self.heard = 0.0
-        self.retired = False
-        self.stopping: set[int] = set()
-        """Actions that were told to stop, and nobody waits for."""
-
-    def fit(self, now: float) -> bool:
-        """Whether it can take one more action."""
-        responsive = not self.ready or not self.running or now - self.heard < _BLOCKED_SECONDS
-        return not self.retired and responsive and len(self.running) < _FULL
 
 
 class ActionPool:
@@ -148,7 +76,7 @@ class ActionPool:
     def __init__(self, *, seconds: float = ACTION_SECONDS) -> None:
         self._seconds = seconds
         self._setup: Setup | None = None
-        self._hosts: set[_Host] = set()
+        self._hosts: set[ActionHost] = set()
         self._numbers = 0
         self._ending: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -181,7 +109,7 @@ class ActionPool:
         host = self._host()
         self._numbers += 1
         number = self._numbers
-        action = _Action(call, loop.create_future(), answer, exchange)
+        action = RunningAction(call, loop.create_future(), answer, exchange)
         if not host.running:
             host.heard = time.monotonic()
         host.running[number] = action
@@ -197,13 +125,13 @@ class ActionPool:
             )
         return action.future
 
-    def _abandon(self, host: _Host, number: int) -> None:
+    def _abandon(self, host: ActionHost, number: int) -> None:
         if number in host.running and number not in host.stopping:
             self._stop(host, number, Unavailable("whoever asked is gone"))
 
     # ---- hosts -------------------------------------------------------------------------------------------
 
-    def _host(self) -> _Host:
+    def _host(self) -> ActionHost:
         if self._setup is None or self._closing:
             raise Unavailable("actions cannot run now: the backend is starting or stopping; try again in a moment")
         now = time.monotonic()
@@ -215,10 +143,10 @@ class ActionPool:
             raise Overloaded(f"{running} actions are running already; try again in a moment")
         return self._start()
 
-    def _start(self) -> _Host:
+    def _start(self) -> ActionHost:
         assert self._setup is not None
         process, sock = _processes.start("nbreactive.runtime.action_host")
-        host = _Host(process)
+        host = ActionHost(process)
         host.link = Link(
             sock,
             _FROM_HOST,
@@ -229,7 +157,7 @@ class ActionPool:
         self._hosts.add(host)
         return host
 
-    def _received(self, host: _Host, kind: int, body: bytes) -> None:
+    def _received(self, host: ActionHost, kind: int, body: bytes) -> None:
         host.heard = time.monotonic()
         try:
             if kind == READY:
@@ -243,7 +171,7 @@ class ActionPool:
         except (msgspec.MsgspecError, ValueError) as error:
             host.link.fail(error)
 
-    def _replied(self, host: _Host, reply: Reply) -> None:
+    def _replied(self, host: ActionHost, reply: Reply) -> None:
         problem = problem_of(reply.outcome)
         if problem:
             raise ValueError(problem)
@@ -256,7 +184,7 @@ class ActionPool:
             self._retire(host)
         self._settle(host)
 
-    def _asked(self, host: _Host, ask: Ask) -> None:
+    def _asked(self, host: ActionHost, ask: Ask) -> None:
         action = host.running.get(ask.call)
         if action is None:
             return  # It has been answered meanwhile, because it was over its time.
@@ -275,7 +203,7 @@ class ActionPool:
         action.asking.add(task)
         task.add_done_callback(action.asking.discard)
 
-    def _exchanged(self, host: _Host, kind: int, body: bytes) -> None:
+    def _exchanged(self, host: ActionHost, kind: int, body: bytes) -> None:
         message = _head.decode(body) if kind == HEAD else _body.decode(body) if kind == BODY else _taken.decode(body)
         action = host.running.get(message.call)
         if action is None or action.exchange is None or message.call in host.stopping:
@@ -287,7 +215,7 @@ class ActionPool:
         else:
             action.exchange.taken(message.size)
 
-    def _timeout(self, host: _Host, number: int) -> None:
+    def _timeout(self, host: ActionHost, number: int) -> None:
         self._counts["timeouts"] += 1
         path = host.running[number].call.path
         self._stop(
@@ -299,7 +227,7 @@ class ActionPool:
             ),
         )
 
-    def _stop(self, host: _Host, number: int, error: FunctionTimeout | Unavailable) -> None:
+    def _stop(self, host: ActionHost, number: int, error: FunctionTimeout | Unavailable) -> None:
         """Answer the caller of an action, and tell the action to end."""
         action = host.running[number]
         action.finish(_failed(error, action.call))
@@ -307,27 +235,27 @@ class ActionPool:
         host.link.send(frame(CANCEL, encode(Cancel(number, error.message))))
         asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._stopped, host, number)
 
-    def _stopped(self, host: _Host, number: int) -> None:
+    def _stopped(self, host: ActionHost, number: int) -> None:
         if number in host.stopping and host in self._hosts:
             self._retire(host)
 
-    def _retire(self, host: _Host) -> None:
+    def _retire(self, host: ActionHost) -> None:
         host.retired = True
         self._settle(host)
 
-    def _settle(self, host: _Host) -> None:
+    def _settle(self, host: ActionHost) -> None:
         """End a retired host as soon as nobody waits for anything in it."""
         if host.retired and host in self._hosts and host.running.keys() <= host.stopping:
             self._dispose(host)
 
-    def _dispose(self, host: _Host) -> None:
+    def _dispose(self, host: ActionHost) -> None:
         self._hosts.discard(host)
         host.link.close()
         task = asyncio.get_running_loop().create_task(_end(host.process))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _ended(self, host: _Host, error: Exception | None) -> None:
+    def _ended(self, host: ActionHost, error: Exception | None) -> None:
         if host not in self._hosts:
             return
         running, host.running = host.running, {}
@@ -338,7 +266,7 @@ class ActionPool:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-    async def _tell(self, host: _Host, running: dict[int, _Action], error: Exception | None) -> None:
+    async def _tell(self, host: ActionHost, running: dict[int, RunningAction], error: Exception | None) -> None:
         await _processes.wait_for_end(host.process)
         _processes.kill(host.process)
         host.process.wait()

@@ -18,7 +18,7 @@ from nbreactive import Response, http_action, http_router
 async def about(ctx, request):
     who = await ctx.auth.get_user_identity()
     said = {
-        "method": request.method, "path": request.path, "headers": dict(request.headers), "who": who and who["subject"],
+        "method": request.method, "path": request.path, "headers": dict(request.headers), "who": who and who["name"],
         "body": await request.text(),
     }
     return Response.json(said, headers={"X-Custom": "yes", "Set-Cookie": "stolen=1", "Location": "elsewhere"})
