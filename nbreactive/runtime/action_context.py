@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nbreactive.engine.transactions import Call, Failure
 from nbreactive.errors import AppError, InvalidValue, LimitExceeded, NotAllowed, from_wire
@@ -279,13 +279,15 @@ class ActionContext:
         said = f"ctx.run_{kind}"
         return self._running.ask(kind, reference, _one_of(args, kwargs, said), said)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "db":
-            raise NotAllowed(
-                "an action has no ctx.db, because it is no transaction; read and write in queries and mutations, and"
-                " call them: ctx.run_query(internal.posts.get, ...), ctx.run_mutation(...)"
-            )
-        raise AttributeError(f"ctx has no {name!r} in an action")
+    if not TYPE_CHECKING:  # a type checker finds what is not there
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "db":
+                raise NotAllowed(
+                    "an action has no ctx.db, because it is no transaction; read and write in queries and mutations, and"
+                    " call them: ctx.run_query(internal.posts.get, ...), ctx.run_mutation(...)"
+                )
+            raise AttributeError(f"ctx has no {name!r} in an action")
 
 
 def _one_of(args: dict[str, Any] | None, kwargs: dict[str, Any], said: str) -> dict[str, Any]:

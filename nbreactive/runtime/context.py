@@ -6,7 +6,7 @@ whether anybody looked at it. Each function gets a context of its own on top of 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -222,12 +222,14 @@ class QueryContext:
             raise NotAllowed("ctx.all_functions() is for functions of the system")
         return self._execution.functions
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "run_mutation":
-            raise NotAllowed("a query cannot run a mutation; make the function a @mutation")
-        if name == "scheduler":
-            raise NotAllowed("a query cannot schedule anything; make the function a @mutation")
-        raise AttributeError(f"ctx has no {name!r} in a {self.kind}")
+    if not TYPE_CHECKING:  # a type checker finds what is not there
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "run_mutation":
+                raise NotAllowed("a query cannot run a mutation; make the function a @mutation")
+            if name == "scheduler":
+                raise NotAllowed("a query cannot schedule anything; make the function a @mutation")
+            raise AttributeError(f"ctx has no {name!r} in a {self.kind}")
 
 
 class MutationContext(QueryContext):

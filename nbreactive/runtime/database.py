@@ -8,7 +8,7 @@ tables without a schema come into being with their first document.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, SCHEDULED
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
@@ -76,12 +76,16 @@ class DatabaseReader:
         """The tables of the system that functions may read: ``ctx.db.system.query("_scheduled_functions")``."""
         return SystemReader(self._txn)
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name in ("insert", "patch", "replace", "delete"):
-            raise NotAllowed(f"a query cannot write: ctx.db.{name} exists in mutations; make the function a @mutation")
-        raise AttributeError(
-            f"ctx.db has no {name!r}; it has get, query, normalize_id, system, insert, patch, replace, delete"
-        )
+    if not TYPE_CHECKING:  # a type checker finds what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in ("insert", "patch", "replace", "delete"):
+                raise NotAllowed(
+                    f"a query cannot write: ctx.db.{name} exists in mutations; make the function a @mutation"
+                )
+            raise AttributeError(
+                f"ctx.db has no {name!r}; it has get, query, normalize_id, system, insert, patch, replace, delete"
+            )
 
     def _locate(self, id: object, what: str) -> tuple[Table | None, bytes]:
         if not isinstance(id, str):

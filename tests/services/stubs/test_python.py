@@ -136,6 +136,8 @@ def a_query(ctx: QueryCtx) -> None:
     ctx.run_query(api.posts.get, post_id=3)  # error: reportArgumentType
     ctx.run_query(api.posts.get, id=post)  # error: reportCallIssue
     ctx.run_query(api.posts.get, post_id=post)["title"]  # error: reportOptionalSubscript
+    print(ctx.enw)  # error: reportAttributeAccessIssue reportUnknownArgumentType reportUnknownMemberType
+    ctx.db.insert("users", {})  # error: reportAttributeAccessIssue reportUnknownMemberType
     print(ctx.db.query("posts").with_index("by_title").first())  # error: reportArgumentType
     print([each["titel"] for each in ctx.db.query("posts")])  # error: reportGeneralTypeIssues reportUnknownArgumentType
 
