@@ -255,7 +255,7 @@ class Columns:
         If most of the file is free then, the process starts again and writes it anew; meanwhile nothing can be asked.
         """
         done = await self._ask(lambda child: _only(child.stream(frames.Trim(horizon)), frames.Trimmed))
-        if done.wasteful and not self._closing:
+        if done.wasteful and done.versions and not self._closing:
             self._rewriting = True
             self._hurry.set()
             self._fed.set()

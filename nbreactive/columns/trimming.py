@@ -18,9 +18,14 @@ from pathlib import Path
 
 import duckdb
 
-_WORTHWHILE = 4 << 20
+_WORTHWHILE = 1 << 20
 """Bytes of free room below which a file is not written anew."""
+_SMALL, _LARGE = 16 << 20, 256 << 20
+"""A file that is written anew and is shorter than the one gets small blocks: each column takes one at least. Once it
+is longer than the other it gets large ones."""
+_SMALL_BLOCK, _LARGE_BLOCK = 16_384, 262_144
 
+_SIZE = "SELECT block_size, total_blocks, free_blocks FROM pragma_database_size()"
 _LATEST = """
     SELECT table_number, id, max(ts) AS ts FROM nbreactive.history WHERE ts <= {horizon:d} GROUP BY table_number, id
 """
@@ -67,9 +72,12 @@ def trim(connection: duckdb.DuckDBPyConnection, horizon: int) -> int:
 
 
 def wasteful(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Tell whether most of the file is free."""
-    size, total, free = _row(connection, "SELECT block_size, total_blocks, free_blocks FROM pragma_database_size()")
-    return free * size >= _WORTHWHILE and free * 2 > total
+    """Tell whether the file is much longer than it need be, or has blocks that are too small for it."""
+    block, total, free = _row(connection, _SIZE)
+    used = (total - free) * block
+    if block == _LARGE_BLOCK and used < _SMALL:
+        return total * block >= _WORTHWHILE
+    return (free * block >= _WORTHWHILE and free * 2 > total) or (block < _LARGE_BLOCK and used > _LARGE)
 
 
 def rewrite(path: Path, connect: Callable[[Path], duckdb.DuckDBPyConnection]) -> None:
@@ -80,7 +88,10 @@ def rewrite(path: Path, connect: Callable[[Path], duckdb.DuckDBPyConnection]) ->
     with contextlib.closing(connect(path)) as connection:
         connection.execute("CHECKPOINT")
         (name,) = _row(connection, "SELECT current_database()")
-        connection.execute("ATTACH '{}' AS compacted".format(str(draft).replace("'", "''")))
+        old, total, free = _row(connection, _SIZE)
+        block = _SMALL_BLOCK if (total - free) * old < _SMALL else _LARGE_BLOCK
+        literal = str(draft).replace("'", "''")
+        connection.execute(f"ATTACH '{literal}' AS compacted (BLOCK_SIZE {block:d})")
         connection.execute(f'COPY FROM DATABASE "{name}" TO compacted')
         connection.execute("CHECKPOINT compacted")
         connection.execute("DETACH compacted")

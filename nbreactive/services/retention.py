@@ -37,6 +37,7 @@ _REQUEST_SECONDS = 86_400.0
 _FIRST = 600.0
 _FRESH_BYTES = 16 << 20
 """So much must have become old before segments are rewritten."""
+_PATIENCE = 5.0
 _SLACK = 60_000_000_000
 """Nanoseconds that a file may have been written after its last timestamp."""
 # -P: what lies in the working directory is not ours. So the package's own place must be said
@@ -115,16 +116,19 @@ class Retention:
         """
         keep = self.keep if keep is None else keep
         async with self.busy:
-            began, before = time.monotonic(), _size(self._log.closed())
+            began = time.monotonic()
+            await self._roll(time.time_ns() - int(keep * 1e9))
+            if thorough:
+                await self._noted()
+            before = _size(self._log.closed())
             horizon = min(time.time_ns() - int(keep * 1e9), self._engine.durable)
             if keep <= 0:
                 await self._columns.wait(horizon)
             horizon = min(horizon, self._columns.applied)
+            versions = 0
             if horizon > 0:
-                await self._roll(horizon)
-                before = _size(self._log.closed())
                 await self._compact(horizon, thorough)
-            versions = await self._columns.trim(horizon) if horizon > 0 else 0
+                versions = await self._columns.trim(horizon)
             after = _size(self._log.closed())
             return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3))
 
@@ -134,6 +138,13 @@ class Retention:
         batch = await first_batch(self._log, closed[-1].end if closed else 0)
         if batch is not None and decode_entry(batch.entries[0]).ts <= horizon:
             await self._log.roll()
+
+    async def _noted(self) -> None:
+        """Wait until the row index has noted the end of what is closed, which it does about every second."""
+        closed = self._log.closed()
+        deadline = time.monotonic() + _PATIENCE
+        while closed and self._index.log_position < closed[-1].end and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     async def _compact(self, horizon: int, thorough: bool) -> None:
         segments: list[ClosedSegment] = []

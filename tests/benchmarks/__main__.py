@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,isolation,proxy,scale]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .backend import BenchBackend
 from .figures import Figure, table
+from .history import prepare, s2
 from .isolation import isolation
 from .proxy import proxy
 from .reads import w3, w6
@@ -16,7 +17,7 @@ from .scale import fill, scale
 from .scheduled import s1
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "isolation", "proxy", "scale")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
@@ -46,6 +47,15 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
             backend.start()
             try:
                 figures += await s1(backend, quick=quick)
+            finally:
+                backend.stop()
+    if "S2" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            prepare(backend)
+            backend.start()
+            try:
+                figures += await s2(backend, 100_000 if quick else 10_000_000)
             finally:
                 backend.stop()
     if "proxy" in only:
