@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from nbreactive.engine.requests import MutationRequest
+from nbreactive.engine.requests import MutationRequest, QueryRequest
 from nbreactive.values.json import decode_json
 from nbreactive.values.keys import encode_key
 from nbreactive.values.packing import pack
@@ -66,6 +67,10 @@ def change(ctx, id, fields):
 def delete(ctx, ids):
     for id in ids:
         ctx.db.delete(id)
+
+@query
+def whole(ctx):
+    return ctx.db.query("rows").with_index("by_k").collect()
 
 @query
 def crashes(ctx, opts: PaginationOpts, k: int):
@@ -352,6 +357,49 @@ def test_a_deploy_keeps_pages_unless_it_changes_their_query(nine: Living) -> Non
     nine.runner.run(nine.deployment.deploy("m", MODULE))
     pager.close()
     anew.close()
+
+
+def test_pages_are_right_at_every_moment_while_others_write(nine: Living) -> None:
+    """Several lists of the same query load, grow, split and reconnect while rows come and go."""
+
+    async def write(chance: random.Random) -> None:
+        ids: list[str] = []
+        for _ in range(40):
+            if ids and chance.random() < 0.4:
+                gone = [ids.pop(chance.randrange(len(ids)))]
+                await nine.deployment.mutate("m:delete", ids=gone)
+            else:
+                row = await nine.deployment.mutate("m:insert", k=chance.randrange(10), flag=True)
+                ids.append(row["_id"])
+
+    async def look(chance: random.Random) -> int:
+        pager, looks = Pager(nine.engine, "m:list", {"order": "k", "direction": "asc", "shown": False}, 2), 0
+        while not writing.done():
+            await pager.settle()
+            assert not any(page.error for page in pager.pages)
+            now = await nine.engine.query(QueryRequest("m:whole", pack({})), at=pager.ts)
+            rows = decode_json(now.value)
+            assert pager.items == rows[: len(pager.items)]
+            assert not pager.done or pager.items == rows
+            looks += 1
+            if chance.random() < 0.5:
+                pager.load_more(chance.randrange(1, 4))
+            elif chance.random() < 0.2:
+                pager.reconnect()
+            await asyncio.sleep(0)
+        pager.close()
+        return looks
+
+    async def all_at_once() -> list[int]:
+        nonlocal writing
+        writing = asyncio.gather(*(write(random.Random(n)) for n in range(4)))
+        looks = await asyncio.gather(*(look(random.Random(n)) for n in range(5)))
+        await writing
+        return looks
+
+    writing: asyncio.Future[Any]
+    looks = nine.runner.run(all_at_once())
+    assert all(looks)
 
 
 def test_internal_queries_and_mutations_read_pages_too(nine: Living) -> None:
