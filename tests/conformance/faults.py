@@ -62,7 +62,7 @@ def _while_it_runs(client: Program, proxy: Proxy, backend: Served, text: str, pi
     os.mkfifo(pipe)
     number = client.send("mutation", "conform:add_when_told", {"text": text, "pipe": str(pipe)})
     # It can be opened for writing, without waiting, only while somebody reads: the function runs.
-    writing = wait_until(lambda: _open_to_write(pipe), "the function runs")
+    writing = open_when_read(pipe)
     if kill:
         backend.kill()
     else:
@@ -75,6 +75,11 @@ def _while_it_runs(client: Program, proxy: Proxy, backend: Served, text: str, pi
     answer = client.next(number)
     pipe.unlink()
     return answer
+
+
+def open_when_read(pipe: Path) -> int:
+    """Wait until somebody reads from ``pipe``; the other end, which they wait for."""
+    return wait_until(lambda: _open_to_write(pipe), "the function runs")
 
 
 def _open_to_write(pipe: Path) -> int | None:

@@ -1,7 +1,7 @@
 """What the conformance tests deploy."""
 
 MODULE = """
-from nbreactive import AppError, mutation, query
+from nbreactive import AppError, action, api, mutation, query
 
 
 @query
@@ -76,6 +76,21 @@ def add_when_told(ctx, text: str, pipe: str):
     with open(pipe) as told:  # Returns when somebody has opened the other end, and read() when they have closed it.
         told.read()
     return text
+
+
+@action
+def fetch(ctx, text: str, pipe: str):
+    ctx.run_mutation(api.conform.add, text=f"{text}: begun")
+    with open(pipe) as told:
+        told.read()
+    ctx.run_mutation(api.conform.add, text=f"{text}: ended")
+    return ctx.run_query(api.conform.echo, x=text)
+
+
+@action
+def refuse_outside(ctx, why: str):
+    print("refusing", why)
+    raise AppError({"code": "REFUSED", "why": why})
 
 
 @mutation

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +9,17 @@ from typing import Any
 import pytest
 
 from tests.conformance.functions import MODULE
+from tests.conformance.packages import needs_node, provide
 from tests.conformance.programs import program
 from tests.served import Served
 
 NPM = Path(__file__).parent / "npm"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None or shutil.which("npm") is None, reason="needs node and npm"),
-]
+pytestmark = [pytest.mark.slow, needs_node]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _official_client() -> None:
-    marker = NPM / "node_modules" / "convex" / "package.json"
-    wanted = json.loads((NPM / "package.json").read_text())["dependencies"]["convex"]
-    if not marker.exists() or json.loads(marker.read_text())["version"] != wanted:
-        npm = shutil.which("npm")
-        assert npm is not None
-        subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund", "--legacy-peer-deps", "--ignore-scripts"], cwd=NPM, check=True
-        )
+    provide(NPM)
 
 
 @pytest.fixture
@@ -115,6 +103,7 @@ def test_http_client(backend: Served) -> None:
         assert out["added"] == "from npm http" and out["list"] == ["from npm http"] and out["consistent"] == 1
         assert (out["big"], out["nan"], out["raw"]) == ("9007199254740993", True, "00ff")
         assert out["error"] == {"isConvexError": True, "data": {"code": "REFUSED", "why": "http"}}
+        assert out["acted"] == out["error"]
         assert "Could not find public function" in out["missing"]
         backend.kill()
         backend.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.faults import PHASES, Once, mutate_through
+from tests.conformance.faults import PHASES, Once, mutate_through, open_when_read
 from tests.conformance.functions import MODULE
 from tests.conformance.packages import needs_node, provide
 from tests.conformance.programs import Program, program
-from tests.conformance.proxy import SECONDS, Passing, Proxy
+from tests.conformance.proxy import SECONDS, Passing, Proxy, wait_until
 from tests.served import KEY, Served
 
 pytestmark = [pytest.mark.slow, needs_node]
@@ -108,6 +109,32 @@ def test_nothing_is_lost_when_the_backend_is_restarted_in_good_order(
     for n, number in enumerate(numbers):
         assert client.next(number)["value"] == f"restarted {n}"
     assert texts(backend)[before:] == [f"restarted {n}" for n in range(500)]
+
+
+# ---- actions --------------------------------------------------------------------------------------------------
+
+
+def test_an_action_in_flight_is_given_up_by_the_client_and_ends_on_the_server(
+    backend: Served, proxy: Proxy, start: Callable[..., Program], tmp_path: Path
+) -> None:
+    client = start()
+    refused = client.ask("action", "conform:refuse_outside", {"why": "npm"})["error"]
+    assert refused["isConvexError"] and refused["data"] == {"code": "REFUSED", "why": "npm"}
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    number = client.send("action", "conform:fetch", {"text": "action", "pipe": str(pipe)})
+    writing = open_when_read(pipe)
+    proxy.cut()
+    assert "Connection lost while action was in flight" in client.next(number)["error"]["message"]
+    assert client.ask("mutation", "conform:add", {"text": "after the action"})["value"] == "after the action"
+    assert len(proxy.saw("Action")) == 2  # the one before, and this one once
+    os.close(writing)
+    wait_until(lambda: "action: ended" in texts(backend))
+    assert texts(backend).count("action: begun") == 1
+    # And without any accident it is answered.
+    pipe.unlink()
+    pipe.touch()
+    assert client.ask("action", "conform:fetch", {"text": "again", "pipe": str(pipe)})["value"] == "again"
 
 
 # ---- queries --------------------------------------------------------------------------------------------------

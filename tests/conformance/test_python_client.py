@@ -84,6 +84,9 @@ def test_http_client(backend: Served) -> None:
     with pytest.raises(ConvexError) as refused:
         client.mutation("conform:refuse", {"why": "http"})
     assert refused.value.data == {"code": "REFUSED", "why": "http"}
+    with pytest.raises(ConvexError) as refused:
+        client.action("conform:refuse_outside", {"why": "http"})
+    assert refused.value.data == {"code": "REFUSED", "why": "http"}
     with pytest.raises(Exception, match="Could not find public function"):
         client.query("conform:missing", {})
     backend.kill()

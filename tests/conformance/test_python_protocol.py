@@ -4,21 +4,22 @@ It takes a new session with every connection, so the backend cannot know a mutat
 but what was committed and not answered when the connection ended happens again. (Its messages of an ended connection
 and of the next one get mixed up now and then; it finds out, reports StartVersionMismatch or ProtocolFailure, and connects
 anew, saying everything again. So there is no saying how often at most.) It never says the journals of its queries again,
-so a page may shift. It is told that a token is refused, and connects again with the same one, for ever.
+so a page may shift. It says again what action was in flight, which runs again then. It is told that a token is refused, and connects again with the same one, for ever.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.faults import PHASES, Phase, mutate_through
+from tests.conformance.faults import PHASES, Phase, mutate_through, open_when_read
 from tests.conformance.functions import MODULE
 from tests.conformance.programs import Program, program
-from tests.conformance.proxy import Proxy
+from tests.conformance.proxy import Proxy, wait_until
 from tests.served import KEY, Served
 
 HERE = Path(__file__).parent
@@ -63,6 +64,22 @@ def test_nothing_is_lost_but_what_was_not_answered_happens_again(
     assert texts(backend).count(phase) >= HAPPENS[phase]
     sessions = [passing.message["sessionId"] for passing in proxy.saw("Connect")]
     assert len(set(sessions)) == len(sessions) >= 2
+
+
+def test_an_action_in_flight_runs_again(backend: Served, proxy: Proxy, client: Program, tmp_path: Path) -> None:
+    refused = client.ask("action", "conform:refuse_outside", {"why": "PyPI"})["error"]
+    assert refused == {"isConvexError": True, "data": {"code": "REFUSED", "why": "PyPI"}}
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    number = client.send("action", "conform:fetch", {"text": "action", "pipe": str(pipe)})
+    writing = open_when_read(pipe)
+    proxy.cut()
+    wait_until(lambda: texts(backend).count("action: begun") >= 2)
+    pipe.unlink()  # whoever comes now need not wait
+    pipe.touch()
+    os.close(writing)
+    assert client.next(number)["value"] == "action"
+    wait_until(lambda: texts(backend).count("action: ended") >= 2)
 
 
 def test_a_page_forgets_its_end_over_a_reconnect(backend: Served, proxy: Proxy, client: Program) -> None:

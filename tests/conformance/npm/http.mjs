@@ -22,6 +22,11 @@ async function calls() {
     out.error = { isConvexError: error instanceof ConvexError, data: error.data };
   }
   try {
+    await client.action(conform.refuse_outside, { why: "http" });
+  } catch (error) {
+    out.acted = { isConvexError: error instanceof ConvexError, data: error.data };
+  }
+  try {
     await client.query(conform.missing, {});
   } catch (error) {
     out.missing = error.message;
