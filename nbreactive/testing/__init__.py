@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbreactive.testing.fetching import Fetched
 from nbreactive.testing.kit import Backend, Caller
 from nbreactive.testing.live import Live
 
 if TYPE_CHECKING:
     from nbreactive.testing.fixtures import backend, functions_folder
 
-__all__ = ["Backend", "Caller", "Live", "backend", "functions_folder"]
+__all__ = ["Backend", "Caller", "Fetched", "Live", "backend", "functions_folder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import msgspec
 
@@ -16,12 +16,33 @@ from nbreactive.functions import Function
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime.action_host import Host
 from nbreactive.runtime.action_pool import Answerer
-from nbreactive.runtime.frames import ACT, ANSWER, ASK, BEAT, REPLY, Act, Ask, Parser, Reply, encode
+from nbreactive.runtime.frames import (
+    ACT,
+    ANSWER,
+    ASK,
+    BEAT,
+    BODY,
+    HEAD,
+    REPLY,
+    TAKEN,
+    Act,
+    Ask,
+    Body,
+    Head,
+    Parser,
+    Reply,
+    Taken,
+    encode,
+)
 from nbreactive.runtime.inline import InlineExecutor
 from nbreactive.runtime.loader import Program
+from nbreactive.testing.fetching import Exchange
 
 _ask: Final = msgspec.msgpack.Decoder(Ask)
 _reply: Final = msgspec.msgpack.Decoder(Reply)
+_head: Final = msgspec.msgpack.Decoder(Head)
+_body: Final = msgspec.msgpack.Decoder(Body)
+_taken: Final = msgspec.msgpack.Decoder(Taken)
 
 
 class InlineFunctions:
@@ -98,14 +119,19 @@ class InlineActions:
         self._program = program
         self._clock = clock
         self._host: tuple[Program, Host] | None = None
-        self._parser = Parser(frozenset({ASK, REPLY, BEAT}))
-        self._running: dict[int, tuple[asyncio.Future[Outcome], Answerer]] = {}
+        self._parser = Parser(frozenset({ASK, REPLY, BEAT, HEAD, BODY, TAKEN}))
+        self._running: dict[int, tuple[asyncio.Future[Outcome], Answerer, Exchange | None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._streams: tuple[TextIO, TextIO] = sys.stdout, sys.stderr
 
     async def run(
-        self, call: Call, answer: Answerer, tables: dict[int, str], env: dict[str, str], _exchange: Any = None
+        self,
+        call: Call,
+        answer: Answerer,
+        tables: dict[int, str],
+        env: dict[str, str],
+        exchange: Exchange | None = None,
     ) -> Outcome:
         """Run an action to its end."""
         program = self._program()
@@ -116,9 +142,16 @@ class InlineActions:
         number, future = self._numbers, asyncio.get_running_loop().create_future()
         if not self._running:
             self._streams = sys.stdout, sys.stderr
-        self._running[number] = future, answer
+        self._running[number] = future, answer, exchange
+        receive = self._host[1].receive
         try:
-            self._host[1].receive(ACT, encode(Act(number, call, tables, env)))
+            receive(ACT, encode(Act(number, call, tables, env, exchange.head if exchange is not None else None)))
+            if exchange is not None:
+                exchange.opened(
+                    lambda data, end: receive(BODY, encode(Body(number, data, end))),
+                    lambda size: receive(TAKEN, encode(Taken(number, size))),
+                    lambda: None,
+                )
             return await future
         finally:
             del self._running[number]
@@ -129,7 +162,7 @@ class InlineActions:
         for kind, body in self._parser.feed(data):
             if kind == REPLY:
                 reply = _reply.decode(body)
-                future, _ = self._running[reply.number]
+                future, _, _ = self._running[reply.number]
                 if not future.done():
                     future.set_result(reply.outcome)
             elif kind == ASK:
@@ -137,9 +170,24 @@ class InlineActions:
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
 
+            elif kind == HEAD:
+                head = _head.decode(body)
+                self._exchange(head.call).received_head(head.status, head.headers)
+            elif kind == BODY:
+                piece = _body.decode(body)
+                self._exchange(piece.call).received(piece.data, piece.end)
+            elif kind == TAKEN:
+                taken = _taken.decode(body)
+                self._exchange(taken.call).taken(taken.size)
+
+    def _exchange(self, number: int) -> Exchange:
+        exchange = self._running[number][2]
+        assert exchange is not None
+        return exchange
+
     async def _answer(self, ask: Ask) -> None:
         assert self._host is not None
-        _, answer = self._running[ask.call]
+        _, answer, _ = self._running[ask.call]
         host = self._host[1]
         host.receive(ANSWER, encode(await answer(ask)))
 

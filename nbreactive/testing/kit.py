@@ -11,10 +11,12 @@ from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
 from nbreactive.engine.transactions import Failure, LogLine
 from nbreactive.errors import ArgumentError
 from nbreactive.functions import references
+from nbreactive.functions.http import find_route
 from nbreactive.functions.paths import canonical_path
 from nbreactive.functions.specs import FunctionSpec
 from nbreactive.services.actions import ActionRequest
 from nbreactive.services.env import VariableChange
+from nbreactive.testing.fetching import Exchange, Fetched, request_parts
 from nbreactive.testing.live import Live, LiveQueries, failed
 from nbreactive.testing.machine import RUN, Machine, sources
 from nbreactive.testing.time import START
@@ -68,6 +70,41 @@ class Caller:
         request = ActionRequest(_path(reference), _packed(args, kwargs), self._identity, "internal")
         outcome = self._machine.run(self._machine.actions.run(request))
         return self._result(outcome.value, outcome.failure, outcome.logs)
+
+    def fetch(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """Send an HTTP request to the HTTP action that is routed there; 404 if there is none.
+
+        Parameters
+        ----------
+        path
+            ``/hook?x=1``, as the router has it (without ``/http``).
+        method, body, headers
+            Of the request.
+        json
+            A body in JSON, instead of ``body``.
+
+        Raises
+        ------
+        FunctionFailed, AppError, ...
+            The action raised; a client would get status 500.
+        """
+        head, data = request_parts(path, method, body, json, headers or {})
+        route = find_route(self._machine.deployer.manifest.routes, head.method, head.path)
+        if route is None:
+            return Fetched(404, {}, f"No HttpAction routed for {head.path}".encode())
+        exchange = Exchange(head, data)
+        request = ActionRequest(route.function, pack({}), self._identity, "internal")
+        outcome = self._machine.run(self._machine.actions.run(request, exchange))
+        self._result(outcome.value, outcome.failure, outcome.logs)
+        return exchange.fetched
 
     def live(self, reference: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Live:
         """Make a query live: its ``value`` is up to date after every call, and after :meth:`Backend.advance`."""

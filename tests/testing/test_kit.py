@@ -218,6 +218,37 @@ def test_actions(t: Backend) -> None:
     assert {job["state"]["kind"] for job in t.scheduled_functions()} == {"success"}
 
 
+HTTP = """
+from nbreactive import AppError, Response, api, http_action, http_router
+
+@http_action
+async def echo(ctx, request):
+    body = await request.body()
+    await ctx.run_mutation(api.m.add, text=request.method)
+    return Response(body * 2, headers={"X-Agent": request.headers["user-agent"], "X-Url": request.url})
+
+@http_action
+async def fail(ctx, request):
+    raise AppError("no")
+
+http = http_router()
+http.route(path_prefix="/echo/", method="PUT", handler=echo)
+http.route(path="/fail", method="GET", handler=fail)
+"""
+
+
+def test_http_actions() -> None:
+    with Backend({"m": MODULE, "http": HTTP}) as t:
+        large = bytes(range(256)) * 8192
+        answer = t.fetch("/echo/x?y=1", method="PUT", body=large, headers={"User-Agent": "test"})
+        assert answer.status == 200 and answer.body == large * 2, "far beyond the window"
+        assert answer.headers["x-agent"] == "test" and answer.headers["x-url"] == "http://test/echo/x?y=1"
+        assert t.query(api.m.texts) == ["PUT"]
+        assert t.fetch("/echo/x").status == 404 and "No HttpAction routed for /echo/x" in t.fetch("/echo/x").text
+        with pytest.raises(AppError, match="no"):
+            t.fetch("/fail")
+
+
 def test_live_queries_are_up_to_date_whenever_the_test_looks(t: Backend) -> None:
     with t.live(api.m.texts) as texts, t.live(api.m.texts, only="b") as only:
         t.mutation(api.m.add, text="a")
