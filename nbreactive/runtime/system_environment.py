@@ -8,7 +8,7 @@ from nbreactive.functions import Function
 from nbreactive.runtime.context import QueryContext
 from nbreactive.values.validators import v
 
-BUILT_IN: Final = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL", "NBREACTIVE_URL", "NBREACTIVE_SITE_URL")
+BUILT_IN: Final[tuple[str, ...]] = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL", "NBREACTIVE_URL", "NBREACTIVE_SITE_URL")
 """Always there, set by the backend itself; no list of what people have set names them."""
 
 
