@@ -94,9 +94,14 @@ def test_case_29_what_a_worker_has(
 
 
 def test_case_29_what_a_worker_is_told() -> None:
-    """Neither keys nor the data folder's own files: the row index is all that a worker has to know of it."""
-    fields = set(Setup.__struct_fields__)
-    assert fields == {"bundle", "index_path", "import_paths", "memory_bytes", "mode", "import_seconds"}
+    """Neither admin key nor the data folder's own files: of it, a worker has to know the row index.
+
+    (The key of cursors seals what a client is given to come back with; it opens nothing else.)
+    """
+    assert set(Setup.__struct_fields__) == {
+        "bundle", "index_path", "import_paths", "memory_bytes", "action_memory_bytes", "mode", "import_seconds",
+        "limits", "deployment", "cursor_key",
+    }  # fmt: skip
 
 
 @linux
