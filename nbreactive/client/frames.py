@@ -2,7 +2,7 @@
 
 A result is plain values; which rows and columns they make is decided here, once for pandas, polars and everything that
 reads ``__arrow_c_stream__``. Types come from a validator where there is one, else from the values: integers stay integers
-beside nulls, what is mixed becomes JSON text. pyarrow is imported at the first use, pandas and polars only where they are
+beside nulls, what is mixed becomes JSON text, ``_creationTime`` is a moment. pyarrow is imported at the first use, pandas and polars only where they are
 asked for.
 """
 
@@ -13,13 +13,14 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from nbreactive.errors import MissingPackage
 from nbreactive.values.arrow import Misfit, array
-from nbreactive.values.columns import NULL, Kind, columns_of, infer
+from nbreactive.values.columns import DATETIME, NULL, Kind, columns_of, infer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,8 @@ Columns = Sequence[str] | Mapping[str, Any] | None
 VALUE = "value"
 """The column of results that are not objects."""
 
-_FIRST = ("_id", "_creationTime")
+_CREATED = "_creationTime"
+_FIRST = ("_id", _CREATED)
 
 
 def to_arrow(value: Any, columns: Columns = None) -> pa.Table:
@@ -59,8 +61,22 @@ def to_arrow(value: Any, columns: Columns = None) -> pa.Table:
         return pa.table({VALUE: _column(None, rows)})
     names = dict.fromkeys(chain(declared, *rows))
     ordered = [name for name in _FIRST if name in names] + [name for name in names if name not in _FIRST]
-    made = {name: _column(declared.get(name), [row.get(name) for row in rows]) for name in ordered}
+    made = {name: _column(declared.get(name), [row.get(name) for row in rows], name) for name in ordered}
     return pa.table(made)
+
+
+def moments_of(columns: Columns) -> frozenset[str]:
+    """Return the names of the columns that a validator declares to be moments.
+
+    Examples
+    --------
+    >>> at = {"fieldType": {"type": "number", "nbreactive": "datetime"}, "optional": False}
+    >>> sorted(moments_of({"type": "array", "value": {"type": "object", "value": {"at": at}}}))
+    ['at']
+    """
+    if columns is None or isinstance(columns, Sequence):
+        return frozenset()
+    return frozenset(name for name, kind in _declared(columns).items() if kind == DATETIME)
 
 
 def to_pandas(value: Any, columns: Columns = None) -> pd.DataFrame:
@@ -86,7 +102,12 @@ def from_ipc(data: bytes) -> pa.Table:
     import pyarrow as pa
 
     with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
+        table = reader.read_all()
+    at = table.schema.get_field_index(_CREATED)
+    if at < 0 or table.schema.types[at] != pa.float64():
+        return table
+    values = table.column(at).to_pylist()
+    return table.set_column(at, _CREATED, _column(None, values, _CREATED))
 
 
 def arrow_to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -141,9 +162,12 @@ def _declared(validator: Mapping[str, Any] | None) -> dict[str, Kind | None]:
     return columns_of(validator)
 
 
-def _column(declared: Kind | None, values: list[Any]) -> pa.Array:
+def _column(declared: Kind | None, values: list[Any], name: str = "") -> pa.Array:
     import pyarrow as pa
 
+    if name == _CREATED:  # a number with fractions to JavaScript, whatever a validator says
+        with suppress(Misfit):
+            return array(DATETIME, values, "us")
     for kind in (declared, infer(values, structs=True)):
         if kind == NULL and not any(value is not None for value in values):
             return pa.nulls(len(values))

@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -300,20 +300,33 @@ class LiveValue(traitlets.HasTraits):
             raise self.error
         return self.value
 
+    @property
+    def declared(self) -> Mapping[str, Any] | None:
+        """The validator of its results, where one is known: it says what are moments."""
+        return (self._client.describe(self.path) or {}).get("returns")
+
+    @property
+    def moments(self) -> frozenset[str]:
+        """Columns of moments: numbers in ``value``, times in frames and views."""
+        return frames.moments_of(self.declared)
+
+    def _columns(self) -> frames.Columns:
+        return self.declared if self.moments else self.columns
+
     def df(self) -> pd.DataFrame:
         """Return the rows as a pandas DataFrame."""
-        return frames.to_pandas(self._rows(), self.columns)
+        return frames.to_pandas(self._rows(), self._columns())
 
     def pl(self) -> pl.DataFrame:
         """Return the rows as a polars DataFrame."""
-        return frames.to_polars(self._rows(), self.columns)
+        return frames.to_polars(self._rows(), self._columns())
 
     def arrow(self) -> pa.Table:
         """Return the rows as a pyarrow Table."""
-        return frames.to_arrow(self._rows(), self.columns)
+        return frames.to_arrow(self._rows(), self._columns())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return frames.to_stream(self._rows(), self.columns, requested_schema)
+        return frames.to_stream(self._rows(), self._columns(), requested_schema)
 
     # ---- display ----
 

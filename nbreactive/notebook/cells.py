@@ -61,7 +61,14 @@ def _moment(value: Any) -> Any:
     """Return milliseconds since the epoch as local date and time; what is none, as it is."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not _SINCE <= value < _UNTIL:
         return cell(value)
-    return f"{dt.datetime.fromtimestamp(value / 1000, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    return _time(value)
+
+
+def _time(value: float) -> Any:
+    try:
+        return f"{dt.datetime.fromtimestamp(value / 1000, dt.UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # not in the years 1 to 9999
+        return cell(value)
 
 
 def cell_text(value: Any) -> str:
@@ -71,8 +78,16 @@ def cell_text(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) and not value.is_integer() else str(value)
 
 
-def table_of(value: Any, columns: Any = None, limit: int = 1000, total: int | None = None) -> dict[str, Any]:
+def table_of(
+    value: Any,
+    columns: Any = None,
+    limit: int = 1000,
+    total: int | None = None,
+    moments: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
     """Return a result as ``{columns, rows, total}``, with at most ``limit`` rows; ``total`` if there are more rows.
+
+    Numbers of the columns ``moments``, and of those that are called like moments and look like such, are shown as times.
 
     A list of documents has a column per field, system fields last; a page of a paginated query shows its documents;
     one document shows its fields one under the other; anything else is one cell.
@@ -86,7 +101,11 @@ def table_of(value: Any, columns: Any = None, limit: int = 1000, total: int | No
         value = value["page"]
     if isinstance(value, dict):
         shown = list(value.items())[:limit]
-        return {"columns": ["field", "value"], "rows": [[cell(k), _field(k, v)] for k, v in shown], "total": len(value)}
+        return {
+            "columns": ["field", "value"],
+            "rows": [[cell(k), _field(k, v, moments)] for k, v in shown],
+            "total": len(value),
+        }
     if not isinstance(value, list):
         return {
             "columns": ["value"],
@@ -97,11 +116,15 @@ def table_of(value: Any, columns: Any = None, limit: int = 1000, total: int | No
     if rows and not any(isinstance(row, dict) for row in rows):
         return {"columns": ["value"], "rows": [[cell(row)] for row in rows], "total": len(value)}
     names = column_names(rows, columns)
-    table = [[_field(name, row.get(name)) if isinstance(row, dict) else None for name in names] for row in rows]
+    table = [
+        [_field(name, row.get(name), moments) if isinstance(row, dict) else None for name in names] for row in rows
+    ]
     return {"columns": [safe_text(name) for name in names], "rows": table, "total": total or len(value)}
 
 
-def _field(name: str, value: Any) -> Any:
+def _field(name: str, value: Any, moments: frozenset[str]) -> Any:
+    if name in moments and isinstance(value, int | float) and not isinstance(value, bool):
+        return _time(value)
     return _moment(value) if _MOMENTS.fullmatch(name) else cell(value)
 
 

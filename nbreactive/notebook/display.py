@@ -86,7 +86,7 @@ def _in_kernel() -> bool:
 
 def snapshot(live: LiveValue) -> dict[str, Any]:
     """Return the rows that may be saved: few, and none of a function that reads who asks."""
-    table = table_of(live.value, live.columns, settings.snapshot_rows, live.total)
+    table = table_of(live.value, live.columns, settings.snapshot_rows, live.total, live.moments)
     return table | {"rows": []} if live.identity_read else table
 
 

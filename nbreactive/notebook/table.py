@@ -9,7 +9,7 @@ import re
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -42,6 +42,7 @@ class TableQuery(LiveQuery):
     def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
         # first, because views may ask for the total as soon as there are rows
         self._count = LiveQuery(client, COUNT, FixedArguments({"table": title}), title=title)
+        self._validator: Mapping[str, Any] | None = None
         super().__init__(client, path, arguments, title=title)
         this = weakref.ref(self)
 
@@ -81,7 +82,14 @@ class TableQuery(LiveQuery):
             raise
         if not live.value:
             _say_if_missing(client, name)
+        else:
+            live._validator = (_described(client, name) or {}).get("validator")
         return live
+
+    @property
+    def declared(self) -> Mapping[str, Any] | None:
+        """The validator of its documents, if the table has a schema that this user may see."""
+        return self._validator
 
     def arrow(self) -> pa.Table:
         """Return the whole table, typed, as it stands in the backend's column store; empty if there is none yet."""
@@ -170,11 +178,16 @@ def _noting_moments(rows: Iterator[Any], moments: set[str]) -> Iterator[Any]:
 
 
 def _has_schema(client: Client, name: str) -> bool:
+    return bool((_described(client, name) or {}).get("module"))
+
+
+def _described(client: Client, name: str) -> dict[str, Any] | None:
+    """Return what the backend says of a table; None too where this user may not ask."""
     try:
         tables = client.admin("GET", "tables")["tables"]
     except NBReactiveError:
-        return False
-    return any(table["name"] == name and table.get("module") for table in tables)
+        return None
+    return next((table for table in tables if table["name"] == name), None)
 
 
 def _say(text: str) -> None:

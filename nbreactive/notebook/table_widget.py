@@ -113,7 +113,7 @@ class TableView:
         value, total = live.value, live.total
         if value is not self._shown or total != self._total:
             self._shown, self._total = value, total
-            state["table"] = table_of(value, live.columns, settings.view_rows, total)
+            state["table"] = table_of(value, live.columns, settings.view_rows, total, live.moments)
             state["updated"] = time.time() * 1000
         return state
 

@@ -65,6 +65,22 @@ def test_rows_of_every_shape() -> None:
     assert frames.to_arrow([None, None]).num_rows == 2
 
 
+def test_the_time_of_creation_is_a_moment() -> None:
+    rows = [{"_creationTime": 1793491200000.25}, {"_creationTime": 1793491200001}, {"_creationTime": None}]
+    said = {"type": "object", "value": {"_creationTime": {"fieldType": {"type": "number"}, "optional": False}}}
+    for columns in (None, ["_creationTime"], said):
+        table = frames.to_arrow(rows, columns)
+        assert types(table) == {"_creationTime": pa.timestamp("us", "UTC")}
+        assert table["_creationTime"].to_pylist()[0] == datetime(2026, 11, 1, 0, 0, 0, 250, UTC)
+        assert str(frames.to_pandas(rows, columns)["_creationTime"].dtype) == "datetime64[us, UTC]"
+    assert frames.to_arrow([{"_creationTime": "soon"}]).to_pylist() == [{"_creationTime": "soon"}]
+    sink = pa.BufferOutputStream()
+    whole = pa.table({"_id": ["x"], "_creationTime": [1793491200000.25]})
+    with pa.ipc.new_stream(sink, whole.schema) as writer:
+        writer.write_table(whole)
+    assert types(frames.from_ipc(sink.getvalue().to_pybytes()))["_creationTime"] == pa.timestamp("us", "UTC")
+
+
 def test_columns_are_in_a_sensible_order() -> None:
     rows = [{"_creationTime": 1.0, "_id": "x", "b": 1, "a": 2, "c": 3}]
     assert frames.to_arrow(rows).column_names == ["_id", "_creationTime", "b", "a", "c"]

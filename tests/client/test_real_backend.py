@@ -169,12 +169,24 @@ def test_moments_without_a_schema_are_said_to_be_milliseconds(client: Client) ->
     deploy(
         client,
         "from nbreactive import define_schema, define_table, v\n"
-        "schema = define_schema({'dated': define_table({'when': v.datetime()})})\n",
+        "from nbreactive import query\n"
+        "schema = define_schema({'dated': define_table({'when': v.datetime()})})\n"
+        "@query(returns=v.array(v.object({'day': v.datetime()})))\n"
+        "def days(ctx):\n    return [{'day': row['when']} for row in ctx.db.query('dated').collect()]\n",
         module="dates",
     )
     load(client, "dated", [{"when": moment}], progress=said.append)
     assert said[-1].strip() == "dated: 1 documents loaded"
     assert TableQuery.open(client, "dated", 10, "desc").df()["when"][0] == moment
+    dated = TableQuery.open(client, "dated", 10, "desc")
+    assert dated.pl()["_creationTime"][0] == dt.datetime.fromtimestamp(dated.value[0]["_creationTime"] / 1000, dt.UTC)
+    shown = table_of(dated.value, dated.columns, 5, dated.total, dated.moments)
+    assert shown["rows"][0][0] == f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    client.functions()
+    live = client.live("dates:days")
+    assert live.value == [{"day": 1793491200000}]
+    assert live.df()["day"][0] == moment
+    assert table_of(live.value, moments=live.moments)["rows"] == [[f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"]]
 
 
 def test_what_needs_the_admin_key_says_so(backend: Served) -> None:

@@ -37,6 +37,7 @@ class Live:
         self.value, self.path, self.args, self.columns = value, "m:f", {}, None
         self.error, self.message, self.title, self.state = None, "", "m:f", "live"
         self.identity_read = self.dimmed = False
+        self.moments: frozenset[str] = frozenset()
         self.total, self.deployment = None, "default"
         self.__dict__.update(more)
 
