@@ -35,7 +35,6 @@ class Cli:
             **os.environ,
             "CONVEX_SELF_HOSTED_URL": backend.url,
             "CONVEX_SELF_HOSTED_ADMIN_KEY": KEY,
-            "CONVEX_TRACE_FILE": "",
             "CI": "1",
         }
 

@@ -297,15 +297,14 @@ def test_chat_editor_and_presence(site: Site, bring: Bring) -> None:
         for name in names:
             expect(visitor.page.get_by_text(f"{name} is editing")).to_be_visible(timeout=PATIENCE)
 
-    # A web app finds its way back by itself, at once when the browser says that it is online again.
+    # A web app finds its way back by itself, and tries at once when the browser says that it is online again.
     site.proxy.refusing = True
     site.proxy.cut()
     for visitor in (alice, bob):
         expect(visitor.page.locator("[data-connected=false]")).to_be_attached(timeout=PATIENCE)
-    site.proxy.refusing = False
-    for visitor in (alice, bob):
         visitor.context.set_offline(True)
         visitor.context.set_offline(False)
+    site.proxy.refusing = False
     site.proxy.wait_for(lambda _: len(site.proxy.saw("Event")) >= 2)
     assert {event.message["eventType"] for event in site.proxy.saw("Event")} == {"NetworkRecoveryReconnect"}
     alice.says("are you still there?")
