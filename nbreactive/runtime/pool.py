@@ -4,8 +4,8 @@
 (:mod:`nbreactive.runtime.durations`). A call that runs for longer than 20 ms does not count any
 more, so the spare takes its place and the next one is started: one slow call never keeps the others waiting. After its
 time (1 s, :mod:`nbreactive.runtime.timing`) the worker is killed and the call fails; a worker that dies takes one call
-with it, which has written nothing. What runs on behalf of scheduled functions waits behind everybody else, and in
-``workers`` processes at most, however long it takes. A call that was given to a worker in which an earlier one, though answered, still
+with it, which has written nothing. What runs on behalf of scheduled functions lets everybody else go
+first, save one call in nine, and has ``workers`` processes at most, however long it takes. A call that was given to a worker in which an earlier one, though answered, still
 runs (only forged answers do that) is given to another worker instead, once. A function that does so again and again is not run for a while
 (:mod:`nbreactive.runtime.breaker`). Deploys change what new calls run on (:mod:`nbreactive.runtime.versions`).
 """
@@ -39,6 +39,8 @@ _TICK_SECONDS: Final = 0.01
 _SYSTEM_FACTOR: Final = 10
 _WAITING: Final = 8
 """Calls that wait in a worker."""
+_PATIENT: Final = 8
+"""Calls that go before one on behalf of a job."""
 _EMPTY: Final = Bundle(0, ())
 
 
@@ -111,7 +113,9 @@ class Pool:
         self._user_time = user_time
         self._queue: deque[Job] = deque()
         self._behind: deque[Job] = deque()
-        """What nobody waits for: calls on behalf of jobs, which begin when nothing else waits."""
+        """What nobody waits for: calls on behalf of jobs, which let others go first, but not for ever."""
+        self._passed = 0
+        """Calls that were given out since the last one on behalf of a job."""
         self._breaker = Breaker()
         self._durations = Durations()
         self._watching: asyncio.TimerHandle | None = None
@@ -181,32 +185,41 @@ class Pool:
 
     def _dispatch(self) -> None:
         group = self._versions.current
-        if group is not None:
-            self._give_out(group, self._queue)
-            if self._behind and not self._queue:
-                self._give_out(group, self._behind)
+        if group is None:
+            return
+        while self._queue or self._behind:
+            if self._behind and (not self._queue or self._passed >= _PATIENT):
+                if self._give_out(group, self._behind):
+                    self._passed = 0
+                    continue
+                if not self._queue:
+                    return
+            if not self._give_out(group, self._queue):
+                return
+            self._passed += 1
 
-    def _give_out(self, group: Group, queue: deque[Job]) -> None:
+    def _give_out(self, group: Group, queue: deque[Job]) -> bool:
+        """Give the first of a queue to a worker, if there is room for it."""
         idle = group.idle
-        while queue:
-            free = idle and len(group.busy) - group.stuck < self._workers
-            if queue is self._behind and free:
-                free = sum(worker.job is not None and bool(worker.job.call.job) for worker in group.busy) < self._workers
-            worker = None if free else self._least_busy(group, queue[0])
-            if not free and worker is None:
-                break
-            job = queue.popleft()
-            job.queued = False
-            # The caller may have been cancelled meanwhile, or another worker was faster.
-            if job.future.done() or (self._breaker and self._paused(job)):
-                continue
-            if worker is None:
-                worker = idle.pop()
-                group.busy.add(worker)
-            self._counts["calls"] += 1
-            worker.send(job)
-            if self._watching is None:
-                self._watching = self._loop.call_later(_TICK_SECONDS, self._watch)
+        free = idle and len(group.busy) - group.stuck < self._workers
+        if queue is self._behind and free:
+            free = sum(worker.job is not None and bool(worker.job.call.job) for worker in group.busy) < self._workers
+        worker = None if free else self._least_busy(group, queue[0])
+        if not free and worker is None:
+            return False
+        job = queue.popleft()
+        job.queued = False
+        # The caller may have been cancelled meanwhile, or another worker was faster.
+        if job.future.done() or (self._breaker and self._paused(job)):
+            return True
+        if worker is None:
+            worker = idle.pop()
+            group.busy.add(worker)
+        self._counts["calls"] += 1
+        worker.send(job)
+        if self._watching is None:
+            self._watching = self._loop.call_later(_TICK_SECONDS, self._watch)
+        return True
 
     def _least_busy(self, group: Group, job: Job) -> Worker | None:
         """Find a worker in which a short job may wait."""
@@ -377,7 +390,11 @@ class Pool:
         if self._watching is not None:
             self._watching.cancel()
         busy = [worker for group in self._versions.all() for worker in group.busy]
-        jobs = [*self._queue, *self._behind, *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None)]
+        jobs = [
+            *self._queue,
+            *self._behind,
+            *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None),
+        ]
         self._queue.clear()
         self._behind.clear()
         for job in jobs:

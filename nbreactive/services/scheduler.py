@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 MUTATIONS: Final = 64
 """Mutations of jobs that are under way at a time, at most: as many as share commits and flushes well."""
-_FEWEST: Final = 8
-_PROMPT: Final = 0.03
+_FEWEST: Final = 16
+_PROMPT: Final = 0.04
 """Seconds. While jobs take longer from their begin to their end, fewer are under way: what waits in the commits and
 flushes of many jobs on a busy machine is also whoever calls."""
 ACTIONS: Final = 32

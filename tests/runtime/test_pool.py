@@ -265,3 +265,23 @@ def test_what_runs_on_behalf_of_jobs_waits_behind_calls_in_few_processes(tmp_pat
             assert [house.finish(outcome) for outcome in await asyncio.gather(*slow, *waiting)] == [1] * 13
 
     asyncio.run(main())
+
+
+def test_jobs_have_their_turn_however_many_calls_there_are(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, SLOW.format(version=1), workers=1) as (house, pool):
+            gate = tmp_path / "gate"
+            first = pool.run(house.call("m:wait_for", {"path": str(gate)}))
+            order: list[str] = []
+            calls = [pool.run(house.call("m:version")) for _ in range(40)]
+            jobs = [pool.run(house.call("m:version", job="j")) for _ in range(2)]
+            for name, futures in (("call", calls), ("job", jobs)):
+                for future in futures:
+                    future.add_done_callback(lambda _, name=name: order.append(name))
+            gate.touch()
+            await asyncio.gather(first, *calls, *jobs)
+            at = [index for index, name in enumerate(order) if name == "job"]
+            assert 4 <= at[0] <= 20
+            assert at[0] + 4 <= at[1] <= 35
+
+    asyncio.run(main())
