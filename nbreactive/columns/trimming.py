@@ -91,7 +91,9 @@ def rewrite(path: Path, connect: Callable[[Path], duckdb.DuckDBPyConnection]) ->
         old, total, free = _row(connection, _SIZE)
         block = _SMALL_BLOCK if (total - free) * old < _SMALL else _LARGE_BLOCK
         literal = str(draft).replace("'", "''")
-        connection.execute(f"ATTACH '{literal}' AS compacted (BLOCK_SIZE {block:d})")
+        # Newer storage versions do not compress long texts in small blocks
+        version = ", STORAGE_VERSION 'v1.2.0'" if block == _SMALL_BLOCK else ""
+        connection.execute(f"ATTACH '{literal}' AS compacted (BLOCK_SIZE {block:d}{version})")
         connection.execute(f'COPY FROM DATABASE "{name}" TO compacted')
         connection.execute("CHECKPOINT compacted")
         connection.execute("DETACH compacted")

@@ -157,6 +157,19 @@ def test_a_hundred_thousand_updates_leave_what_a_thousand_documents_need(tmp_pat
     assert nbreactive("doctor", backend.data, "--json")["healthy"]
 
 
+def test_files_are_below_three_times_the_documents(tmp_path: Path) -> None:
+    with Served(tmp_path, {"records": RECORDS}) as backend:
+        backend.call("mutation", "records:begin", many=1000)
+        for revision in range(1, 11):
+            backend.call("mutation", "records:update", revision=revision, letters=6000)
+        trim(backend)
+        trim(backend)
+        backend.stop()
+        shutil.rmtree(backend.data / "index")  # a minute of versions is in it, which goes by and by
+        backend.start()
+        assert sum(sizes(backend.data).values()) < 3 * 1000 * 6000
+
+
 def test_killed_in_the_middle_of_retention_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
     choose = random.Random(6)
     with Served(tmp_path, {"records": RECORDS}) as backend:
