@@ -288,6 +288,27 @@ def test_code_that_calls_functions_itself_speaks_to_the_tests_backend(t: Backend
     assert len(api.m.asynchronous(body="x")) == 3
 
 
+def test_debuggers_and_coverage_find_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reactive").mkdir()
+    file = tmp_path / "reactive" / "m.py"
+    file.write_text("from nbreactive import query\n\n@query\ndef f(ctx):\n    breakpoint()\n    return 1\n")
+    monkeypatch.chdir(tmp_path)
+    stopped: list[Any] = []
+    monkeypatch.setattr(
+        sys, "breakpointhook", lambda: stopped.append((sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno))
+    )
+    ran: set[str] = set()
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: ran.add(frame.f_code.co_filename))  # type: ignore[arg-type,func-returns-value]
+    try:
+        with Backend("reactive") as t:
+            assert t.query("m:f") == 1
+    finally:
+        sys.settrace(before)
+    assert [(Path(name).resolve(), line) for name, line in stopped] == [(file, 5)]
+    assert {name for name in ran if name.startswith("reactive")} == {"reactive/m.py"}
+
+
 def test_each_backend_is_new_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reactive" / "admin").mkdir(parents=True)
     (tmp_path / "reactive" / "m.py").write_text(MODULE)
