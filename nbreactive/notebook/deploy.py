@@ -15,6 +15,7 @@ from typing import Any
 from nbreactive.client.client import Client
 from nbreactive.errors import DeployRefused
 from nbreactive.notebook.cells import safe_text
+from nbreactive.notebook.errors_view import remember_cell
 from nbreactive.notebook.notebook_file import notebook_key, notebook_label, notebook_path, saved_versions
 from nbreactive.notebook.seen import SeenVersions
 
@@ -31,10 +32,12 @@ class Deployer:
         """Deploy the source of a cell as ``module``."""
         made = [{"name": module, "source": source, "origin": self.origin(client)}]
         try:
-            return self._deploy(client, made, force, message)
+            answer = self._deploy(client, made, force, message)
         except DeployRefused as refused:
             _quote_lines(refused, source)
             raise
+        remember_cell(module, source)
+        return answer
 
     def origin(self, client: Client) -> dict[str, str]:
         """Return what deploys of this notebook's cells come from."""

@@ -75,9 +75,9 @@ _AT = re.compile(r"    at \S+ \(.*:\d+\)")
 
 def _details(error: NBReactiveError) -> list[str]:
     parts: list[str] = []
-    trace = str(getattr(error, "trace", "") or "").strip("\n")
+    trace = _trace_of(error)
     if trace:
-        parts.append(_shown(trace.removesuffix(_without_places(str(error).strip())).rstrip("\n")))
+        parts.append(_shown(trace))
     if isinstance(error, DeployRefused):
         parts += [_issue(issue) for issue in getattr(error, "issues", None) or []]
     if isinstance(error, StaleModule):
@@ -94,6 +94,32 @@ def _details(error: NBReactiveError) -> list[str]:
     if frames:
         parts.append(f"asked by\n{frames}")
     return parts
+
+
+def _trace_of(error: NBReactiveError) -> str:
+    """Return the function's own frames; what was raised there is said above them already."""
+    trace = str(getattr(error, "trace", "") or "").strip("\n")
+    said = _without_places(str(error).strip())
+    if trace.endswith(said):
+        trace = trace.removesuffix(said).removesuffix(f"{type(error).__name__}: ").rstrip("\n")
+    return _FRAME.sub(_with_cell_line, trace)
+
+
+_FRAME = re.compile(r"^  File \"reactive/(.+)\.py\", line (\d+), in .+(?=\n    (.+))", re.MULTILINE)
+_cells: dict[str, list[str]] = {}
+
+
+def remember_cell(module: str, source: str) -> None:
+    """Note the text of a cell that was deployed, so that errors can say where in the cell they were raised."""
+    _cells[module] = source.splitlines()
+
+
+def _with_cell_line(frame: re.Match[str]) -> str:
+    """Add the line in the cell (the magic is its first), if the module is still what the cell says."""
+    lines, number = _cells.get(frame[1], []), int(frame[2])
+    if not 0 < number <= len(lines) or lines[number - 1].strip() != frame[3].strip():
+        return frame[0]
+    return f"{frame[0]} (line {number + 1} of the cell)"
 
 
 def _shown(text: str) -> str:

@@ -131,7 +131,19 @@ def test_the_message_of_a_failed_function_is_said_once(kernels: Callable[[str], 
     text = kernel.run("api.fails.f()", "f").error_text
     assert text.count("IndexError: list index out of range") == 1
     assert text.splitlines()[-3:] == ["asked by", "  this notebook, line 1", "    api.fails.f()"]
-    assert 'File "reactive/fails.py", line 5, in f' in text
+    assert 'File "reactive/fails.py", line 5, in f (line 6 of the cell)\n    return [][1]\nasked by' in text
+    refused = kernel.run(source.replace("return [][1]", "open('x', 'w')").replace("def f", "def g"), "d2")
+    assert refused.error is None
+    text = kernel.run("api.fails.g()", "g").error_text
+    assert text.startswith("NotAllowed: a query cannot")
+    assert text.count("NotAllowed") == 1
+    assert "in g (line 6 of the cell)\n    open('x', 'w')\nasked by" in text
+    # of what another notebook has deployed since, this cell's lines say nothing
+    kernels("other.ipynb").run(
+        source.replace("deploy fails", "deploy fails --force").replace("query\n\n", "query\n"), "d"
+    )
+    text = kernel.run("api.fails.f()", "f").error_text
+    assert 'File "reactive/fails.py", line 4, in f\n    return [][1]' in text
     assert "live queries: 0" in kernel.run("%reactive status", "s").plain
 
 
