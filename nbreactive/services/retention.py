@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
     from nbreactive.engine.row_index import RowIndex
     from nbreactive.engine.segments import ClosedSegment, SegmentLog
+
+_log = logging.getLogger("nbreactive.retention")
 
 KEEP_SECONDS = 14 * 86_400.0
 """For how long history is kept, unless said otherwise."""
@@ -69,8 +71,6 @@ class Retention:
         Whose history.
     keep
         For how long, seconds.
-    report
-        Told event, level and fields of what went wrong.
     """
 
     def __init__(
@@ -81,14 +81,12 @@ class Retention:
         columns: Columns,
         *,
         keep: float = KEEP_SECONDS,
-        report: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._log = log
         self._index = index
         self._engine = engine
         self._columns = columns
         self.keep = keep
-        self._report = report
         self.busy = asyncio.Lock()
         """Held while the log is rewritten; whoever reads all of it, as a backup does, holds it too."""
 
@@ -100,8 +98,7 @@ class Retention:
             try:
                 await self.round()
             except (NBReactiveError, OSError) as error:
-                if self._report is not None:
-                    self._report("history was not trimmed", "warning", str(error))
+                _log.warning("old history could not be dropped, it stays until the next round: %s", error)
             pause = min(self.keep / 14, 86_400.0)
 
     async def round(self, keep: float | None = None, *, thorough: bool = False) -> RetentionReport:
