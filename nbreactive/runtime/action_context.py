@@ -17,7 +17,7 @@ from nbreactive.engine.transactions import Call, Failure
 from nbreactive.errors import AppError, InvalidValue, LimitExceeded, NotAllowed, from_wire
 from nbreactive.functions import Function
 from nbreactive.functions.specs import Kind, Visibility
-from nbreactive.runtime.context import request_metadata
+from nbreactive.runtime.context import Deployment, request_metadata
 from nbreactive.runtime.environment import missing
 from nbreactive.runtime.frames import Answer
 from nbreactive.runtime.lookup import Functions, resolve
@@ -38,6 +38,9 @@ _RUNNABLE: Final[dict[str, tuple[Kind, ...]]] = {
 }
 
 
+_DEPLOYMENT: Final = Deployment()
+
+
 class Running:
     """What all parts of the ``ctx`` of one action share."""
 
@@ -50,8 +53,10 @@ class Running:
         *,
         blocking: bool,
         clock: Callable[[], int] = time.time_ns,
+        deployment: Deployment = _DEPLOYMENT,
     ) -> None:
         self.clock = clock
+        self.deployment = deployment
         self.call = call
         self.functions = functions
         self.log = log
@@ -240,6 +245,10 @@ class ActionMeta:
     def get_function_metadata(self) -> dict[str, Any]:
         """Name, type and visibility of this function."""
         return {"name": self._path, "componentPath": "", "type": "action", "visibility": self._visibility}
+
+    def get_deployment_metadata(self) -> dict[str, Any]:
+        """Name of the deployment, and ``class``: whether it is in mode ``dev`` or ``prod``."""
+        return self._running.deployment.metadata()
 
     def get_request_metadata(self) -> dict[str, Any]:
         """The id under which this request appears in logs and errors, and who sent it from where."""

@@ -27,6 +27,7 @@ from nbreactive.functions import Function, bind
 from nbreactive.runtime._hardening import bind_to_parent, give_up_rights, limit_resources
 from nbreactive.runtime._processes import inherited_socket, silence_descriptors
 from nbreactive.runtime.action_context import ActionContext, Running
+from nbreactive.runtime.context import Deployment
 from nbreactive.runtime.errors_of import failure_of
 from nbreactive.runtime.exchange import Incoming, Request, Window, send_response
 from nbreactive.runtime.frames import (
@@ -89,6 +90,8 @@ class Host:
         Whether errors are kept from callers.
     clock
         What time it is for them, in ns; tests have a clock of their own.
+    deployment
+        The name that they see in ``ctx.meta``.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class Host:
         *,
         production: bool,
         clock: Callable[[], int] = time.time_ns,
+        deployment: str = "default",
     ) -> None:
         self._clock = clock
+        self._deployment = Deployment(deployment, "prod" if production else "dev")
         self._functions = program.functions
         self._write = write
         self._production = production
@@ -173,7 +178,15 @@ class Host:
         value, failure, recycle = b"null", None, ""
         try:
             path, function = find(self._functions, act.call)
-            running = Running(act.call, self._functions, log, self._sender(act.number), blocking=not function.is_async, clock=self._clock)
+            running = Running(
+                act.call,
+                self._functions,
+                log,
+                self._sender(act.number),
+                blocking=not function.is_async,
+                clock=self._clock,
+                deployment=self._deployment,
+            )
             self._running[act.number] = task, running
             ctx = ActionContext(running, path, function, act.env)
             table_of = _table_of(act.tables)
@@ -287,7 +300,8 @@ def main() -> None:
     sock.setblocking(False)
     # Not asyncio.run(), which would wait for threads that nobody waits for
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(serve(sock, lambda write: Host(program, write, production=setup.mode == "prod")))
+    options: dict[str, Any] = {"production": setup.mode == "prod", "deployment": setup.deployment}
+    loop.run_until_complete(serve(sock, lambda write: Host(program, write, **options)))
 
 
 if __name__ == "__main__":

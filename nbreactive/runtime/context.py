@@ -40,6 +40,10 @@ class Deployment(NamedTuple):
     name: str = "default"
     mode: str = "dev"
 
+    def metadata(self) -> dict[str, Any]:
+        """What ``ctx.meta`` says of it."""
+        return {"name": self.name, "region": None, "class": self.mode}
+
 
 _DEPLOYMENT = Deployment()
 _NO_FUNCTIONS: Functions = {}
@@ -129,8 +133,7 @@ class Meta:
 
     def get_deployment_metadata(self) -> dict[str, Any]:
         """Name of the deployment, and ``class``: whether it is in mode ``dev`` or ``prod``."""
-        name, mode = self._execution.deployment
-        return {"name": name, "region": None, "class": mode}
+        return self._execution.deployment.metadata()
 
     def get_snapshot_ts(self) -> Int64:
         """The timestamp (ns) that every read of this call sees."""

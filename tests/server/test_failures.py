@@ -52,6 +52,16 @@ def typed(ctx, age: int) -> int:
 def wrong_result(ctx) -> int:
     return "five"
 """
+ROUTES = """
+from nbreactive import http_action, http_router
+
+@http_action
+def crash(ctx, request):
+    raise ValueError("no good: s3cr3t")
+
+http = http_router()
+http.route(path="/crash", method="GET", handler=crash)
+"""
 NAMES = {
     "query": ("crash", "refuse"),
     "mutation": ("crash_too", "refuse_too"),
@@ -62,7 +72,7 @@ NAMES = {
 @pytest.fixture(scope="module", params=["dev", "prod"])
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     options = ("--mode", request.param)
-    with Served(tmp_path_factory.mktemp(request.param), {"m": MODULE}, *options) as running:
+    with Served(tmp_path_factory.mktemp(request.param), {"m": MODULE, "http": ROUTES}, *options) as running:
         running.mode = request.param  # type: ignore[attr-defined]
         yield running
 
@@ -144,6 +154,15 @@ def test_what_is_not_there_is_told_as_convex_does(backend: Served, kind: str) ->
     for door, answer in every_door(backend, kind, "nothing").items():
         assert "Could not find public function for 'm:nothing'. Did you forget to " in answer["errorMessage"], door
         assert logged(backend)[request_id(answer)]["code"] == "FunctionNotFound", door
+
+
+def test_an_http_action_that_fails_is_told_by_its_request_id_and_is_in_the_log(backend: Served) -> None:
+    said = backend.fetch("/http/crash")["code"]
+    found = re.search(r"\[Request ID: ([0-9a-f]{16})\] Server Error", said)
+    assert found is not None
+    assert ("s3cr3t" in said) == (backend.mode == "dev")  # type: ignore[attr-defined]
+    call = logged(backend)[found[1]]
+    assert call["kind"] == "http_action" and "ValueError: no good: s3cr3t" in call["message"]
 
 
 def test_a_wrong_argument_is_told_to_its_caller_and_not_to_the_log(backend: Served) -> None:

@@ -30,6 +30,10 @@ def work(ctx):
 def act(ctx):
     return ctx.meta.get_request_metadata()
 
+@action
+def where(ctx):
+    return ctx.meta.get_deployment_metadata()
+
 @internal_mutation
 def later(ctx):
     ctx.db.insert("seen", {"meta": ctx.meta.get_request_metadata()})
@@ -56,6 +60,7 @@ def test_function_and_deployment(backend: Served) -> None:
     function, deployment, request = backend.call("query", "m:about")
     assert function == {"name": "m:about", "componentPath": "", "type": "query", "visibility": "public"}
     assert deployment == {"name": "shop", "region": None, "class": "dev"}
+    assert backend.call("action", "m:where") == deployment
     assert list(request) == ["requestId"]  # a result may be shared: it knows nothing of who asks
 
 
