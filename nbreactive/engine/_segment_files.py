@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,8 @@ from nbreactive.engine.files import FileSystem, OpenFile
 from nbreactive.engine.log import Batch, Position, trimmed
 from nbreactive.errors import DataFolderError
 
+SUFFIX = ".log"
+_DRAFT = ".new"
 STRIDE = 64
 """Every so many frames the log notes where one ends, so that reading can begin there."""
 _READ_BYTES = 1 << 20
@@ -45,7 +48,26 @@ def compact_segment(path: Path, header: CompactRange) -> Segment:
     return Segment(path, header.base, [(header.base, COMPACT_HEADER_BYTES)], compact=True)
 
 
-def compact_range(files: FileSystem, path: Path) -> CompactRange | None:
+def find(files: FileSystem, folder: Path, names: list[str]) -> Iterator[tuple[Segment, CompactRange | None]]:
+    """Yield the segments of a log, oldest first; removes what a compact segment has taken the place of, and drafts."""
+    for name in names:
+        if name.endswith(SUFFIX + _DRAFT):
+            files.remove(folder / name)
+    compacted: Position = 0
+    for name in sorted(name for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()):
+        base, path = int(name[: -len(SUFFIX)]), folder / name
+        if base < compacted:
+            files.remove(path)
+            continue
+        header = _compact_range(files, path)
+        if header is None or header.base != base:
+            yield Segment(path, base, [(base, HEADER_BYTES)]), None
+        else:
+            compacted = header.end
+            yield compact_segment(path, header), header
+
+
+def _compact_range(files: FileSystem, path: Path) -> CompactRange | None:
     """Return the range that a file of the log stands for, if it is a compact segment."""
     with contextlib.closing(files.open(path)) as file:
         return read_compact_header(file)

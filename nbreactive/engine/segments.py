@@ -33,9 +33,10 @@ from nbreactive.engine._frames import HEADER_BYTES, CompactRange, encode_frame, 
 from nbreactive.engine._one_thread import OneThread
 from nbreactive.engine._segment_files import (
     STRIDE,
+    SUFFIX,
     Segment,
-    compact_range,
     compact_segment,
+    find,
     read_some,
     recover,
 )
@@ -43,8 +44,6 @@ from nbreactive.engine.files import Disk, FileSystem, OpenFile
 from nbreactive.engine.log import Appended, Batch, Position, trimmed
 from nbreactive.errors import DataFolderError, InvalidValue, ReadOnly
 
-_SUFFIX = ".log"
-_DRAFT = ".new"
 _SEALED = "sealed"
 _AHEAD = 1 << 18
 """Bytes of zeros that are written at a time."""
@@ -184,11 +183,7 @@ class SegmentLog:
 
     def size(self) -> int:
         """Return about how many bytes it has."""
-        total = 0
-        for name in self._folder.glob(f"*{_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):
-                total += name.stat().st_size
-        return total
+        return sum(path.stat().st_size for path in list(self._folder.glob(f"*{SUFFIX}")) if path.exists())
 
     def closed(self) -> list[ClosedSegment]:
         """Return the segments to which nothing is appended any more, oldest first."""
@@ -335,7 +330,7 @@ class SegmentLog:
         self.compacted = max(self.compacted, header.end)
 
     def _create(self, base: Position) -> Segment:
-        path = self._folder / f"{base:020d}{_SUFFIX}"
+        path = self._folder / f"{base:020d}{SUFFIX}"
         file = self._files.open(path, create=True)
         try:
             file.write(0, encode_header(base))
@@ -437,19 +432,9 @@ class SegmentLog:
     def _recover(self) -> None:
         names = self._files.names(self._folder)
         self._sealed = _SEALED in names
-        for name in names:
-            if name.endswith(_SUFFIX + _DRAFT):
-                self._files.remove(self._folder / name)
-        for name in sorted(name for name in names if name.endswith(_SUFFIX) and name[: -len(_SUFFIX)].isdigit()):
-            base, path = int(name[: -len(_SUFFIX)]), self._folder / name
-            if base < self.compacted:
-                self._files.remove(path)  # a compact segment has taken its place
-                continue
-            header = compact_range(self._files, path)
-            if header is None or header.base != base:
-                self._segments.append(Segment(path, base, [(base, HEADER_BYTES)]))
-            else:
-                self._segments.append(compact_segment(path, header))
+        for segment, header in find(self._files, self._folder, names):
+            self._segments.append(segment)
+            if header is not None:
                 self._note(header)
         while self._segments and not self._segments[-1].compact:
             found = recover(self._files, self._segments[-1], only=len(self._segments) == 1)
@@ -463,4 +448,4 @@ class SegmentLog:
         else:
             # Made by the first append: looking at a folder changes nothing in it
             self._tail = base = self.compacted
-            self._segments.append(Segment(self._folder / f"{base:020d}{_SUFFIX}", base, [(base, HEADER_BYTES)]))
+            self._segments.append(Segment(self._folder / f"{base:020d}{SUFFIX}", base, [(base, HEADER_BYTES)]))
