@@ -2,6 +2,9 @@
 
 ``api.chat.send`` is a :class:`Reference`: a name, which nothing needs to be deployed for. What calling it does is up to
 the process: in kernels a caller is installed that talks to a backend, in function workers calls are refused.
+
+A reference is called with keywords, or with one dict where a name is no Python name: ``api.math.span({"from": 1})``. A
+function whose name is taken (``live``, ``aio``, ``getdoc``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from nbreactive.errors import ArgumentError, NBReactiveError, NotAllowed
+from nbreactive.functions.hint_text import HintText
 from nbreactive.functions.paths import DEFAULT, canonical_path
 
 
@@ -33,11 +37,7 @@ class Caller(Protocol):
 
 
 class Reference:
-    """The name of a function: ``api.chat.send``.
-
-    Call it with keywords, or with one dict where a name is no Python name: ``api.math.span({"from": 1})``. A function
-    whose name is taken here (``live``, ``aio``, ``getdoc``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
-    """
+    """The name of a function: ``api.chat.send``."""  # one line: IPython's ? shows it below the function's own
 
     __slots__ = ("_internal", "_options", "_steps")
 
@@ -87,7 +87,7 @@ class Reference:
         """Return the function's documentation, as far as this process knows it: IPython's ``api.chat.send?`` asks so."""
         spec = _known(self)
         if spec is None:
-            return f"The name of a function.\n\n{Reference.__doc__}"
+            return f"The name of a function, which is not known (yet).\n\n{_HOW_TO_CALL}"
         return f"{spec['kind']} {self!r}{_signature(spec)}\n\n{spec.get('doc') or ''}".rstrip()
 
     def __getattr__(self, name: str) -> Any:
@@ -126,6 +126,12 @@ class Reference:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._steps, self._internal, self._options)
+
+
+_HOW_TO_CALL = """\
+Call it with keywords, or with one dict where a name is no Python name: ``api.math.span({"from": 1})``. A function
+whose name is taken here (``live``, ``aio``, ``getdoc``, ``options``, ``path``) is found with brackets: ``api.chat["live"]``.
+"""
 
 
 class Root:
@@ -258,8 +264,10 @@ _LEFT_OUT = _LeftOut()
 
 def _signature(spec: Mapping[str, Any]) -> inspect.Signature:
     fields: Any = cast("dict[str, Any]", spec.get("args") or {}).get("value")
+    said = spec.get("returns")
+    returns = HintText(said) if said else inspect.Signature.empty
     if not isinstance(fields, dict):  # any arguments at all
-        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD)])
+        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD)], return_annotation=returns)
     given = cast("dict[str, dict[str, Any]]", fields)
     return inspect.Signature(
         [
@@ -267,10 +275,12 @@ def _signature(spec: Mapping[str, Any]) -> inspect.Signature:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=_LEFT_OUT if field.get("optional") else inspect.Parameter.empty,
+                annotation=HintText(field.get("fieldType")),
             )
             for name, field in given.items()
             if name.isidentifier() and not keyword.iskeyword(name)
-        ]
+        ],
+        return_annotation=returns,
     )
 
 

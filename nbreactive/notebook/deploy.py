@@ -127,7 +127,7 @@ class Answer:
             return f"unchanged: {names}"
         lines: list[str] = []
         for module in self.said.get("modules", []):
-            lines.append(f"deployed {module['name']} · version {module['version']}")
+            lines.append(f"deployed {module['name']} · version {module['version']} of this deployment")
             lines += [f"  {signature(function)}" for function in module.get("functions", [])]
         rerun = self.said.get("rerun", 0)
         if rerun:

@@ -40,6 +40,24 @@ _USAGE = {
     "help": "help",
 }
 
+_WHAT = {
+    "connect": "connect to another server or deployment; without URL look for one again",
+    "status": "what this notebook is connected to, how well, and what is live",
+    "functions": "the deployed functions, with their arguments",
+    "tables": "the tables, how many documents they have, and their indexes",
+    "logs": "what functions printed, and which failed",
+    "env": "environment variables of the functions (ctx.env): list, set, remove",
+    "run": 'call a function: %reactive run chat.send {"body": "hi"}',
+    "deploy": "deploy files of functions; each becomes the module of its name",
+    "history": "who deployed what, and when",
+    "diff": "what changed in a module between two versions, or since one",
+    "source": "the deployed text of a module; having seen it, you may deploy a newer one",
+    "rollback": "deploy an older text of a module again",
+    "remove": "take a module away; its tables and their rows stay",
+    "reset": "delete all data and functions of a deployment",
+    "disconnect": "end the connection; live tables keep their last rows",
+    "help": "this list",
+}
 _CELL_USAGE = "%%reactive deploy MODULE [--force] [-m MESSAGE]"
 
 
@@ -73,7 +91,9 @@ class ReactiveMagics(Magics):
 
     def _help(self, rest: str) -> None:
         _words("help", rest, 0, 0)
-        show("\n".join([_CELL_USAGE, *(f"%reactive {usage}" for usage in _USAGE.values())]))
+        lines = [(_CELL_USAGE, "deploy the functions of this cell as a module")]
+        lines += [(f"%reactive {usage}", _WHAT[command]) for command, usage in _USAGE.items()]
+        show("\n".join(f"{usage}\n      {what}" for usage, what in lines))
 
     # ---- connection ----
 

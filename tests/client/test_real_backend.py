@@ -221,9 +221,9 @@ def test_what_a_client_knows_of_functions(client: Client, monkeypatch: pytest.Mo
     client.functions()
     monkeypatch.setattr(nbreactive.client._process, "client", client)
     nbreactive.client.install()
-    assert str(inspect.signature(api.chat.list_messages)) == "(*, limit=...)"
-    assert str(inspect.signature(api.chat.send)) == "(*, author, body)"
-    assert api.chat.send.getdoc() == "mutation api.chat.send(*, author, body)\n\nSay something."
+    assert str(inspect.signature(api.chat.list_messages)) == "(*, limit: int = ...)"
+    assert str(inspect.signature(api.chat.send)) == "(*, author: str, body: str)"
+    assert api.chat.send.getdoc() == "mutation api.chat.send(*, author: str, body: str)\n\nSay something."
     with pytest.raises(ArgumentError, match=r"write api\.chat\.list_messages\(limit=\.\.\.\)"):
         api.chat.list_messages(10)
     assert "deployment default on" in repr(client)

@@ -232,7 +232,12 @@ def test_magics(server: FakeServer, kernel: Kernel) -> None:
     assert kernel.run('%reactive run chat.send {"author": "$x", "body": "{y}"}').plain == "1"
     assert server.messages == [{"author": "$x", "body": "{y}"}]
     assert "Did you mean 'status'?" in kernel.run("%reactive statu").error_text
-    assert "%reactive rollback MODULE [VERSION]" in kernel.run("%reactive help").plain
+    helped = kernel.run("%reactive help").plain
+    assert "%reactive rollback MODULE [VERSION]" in helped
+    assert "%reactive tables\n      the tables, how many documents they have, and their indexes\n" in helped
+    assert (
+        helped.count("\n      ") == helped.count("%reactive ") - 1
+    )  # each command says what it does; one has an example
     assert "Usage: %reactive rollback MODULE [VERSION]" in kernel.run("%reactive rollback").error_text
     assert "It knows: connect, status," in kernel.run("%reactive nonsense").error_text
     assert "is not a version" in kernel.run("%reactive rollback chat one").error_text
