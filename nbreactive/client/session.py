@@ -6,7 +6,8 @@ from version zero, adds every query again and sends every unfinished request aga
 and request ids, so that the server runs each exactly once.
 
 A mutation with an optimistic update that was sent on an earlier connection may have been applied meanwhile, so that new
-results may have its effect beside the update. Until the server has answered it again, what is shown stays as it was.
+results may have its effect beside the update. Until the server has answered it again, what is shown stays as it was; so
+it does until there are results of all queries.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Session:
             protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal) for entry in self.queries.values()
         ]
         messages += self._take_modifications()
+        self._all_asked = self._query_set
         for request in self.requests.values():
             if request.sent and request.layer is not None:
                 self._doubtful.add(request.request_id)
@@ -115,6 +117,7 @@ class Session:
         self._outbox: list[str] = []
         self._chunks = protocol.Chunks()
         self._shown_ts = 0
+        self._all_asked = 0
         self._doubtful: set[int] = set()
         self._held: dict[int, tuple[LiveEntry, Outcome]] = {}
         effects = Effects()
@@ -213,19 +216,19 @@ class Session:
                 continue  # removed here meanwhile; the server did not know yet
             entry.journal = modification.journal
             outcome = protocol.outcome_of(modification)
-            if self._doubtful:
-                self._held[entry.query_id] = entry, outcome
-            else:
-                effects.changed.append((entry, outcome))
+            self._held[entry.query_id] = entry, outcome
         self._version = message.end_version
         ts = protocol.decode_ts(message.end_version.ts)
         self.observed = max(self.observed, ts)
-        if not self._doubtful:
-            self._show_up_to(ts, effects)
+        self._show(ts, effects)
         return effects
 
-    def _show_up_to(self, ts: int, effects: Effects) -> None:
-        """Results up to ``ts`` are shown with these effects: mutations that are in them have ended."""
+    def _show(self, ts: int, effects: Effects) -> None:
+        """Let results be shown that are as of ``ts``, and mutations end that are in them, unless something is held back."""
+        if self._doubtful or self._version.query_set < self._all_asked:
+            return
+        held, self._held = self._held, {}
+        effects.changed = [(entry, outcome) for entry, outcome in held.values() if entry.query_id in self.queries]
         self._shown_ts = ts
         for request in list(self.requests.values()):
             if request.answer is not None and request.answer_ts <= ts:
@@ -244,11 +247,8 @@ class Session:
         else:
             del self.requests[message.request_id]
             effects.finished.append((request, outcome))
-        if self._doubtful:
+        if message.request_id in self._doubtful:
             self._doubtful.discard(message.request_id)
-            if not self._doubtful:
-                held, self._held = self._held, {}
-                effects.changed = [(entry, shown) for entry, shown in held.values() if entry.query_id in self.queries]
-                self._show_up_to(protocol.decode_ts(self._version.ts), effects)
+            self._show(protocol.decode_ts(self._version.ts), effects)
         effects.progress = bool(effects.finished)
         return effects
