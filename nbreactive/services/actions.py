@@ -61,7 +61,7 @@ class Jobs(Protocol):
         """Schedule a function for ``when`` (ms) and return the job's id; ``parent`` is the job that asks."""
         ...
 
-    async def cancel(self, id: str) -> None:
+    async def cancel(self, id: str) -> object:
         """Cancel a job."""
         ...
 
