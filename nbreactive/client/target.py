@@ -143,4 +143,7 @@ def handshake_error(failure: Exception, url: str) -> NBReactiveError:
     """Return the error which a failed WebSocket handshake stands for."""
     if isinstance(failure, HTTPClientError) and failure.code in (401, 403):
         return Refused(f"{url} refused the connection ({failure.code}). Is the token right?")
+    if isinstance(failure, RuntimeError) and "after" in str(failure) and "shutdown" in str(failure):
+        # names are looked up in threads, and a process that ends starts none any more
+        return NotConnected(f"The connection to {url} has ended, and this kernel is shutting down.")
     return NotConnected(f"No connection to {url}: {failure}")

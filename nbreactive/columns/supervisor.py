@@ -263,6 +263,8 @@ class Columns:
 
     async def _ask(self, ask: Callable[[Child], T]) -> T:
         for _ in range(3):
+            if self._closing:
+                raise Unavailable("the backend is shutting down: try again when it has been started again")
             try:
                 async with asyncio.timeout(0 if self._ahead else 30):
                     await self._up.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import nbreactive.client
 from nbreactive.client import discovery, standalone
 from nbreactive.client.discovery import clean_url
-from nbreactive.client.target import Target
+from nbreactive.client.target import Target, handshake_error
 from nbreactive.errors import NotConnected, Refused
 from tests.client.fake_server import FakeServer, until
 
@@ -133,3 +134,17 @@ def test_a_script_is_told_what_it_is_connected_to(
         nbreactive.client.disconnect()
         standalone.children()[-1].terminate()
         standalone.children()[-1].wait(10)
+
+
+def test_a_process_that_ends_says_so_when_it_cannot_connect_any_more() -> None:
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()
+    with pytest.raises(RuntimeError) as raised:
+        threads.submit(print)
+    for failure in (raised.value, RuntimeError("cannot schedule new futures after interpreter shutdown")):
+        said = handshake_error(failure, "ws://127.0.0.1:1/api/sync")
+        assert isinstance(said, NotConnected)
+        assert (
+            said.message == "The connection to ws://127.0.0.1:1/api/sync has ended, and this kernel is shutting down."
+        )
+    assert handshake_error(RuntimeError("odd"), "ws://h").message == "No connection to ws://h: odd"

@@ -61,6 +61,8 @@ def test_fed_commits_are_rows_and_documents(tmp_path: Path) -> None:
             with pytest.raises(InvalidValue, match="no table 'other'"):
                 await columns.rows("other")
             assert columns.status()["error"] == ""
+        with pytest.raises(Unavailable, match="the backend is shutting down"):
+            await columns.rows("notes")
         assert not (tmp_path / "store.duckdb.wal").exists()
         with open_as_user(tmp_path) as connection:
             assert connection.sql("SELECT n FROM notes ORDER BY _creationTime").fetchall()[3] == (-4,)
