@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, NoReturn
 
 from nbreactive.errors import InvalidValue, LimitExceeded
@@ -48,6 +49,7 @@ class Filter(NamedTuple):
 
 
 _SIMPLE: Final = (str, bool, bytes, type(None))
+_SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 
 
 class Expression:
@@ -139,14 +141,26 @@ class Expression:
 
 
 class FilterBuilder:
-    """The ``q`` of ``filter(lambda q: ...)``: fields, and every operator as a method, as in Convex."""
+    """The ``q`` of ``filter(lambda q: ...)``: fields, and every operator as a method, as in Convex.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    table, fields
+        The fields that documents of a table can have, if its schema says so.
+    """
+
+    __slots__ = ("_fields", "_table")
+
+    def __init__(self, table: str = "", fields: Collection[str] | None = None) -> None:
+        self._table = table
+        self._fields = fields
 
     def field(self, path: str) -> Expression:
         """The value at a dotted path; absent ones are UNSET."""
         if not isinstance(path, str) or not path:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidValue(f'q.field takes the name of a field, not {path!r}; q.field("likes")')
+        if self._fields is not None:
+            self._refuse_unknown(path)
         if "." not in path:
             return Expression(lambda doc: doc.get(path, UNSET), 1, ["field", path])
         names = path.split(".")
@@ -160,6 +174,15 @@ class FilterBuilder:
             return value  # pyright: ignore[reportUnknownVariableType]
 
         return Expression(dig, 1, ["field", path])
+
+    def _refuse_unknown(self, path: str) -> None:
+        """A misspelled field would be absent in every document, and the result wrong."""
+        fields, name = self._fields or (), path.partition(".")[0]
+        if name in fields or name in _SYSTEM_FIELDS:
+            return
+        near = get_close_matches(name[:100], fields, 1, 0.7)
+        fix = f"did you mean {near[0]!r}?" if near else f"the fields are: {', '.join(fields) or 'none'}"
+        raise InvalidValue(f"q.field({path!r}): documents of {self._table!r} have no field {name!r}; {fix}")
 
     def eq(self, a: Any, b: Any) -> Expression:
         """``a == b``."""
@@ -227,11 +250,13 @@ def compile_filter(build: Callable[[FilterBuilder], Any]) -> Predicate:
     return read_filter(build).holds
 
 
-def read_filter(build: Callable[[FilterBuilder], Any]) -> Filter:
-    """Run a filter's lambda once and return what it says."""
+def read_filter(
+    build: Callable[[FilterBuilder], Any], table: str = "", fields: Collection[str] | None = None
+) -> Filter:
+    """Run a filter's lambda once and return what it says; ``fields`` are those that documents of ``table`` can have."""
     if not callable(build):
         raise InvalidValue(f'filter takes a function of q, not {build!r}; .filter(lambda q: q.field("likes") > 3)')
-    built = build(FilterBuilder())
+    built = build(FilterBuilder(table, fields))
     if isinstance(built, bool):
         built = _expression(built)
     if not isinstance(built, Expression):

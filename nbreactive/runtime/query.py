@@ -169,7 +169,8 @@ class Query:
 
     def filter(self, build: Callable[[FilterBuilder], Any]) -> Query:
         """Keep the documents for which an expression holds: ``lambda q: q.field("likes") > 3``."""
-        added = read_filter(build)
+        validator = self._table.validator if self._table is not None else None
+        added = read_filter(build, self._name, validator.columns() if validator is not None else None)
         return self._step().configured(_filters=(*self._filters, added))
 
     def limit(self, count: int) -> Query:

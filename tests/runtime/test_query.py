@@ -19,7 +19,9 @@ from tests.runtime.house import House, bundle
 
 SOURCE = """
 from nbreactive import define_schema, define_table
-schema = define_schema({"posts": define_table(v.any()).index("by_a", ["a", "b"]).index("by_deep", ["x.y"])})
+schema = define_schema({"posts": define_table(v.any()).index("by_a", ["a", "b"]).index("by_deep", ["x.y"]),
+    "orders": define_table({"region": v.string(), "place": v.object({"city": v.string()})}),
+    "things": define_table(v.union(v.object({"kind": v.string()}), v.object({"size": v.number()})))})
 @mutation
 def fill(ctx, docs):
     for doc in docs:
@@ -64,6 +66,22 @@ def q(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
     queries = Queries(tmp_path_factory.mktemp("query"))
     yield queries
     queries.house.close()
+
+
+def test_filters_on_fields_that_the_schema_does_not_have_are_refused(q: Queries) -> None:
+    said = q.refused('db.query("orders").filter(lambda q: q.field("regoin") == "north").collect()')
+    assert (
+        "InvalidValue: q.field('regoin'): documents of 'orders' have no field 'regoin'; did you mean 'region'?" in said
+    )
+    said = q.refused('db.query("orders").filter(lambda q: q.eq(q.field("extra.x"), 1)).count()')
+    assert "have no field 'extra'; the fields are: region, place" in said
+    assert "did you mean 'size'?" in q.refused('db.query("things").filter(lambda q: q.field("sise") > 1).first()')
+    known = '(q.field("place.city") == "x") | (q.field("_creationTime") > 1) | (q.field("_id") == "x") | (q.field("region") == "x")'
+    assert q.run(f'db.query("orders").filter(lambda q: {known}).collect()') == []
+    assert (
+        q.run('db.query("things").filter(lambda q: (q.field("kind") == "x") & (q.field("size") > 1)).collect()') == []
+    )
+    assert q.run('db.query("nothing").filter(lambda q: q.field("x") == 1).collect()') == []
 
 
 def test_ranges(q: Queries) -> None:
