@@ -7,6 +7,9 @@
 
 export type Status = 'loading' | 'live' | 'reconnecting' | 'error' | 'closed' | 'snapshot';
 
+/** Whether there are more rows to load, and whether they are being loaded. */
+export type More = '' | 'more' | 'loading';
+
 export interface TableData {
   columns: readonly string[];
   rows: readonly (readonly unknown[])[];
@@ -23,6 +26,7 @@ export interface LiveState {
   dimmed: boolean;
   /** When the rows were last right, in ms since the epoch; 0 when unknown. */
   updated: number;
+  more: More;
 }
 
 export const EMPTY: LiveState = {
@@ -33,6 +37,7 @@ export const EMPTY: LiveState = {
   badge: '',
   dimmed: false,
   updated: 0,
+  more: '',
 };
 
 /** Longer texts are cut: a cell is for reading, and a megabyte in one would stall the page. */
@@ -54,9 +59,10 @@ export class LiveTable {
   private readonly _head: HTMLTableRowElement;
   private readonly _body: HTMLTableSectionElement;
   private readonly _empty: HTMLElement;
+  private readonly _more: HTMLButtonElement;
   private _waiting: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(document: Document) {
+  constructor(document: Document, loadMore: () => void = () => undefined) {
     const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
       const node = document.createElement(tag);
       node.className = className;
@@ -81,6 +87,13 @@ export class LiveTable {
     this._head = make('tr', make('thead', table));
     this._body = make('tbody', table);
     this._empty = make('div', this._scroll, 'nbr-empty');
+    this._more = make('button', this.node, 'nbr-more');
+    this._more.type = 'button';
+    this._more.addEventListener('click', () => {
+      if (this._more.getAttribute('aria-disabled') !== 'true') {
+        loadMore();
+      }
+    });
     this.update(EMPTY);
   }
 
@@ -103,6 +116,7 @@ export class LiveTable {
     const kinds = table.columns.map((name, i) => columnKind(name, table.rows, i));
     this._paintHead(table.columns, kinds);
     this._paintBody(table, kinds);
+    this._paintMore(state.more);
     setOptional(this._empty, table.rows.length === 0 ? (status === 'loading' ? 'loading…' : 'no rows') : '');
   }
 
@@ -111,6 +125,15 @@ export class LiveTable {
     this.node.classList.toggle('nbr-dimmed', dimmed);
     setText(this._state, describeStatus(status, updated));
     this._state.title = updated > 0 ? `last update ${new Date(updated).toLocaleString()}` : '';
+  }
+
+  /** The button stays in the order of tabs while rows are loaded, so that a keyboard can go on where it was. */
+  private _paintMore(more: More): void {
+    if (more === '' && this.node.ownerDocument.activeElement === this._more) {
+      this._scroll.focus();
+    }
+    setOptional(this._more, more === '' ? '' : more === 'loading' ? 'Loading…' : 'Load more');
+    this._more.setAttribute('aria-disabled', String(more === 'loading'));
   }
 
   private _paintHead(columns: readonly string[], kinds: readonly string[]): void {

@@ -7,7 +7,7 @@
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
 import { readTable } from './payload';
-import { LiveTable, type LiveState, type Status } from './table';
+import { LiveTable, type LiveState, type More, type Status } from './table';
 
 export interface LiveModel {
   table: unknown;
@@ -17,9 +17,10 @@ export interface LiveModel {
   badge: string;
   dimmed: boolean;
   updated: number;
+  more: string;
 }
 
-const TRAITS: (keyof LiveModel)[] = ['table', 'status', 'message', 'title', 'badge', 'dimmed', 'updated'];
+const TRAITS: (keyof LiveModel)[] = ['table', 'status', 'message', 'title', 'badge', 'dimmed', 'updated', 'more'];
 
 export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>): LiveState {
   return {
@@ -30,14 +31,19 @@ export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>): LiveState {
     badge: model.get('badge'),
     dimmed: model.get('dimmed'),
     updated: model.get('updated'),
+    more: readMore(model.get('more')),
   };
+}
+
+function readMore(said: unknown): More {
+  return said === 'more' || said === 'loading' ? said : '';
 }
 
 export default () => {
   let views = 0;
 
   function render({ model, el, signal }: RenderProps<LiveModel>): void {
-    const view = new LiveTable(el.ownerDocument);
+    const view = new LiveTable(el.ownerDocument, () => model.send({ type: 'more' }));
     const paint = () => view.update(readModel(model));
     let waiting = false;
     // One message of the kernel may change several traits: paint once, when all of them are set.

@@ -74,3 +74,26 @@ test('a view that has gone listens no more', async () => {
   await Promise.resolve();
   expect(el.children.length).toBe(0);
 });
+
+test('loads more rows with a button, which a keyboard can press again and again', async () => {
+  const { el } = show();
+  document.body.append(el);
+  const button = el.querySelector<HTMLButtonElement>('button.nbr-more')!;
+  expect(button.hidden).toBe(true);
+  model.set({ more: 'more' });
+  await vi.waitFor(() => expect(button.hidden).toBe(false));
+  expect(button.textContent).toBe('Load more');
+  button.focus();
+  button.click();
+  const asked = () => model.sent.filter(message => (message as { type: string }).type === 'more').length;
+  expect(asked()).toBe(1);
+  model.set({ more: 'loading' });
+  await vi.waitFor(() => expect(button.getAttribute('aria-disabled')).toBe('true'));
+  button.click();
+  expect(asked()).toBe(1);
+  expect(document.activeElement).toBe(button);
+  model.set({ more: '' });
+  await vi.waitFor(() => expect(button.hidden).toBe(true));
+  expect(document.activeElement).toBe(el.querySelector('.nbr-scroll'));
+  el.remove();
+});

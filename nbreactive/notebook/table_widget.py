@@ -18,6 +18,7 @@ import traitlets
 
 from nbreactive.client import threads
 from nbreactive.client.live_value import LiveValue
+from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text, table_of
 from nbreactive.notebook.lifecycle import cells
@@ -55,6 +56,7 @@ def _widget_class(static: Path) -> type[Any]:
         title = traitlets.Unicode("").tag(sync=True)
         badge = traitlets.Unicode("").tag(sync=True)
         dimmed = traitlets.Bool(False).tag(sync=True)
+        more = traitlets.Unicode("").tag(sync=True)
         updated = traitlets.Float(0.0).tag(sync=True)
 
     return LiveTable
@@ -100,6 +102,7 @@ class TableView:
         self._forget()
         with self._lock:
             self.widget.status = "closed"
+            self.widget.more = ""
             self.widget.close()
 
     def _state(self, live: LiveValue) -> dict[str, Any]:
@@ -109,6 +112,7 @@ class TableView:
             "title": safe_text(live.title),
             "badge": badge_of(live),
             "dimmed": live.dimmed,
+            "more": live.more,
         }
         value, total = live.value, live.total
         if value is not self._shown or total != self._total:
@@ -140,8 +144,13 @@ class TableView:
             _open.discard(self)
 
     def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """The front end says on how many places the view is; runs on any thread, so it only takes a note."""
-        if not isinstance(content, dict) or content.get("type") != "views":
+        """The front end says on how many places the view is, or wants more rows; runs on any thread, so it only takes notes."""
+        if not isinstance(content, dict):
+            return
+        live = self.live
+        if content.get("type") == "more" and isinstance(live, PaginatedQuery):
+            live.load_more(wait=False)
+        if content.get("type") != "views":
             return
         self.seen = True
         callbacks = threads.callbacks()

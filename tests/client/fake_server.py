@@ -18,6 +18,7 @@ from nbreactive.client.protocol import encode_ts
 FUNCTIONS = [
     {"path": "chat:list_messages", "kind": "query", "visibility": "public", "args": {}, "doc": "All messages."},
     {"path": "chat:only", "kind": "query", "visibility": "public", "args": {}, "doc": ""},
+    {"path": "chat:pages", "kind": "query", "visibility": "public", "args": {}, "doc": ""},
     {"path": "chat:fail_at", "kind": "query", "visibility": "public", "args": {}, "doc": ""},
     {"path": "chat:silent", "kind": "query", "visibility": "public", "args": {}, "doc": ""},
     {"path": "chat:send", "kind": "mutation", "visibility": "public", "args": {}, "doc": ""},
@@ -121,6 +122,12 @@ class FakeServer:
             return "ok", self.messages[-int(args.get("limit", 100)) :]
         if path == "chat:only":
             return "ok", [m for m in self.messages if m["author"] == args["author"]]
+        if path == "chat:pages":
+            opts = args["paginationOpts"]
+            start = int(opts["cursor"] or 0)
+            page = self.messages[start : start + opts["numItems"]]
+            end = start + len(page)
+            return "ok", {"page": page, "isDone": end == len(self.messages), "continueCursor": str(end)}
         if path == "chat:fail_at" and len(self.messages) >= args["n"]:
             return "data", {"code": "TOO_MANY"}
         if path == "chat:fail_at":

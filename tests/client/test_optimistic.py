@@ -225,7 +225,7 @@ def test_pages_begin_again_when_arguments_change(client: Client) -> None:
     until(lambda: page.results == [] and page.status == "Exhausted")
     with pytest.raises(ArgumentError, match="rows from 1"):
         use_paginated_query(api.posts.list.options(page_size=0))
-    with pytest.raises(ArgumentError, match="does not return a page|paginationOpts"):
+    with pytest.raises(ArgumentError, match=r"does not return a page|paginationOpts"):
         use_paginated_query(api.posts.all)
 
 

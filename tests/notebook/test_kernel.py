@@ -250,3 +250,18 @@ def test_magics(server: FakeServer, kernel: Kernel) -> None:
     assert "nbreactive" in ran.metadata[0]
     ran = kernel.run("print('x' in dir())")
     assert ran.text == "False\n"
+
+
+def test_a_paginated_query_has_a_button_for_more(server: FakeServer, kernel: Kernel) -> None:
+    for number in range(5):
+        server.add("al", str(number))
+    ran = kernel.run("nbreactive.use_paginated_query(api.chat.pages.options(page_size=2))", "pages")
+    assert ran.error is None
+    model = ran.displays[0][WIDGET]["model_id"]
+    state = kernel.widgets[model]
+    assert (len(state["table"]["rows"]), state["more"], state["status"]) == (2, "more", "live")
+    for rows, more in ((4, "more"), (5, "")):
+        kernel.comm(model, {"type": "more"})
+        kernel.until(lambda rows=rows, more=more: (len(state["table"]["rows"]), state["more"]) == (rows, more))
+    server.add("al", "5")
+    kernel.until(lambda: len(state["table"]["rows"]) == 6)
