@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import nbreactive.client
 from nbreactive import api, insert_at_top, update_in_page, use_mutation, use_paginated_query
@@ -229,31 +232,48 @@ def test_pages_begin_again_when_arguments_change(client: Client) -> None:
         use_paginated_query(api.posts.all)
 
 
-def test_three_in_flight_of_two_people_leave_no_trace(client: Client, backend: Served) -> None:
+STEPS = st.sampled_from(["add", "add", "add", "fail", "other", "wait", "drop"])
+
+
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEPS, min_size=10, max_size=40))
+def test_whatever_two_people_do_no_view_is_wrong(client: Client, backend: Served, steps: list[str]) -> None:
     """Every value that live queries take is looked at: nothing twice, nothing dropped that was applied."""
-    live = api.posts.all.live()
+    live, start = api.posts.all.live(), f"{uuid.uuid4()} "
+    page = use_paginated_query(api.posts.list.options(page_size=3), author="al")
     add = use_mutation(api.posts.add).with_optimistic_update(added)
-    views: list[list[str]] = []
-    announce = live.announce
-    live.announce = lambda: (views.append(bodies(live.value, "race")), announce())[1]  # type: ignore[method-assign]
+    views: dict[str, list[list[str]]] = {"all": [bodies(live.value, start)], "pages": [bodies(page.value, start)]}
+    for name, query in (("all", live), ("pages", page)):
+        query.announce = lambda name=name, query=query: views[name].append(bodies(query.value, start))  # type: ignore[method-assign]
     started: dict[str, Any] = {}
-    for number in range(60):
-        body, fail = f"race {number:02}", number % 4 == 3
-        started[body] = add.start(body=body, fail=fail)
-        if number % 7 == 0:
-            backend.call("mutation", "posts:add", body=f"other {number}")
-        if number % 20 == 19:
+    for number, step in enumerate(steps):
+        body = f"{start}{number}"
+        if step in ("add", "fail"):
+            started[body] = add.start(body=body, fail=step == "fail")
+            assert body in bodies(live.value) or step == "fail"
+            assert body in bodies(page.value) or step == "fail"
+        elif step == "other":
+            backend.call("mutation", "posts:add", body=f"{start}other {number}")
+        elif step == "wait":
+            for call in list(started.values())[:-1]:
+                call.exception(20)
+        else:
             client._thread.submit(_drop(client)).result()
-        if number >= 2:
-            started[f"race {number - 2:02}"].exception(20)
     good = {body for body, call in started.items() if call.exception(20) is None}
-    assert len(good) == 45
-    assert bodies(live.value) == bodies(api.posts.all())
-    shown: set[str] = set()
-    for view in views:
-        assert len(view) == len(set(view)), view
-        assert shown <= set(view), sorted(shown - set(view))
-        shown |= set(view) & good
+    assert good == {f"{start}{number}" for number, step in enumerate(steps) if step == "add"}
+    others = {f"{start}other {number}" for number, step in enumerate(steps) if step == "other"}
+    until(lambda: set(bodies(live.value, start)) == set(bodies(page.value, start)) == good | others)
+    truth = api.posts.all()
+    assert live.value == truth
+    assert page.value == [post for post in truth if post["author"] == "al"][: len(page.value)]
+    for seen in views.values():
+        shown: set[str] = set()
+        for view in seen:
+            assert len(view) == len(set(view)), view
+            assert shown <= set(view), sorted(shown - set(view))
+            shown |= set(view) & good
+    live.close()
+    page.close()
 
 
 async def _drop(client: Client) -> None:
