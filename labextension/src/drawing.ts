@@ -91,6 +91,7 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     if (mimeType === undefined) {
       return;
     }
+    const light = document.body.dataset.jpThemeLight;
     const turn = ++this._turn;
     const renderer = this._rendermime.createRenderer(mimeType);
     const old = this._shown;
@@ -128,6 +129,9 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     }
     this._shown = renderer;
     this._mimeType = mimeType;
+    if (light !== document.body.dataset.jpThemeLight && mimeType.startsWith(VEGA)) {
+      await this._draw(model); // the theme came while it was drawn, when there was nothing yet to draw again
+    }
   }
 
   /** Draw a chart again in the colours of a new theme; it is the only drawing whose renderer looks at them. */

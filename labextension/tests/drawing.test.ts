@@ -177,3 +177,21 @@ test('a chart is drawn again in the colours of a new theme', async () => {
   await vi.waitFor(() => expect(output.widgets[1]).not.toBe(before));
   expect(visible(output)).toEqual(['chart']);
 });
+
+test('a chart whose first drawing is under way when the theme comes is drawn in its colours', async () => {
+  document.body.setAttribute('data-jp-theme-light', 'true');
+  const output = new DrawingOutput(new Around(), registry);
+  const chart = drawing(1, 'chart');
+  Object.assign(chart.data, { 'application/vnd.vegalite.v5+json': {} });
+  Painter.gates = [];
+  const drawn = output.renderModel(chart);
+  const before = output.widgets[1];
+  document.body.setAttribute('data-jp-theme-light', 'false'); // as Notebook 7 does it: after its notebook is there
+  await new Promise(done => setTimeout(done)); // what observes the page has been told
+  const [first] = Painter.gates;
+  Painter.gates = null;
+  first!();
+  await drawn;
+  expect(output.widgets[1]).not.toBe(before);
+  expect(visible(output)).toEqual(['chart']);
+});
