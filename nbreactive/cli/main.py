@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from nbreactive import __version__
-from nbreactive.cli import backup, doctor, exchange, serve
+from nbreactive.cli import backup, completion, doctor, exchange, functions, looking, project, serve
 from nbreactive.errors import NBReactiveError
 
 
@@ -16,11 +16,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("nbreactive", description="A reactive database for notebooks.")
     parser.add_argument("--version", action="version", version=f"nbreactive {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    project.add_commands(commands)
     serve.add_command(commands)
+    functions.add_commands(commands)
+    looking.add_commands(commands)
     exchange.add_commands(commands)
     backup.add_commands(commands)
     doctor.add_command(commands)
+    completion.add_command(commands, parser)
     options = parser.parse_args(arguments)
+    options.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return options.run(options)
     except NBReactiveError as error:

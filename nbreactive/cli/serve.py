@@ -31,6 +31,12 @@ def add_command(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "serve", help="serve a deployment", description="Serve a deployment in the foreground."
     )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a deployment is served."""
     parser.add_argument(
         "functions",
         nargs="?",
@@ -102,7 +108,6 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="stop after so long without a connection")
     parser.add_argument("--verbose", action="store_true", help="write a line for every call")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -186,7 +186,7 @@ def options_of(ref: object) -> Mapping[str, Any]:
     >>> options_of(api.posts.list.options(page_size=20)), options_of("posts:list")
     ({'page_size': 20}, {})
     """
-    return ref._options if isinstance(ref, Reference) else {}  # noqa: SLF001 (the same module)
+    return ref._options if isinstance(ref, Reference) else {}  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def set_caller(caller: Caller | None) -> Caller | None:

@@ -17,7 +17,7 @@ from tornado import web
 from nbreactive._version import __version__
 from nbreactive.errors import Unavailable
 from nbreactive.jupyter.identity import RESOURCE, identity_of, is_kernel
-from nbreactive.jupyter.proxy import NOT_PASSED, Answer, Refusing, ask, send_answer, splice, target_of
+from nbreactive.jupyter.proxy import Answer, Refusing, ask, send_answer, splice, target_of
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
 
 # `api`, `http` and `version` are never names of deployments, so that `default` may be left out.
@@ -109,7 +109,7 @@ class HttpActionHandler(ForwardHandler):
     """Requests for HTTP actions, of those who may use this server: with nearly all headers, to and fro."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-    passes = NOT_PASSED
+    passes_headers = True
 
     def set_default_headers(self) -> None:
         """A page of an HTTP action gets no hold of the session of whoever looks at it."""
@@ -120,9 +120,8 @@ class HttpActionHandler(ForwardHandler):
     async def _pass_on(self, deployment: str | None, _path: str) -> None:
         await self._forward(deployment)
 
-    get = head = post = put = delete = patch = options = web.authenticated(
-        authorized("read", resource=RESOURCE)(_pass_on)
-    )
+    _for_readers = web.authenticated(authorized("read", resource=RESOURCE)(_pass_on))
+    get = head = post = put = delete = patch = options = _for_readers  # pyright: ignore[reportAssignmentType]
 
 
 class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleMethodOverride] - theirs

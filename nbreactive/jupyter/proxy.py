@@ -55,7 +55,7 @@ _RESPONSE_HEADERS = (
     "Retry-After",
     "Vary",
 )
-NOT_PASSED = frozenset(
+_NOT_PASSED = frozenset(
     {"authorization", "connection", "content-length", "cookie", "host", "keep-alive", "set-cookie", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "x-xsrftoken", PROXY_HEADER.lower(), IDENTITY_HEADER.lower()}
 )
@@ -131,9 +131,9 @@ async def send_answer(handler: JupyterHandler, answer: Answer) -> None:
     """Stream ``answer`` to the client of ``handler``."""
     try:
         handler.set_status(answer.status, answer.reason)
-        if hasattr(handler, "passes"):
+        if getattr(handler, "passes_headers", False):
             for name, value in answer.headers.get_all():
-                if name.lower() == "content-length" or name.lower() not in handler.passes:
+                if name.lower() == "content-length" or name.lower() not in _NOT_PASSED:
                     handler.add_header(name, value)
         else:
             for name in _RESPONSE_HEADERS:
@@ -190,8 +190,8 @@ def _outgoing(
         headers += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     elif request.method not in {"GET", "HEAD"}:
         headers.append(("Content-Length", str(len(request.body))))
-    if hasattr(handler, "passes"):
-        headers += [pair for pair in request.headers.get_all() if pair[0].lower() not in handler.passes]
+    if getattr(handler, "passes_headers", False):
+        headers += [pair for pair in request.headers.get_all() if pair[0].lower() not in _NOT_PASSED]
     else:
         names = _REQUEST_HEADERS + _HANDSHAKE_HEADERS if upgrade else _REQUEST_HEADERS
         headers += [(name, request.headers[name]) for name in names if name in request.headers]

@@ -58,6 +58,7 @@ class RunningAction:
         self.timer: asyncio.TimerHandle | None = None
 
     def finish(self, outcome: Outcome) -> None:
+        """Tell whoever waits for it, once."""
         if self.timer is not None:
             self.timer.cancel()
         if not self.future.done():

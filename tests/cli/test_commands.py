@@ -1,0 +1,198 @@
+"""The command line against real backends: a folder from nothing, functions, data, variables, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.served import KEY, ROOT, Served, free_port
+
+SOURCE = """
+from nbreactive import AppError, action, api, internal_query, mutation, query
+
+@mutation
+def add(ctx, n: int, note: str = ""):
+    print("adding", n)
+    return ctx.db.insert("numbers", {"n": n, "note": note})
+
+@query
+def numbers(ctx):
+    return [row["n"] for row in ctx.db.query("numbers").collect()]
+
+@internal_query
+def hidden(ctx):
+    return {"big": 2**60 if False else 1, "env": ctx.env.get("GREETING")}
+
+@action
+def fails(ctx):
+    raise AppError({"code": "NO"})
+"""
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("cli"), {"m": SOURCE}) as served:
+        yield served
+
+
+def nbreactive(*words: str, at: Served | None = None, cwd: Path | None = None, **more: Any) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "nbreactive", *words]
+    command += ["--at", at.url, "--admin-key", KEY] if at is not None else []
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=100, check=False, **more)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_run_calls_functions_of_every_kind_and_reach(backend: Served) -> None:
+    status, out, err = nbreactive("run", "m.add", "n=3", "note=a word", at=backend)
+    assert (status, err) == (0, "[LOG] adding 3\n")
+    assert json.loads(out)
+    assert nbreactive("run", "m:add", '{"n": 4}', at=backend)[0] == 0
+    assert json.loads(nbreactive("run", "m.numbers", at=backend)[1]) == [3, 4]
+    assert json.loads(nbreactive("run", "m.hidden", at=backend)[1])["big"] == 1
+
+
+def test_run_says_what_went_wrong(backend: Served) -> None:
+    status, out, err = nbreactive("run", "m.fails", at=backend)
+    assert (status, json.loads(out)) == (1, {"code": "NO"})
+    assert "AppError" in err
+    assert "Could not find public function" in nbreactive("run", "m.absent", at=backend)[2]
+    assert "write name=value" in nbreactive("run", "m.numbers", "nonsense", at=backend)[2]
+    status, _, err = nbreactive("run", "m.numbers", "--at", backend.url, "--admin-key", "wrong")
+    assert (status, "the admin key is wrong" in err) == (1, True)
+
+
+def test_run_finds_the_backend_of_a_data_folder_and_starts_one_where_none_is(backend: Served, tmp_path: Path) -> None:
+    assert json.loads(nbreactive("run", "m.numbers", "--at", str(backend.data))[1])
+    with Served(tmp_path, {"m": SOURCE}) as other:
+        other.call("mutation", "m:add", n=9)
+    assert json.loads(nbreactive("run", "m.numbers", "--at", str(other.data))[1]) == [9]
+
+
+def test_watching_a_query(backend: Served) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "nbreactive",
+        "run",
+        "m.numbers",
+        "--watch",
+        "--at",
+        backend.url,
+        "--admin-key",
+        KEY,
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        before = _value(process.stdout)
+        backend.call("mutation", "m:add", n=77)
+        assert _value(process.stdout) == [*before, 77]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def _value(lines: Any) -> Any:
+    text = ""
+    while True:
+        text += lines.readline()
+        try:
+            return json.loads(text)
+        except ValueError:
+            assert len(text) < 10_000
+
+
+def test_data_shows_tables_and_documents(backend: Served) -> None:
+    backend.call("mutation", "m:add", n=5, note="a\tb")
+    assert "numbers" in nbreactive("data", at=backend)[1]
+    table = nbreactive("data", "numbers", "--limit", "1", at=backend)[1].splitlines()
+    assert table[0].split()[:2] == ["n", "note"] or "note" in table[0]
+    assert "a b" in table[2]
+    rows = [json.loads(line) for line in nbreactive("data", "numbers", "--format", "jsonl", at=backend)[1].splitlines()]
+    assert rows[0]["n"] == 5
+    oldest_first = nbreactive("data", "numbers", "--format", "json", "--order", "asc", at=backend)[1]
+    assert json.loads(oldest_first) == rows[::-1]
+
+
+def test_variables(backend: Served) -> None:
+    assert nbreactive("env", "set", "GREETING=hello you", at=backend)[0] == 0
+    assert nbreactive("env", "get", "GREETING", at=backend)[1] == "hello you\n"
+    assert nbreactive("env", "set", "SECRET", at=backend, input="from a pipe\n")[1] == "set SECRET\n"
+    assert nbreactive("env", "list", at=backend)[1] == "GREETING=hello you\nSECRET=from a pipe\n"
+    assert json.loads(nbreactive("run", "m.hidden", at=backend)[1])["env"] == "hello you"
+    assert nbreactive("env", "remove", "SECRET", at=backend)[0] == 0
+    status, _, err = nbreactive("env", "get", "SECRET", at=backend)
+    assert (status, "SECRET is not set" in err) == (1, True)
+
+
+def test_logs(backend: Served) -> None:
+    backend.call("mutation", "m:add", n=6)
+    backend.ask("action", "m:fails")
+    out = nbreactive("logs", at=backend)[1]
+    assert "mutation m.add · ok" in out
+    assert "adding 6" in out
+    errors = [json.loads(line) for line in nbreactive("logs", "--errors", "--json", at=backend)[1].splitlines()]
+    assert {"m:fails"} <= {one["path"] for one in errors}
+    assert all(one["code"] for one in errors)
+    assert nbreactive("logs", "--function", "m:add", "-n", "1", at=backend)[1].count("m.add") == 1
+
+
+def test_a_folder_from_nothing_to_a_deployment(backend: Served, tmp_path: Path) -> None:
+    assert "chat.py" in nbreactive("init", cwd=tmp_path)[1]
+    status, _, err = nbreactive("init", cwd=tmp_path)
+    assert (status, "is there already" in err) == (1, True)
+    assert (tmp_path / ".gitignore").read_text() == ".nbreactive/\n"
+    done = json.loads(nbreactive("deploy", "reactive", "--json", at=backend, cwd=tmp_path)[1])
+    assert not done["unchanged"]
+    assert (tmp_path / "reactive" / "_generated" / "api.pyi").exists()
+    assert json.loads(nbreactive("run", "chat.send", "author=me", "body=hi", at=backend)[1])
+    assert "nothing had changed" in nbreactive("deploy", at=backend, cwd=tmp_path)[1]
+
+    chat = tmp_path / "reactive" / "chat.py"
+    text = chat.read_text()
+    chat.write_text(text + "\nimport not_there\n")
+    status, _, err = nbreactive("deploy", at=backend, cwd=tmp_path)
+    assert (status, "reactive/chat.py:" in err, "nothing has changed" in err) == (1, True, True)
+    chat.rename(chat.with_name("talk.py"))
+    chat.with_name("talk.py").write_text(text)
+    assert "removed: chat" in nbreactive("deploy", at=backend, cwd=tmp_path)[1]
+    assert json.loads(nbreactive("run", "talk.list_messages", at=backend)[1])[0]["body"] == "hi"
+
+
+def test_dev_serves_and_says_what_happens(tmp_path: Path) -> None:
+    nbreactive("init", cwd=tmp_path)
+    port = free_port()
+    command = [sys.executable, "-m", "nbreactive", "dev", "--port", str(port), "--admin-key", KEY]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        seen = ""
+        while "ready" not in seen or "deployed" not in seen:
+            seen += process.stdout.readline()
+        nbreactive("run", "chat.send", "author=me", "body=hi", "--at", str(tmp_path / ".nbreactive"))
+        while "mutation chat.send · ok" not in seen:
+            seen += process.stdout.readline()
+        process.terminate()
+        assert process.wait(60) in (0, -signal.SIGTERM)
+    status, _, err = nbreactive("dev", "nowhere", cwd=tmp_path)
+    assert (status, "nbreactive init nowhere" in err) == (1, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell: str) -> None:
+    status, out, _ = nbreactive("completion", shell)
+    assert status == 0
+    assert "deploy" in out
+
+
+def test_what_is_no_option_is_refused() -> None:
+    status, _, err = nbreactive("data", "--nonsense")
+    assert (status, "unrecognized arguments: --nonsense" in err) == (2, True)
