@@ -6,10 +6,6 @@ newest value only. A live value can be dropped like any other object: it is subs
 observer holds it.
 """
 
-# pandas, polars and pyarrow have no stubs, or partial ones
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false
-
 from __future__ import annotations
 
 import itertools
@@ -17,23 +13,20 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import traitlets
 from traitlets.utils.bunch import Bunch
 
-from nbreactive.client import frames, threads
+from nbreactive.client import threads
 from nbreactive.client.arguments import Arguments
 from nbreactive.client.protocol import encode_args
+from nbreactive.client.rows import Rows
 from nbreactive.errors import NBReactiveError, NotConnected
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-    import pyarrow as pa
-
     from nbreactive.client.client import Client
 
 FIRST_VALUE = 5.0
@@ -45,7 +38,7 @@ _observed: set[LiveValue] = set()
 """Live values with observers: these keep them alive, as the names of a notebook do."""
 
 
-class LiveValue(traitlets.HasTraits):
+class LiveValue(traitlets.HasTraits, Rows):
     """The newest result of a query, and of every change to it.
 
     Attributes
@@ -114,6 +107,11 @@ class LiveValue(traitlets.HasTraits):
     def args(self) -> dict[str, Any] | None:
         """The arguments as they are now; None while the query is paused."""
         return self._arguments.current()
+
+    @property
+    def declared(self) -> Mapping[str, Any] | None:
+        """The validator of its results, where one is known: it says what are moments."""
+        return (self._client.describe(self.path) or {}).get("returns")
 
     def recipe(self) -> Callable[[], LiveValue]:
         """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
@@ -293,41 +291,6 @@ class LiveValue(traitlets.HasTraits):
             _log.exception("an observer of %s failed", self.path)
             self.message = f"an observer failed: {type(failure).__name__}: {failure}"
 
-    # ---- as a frame ----
-
-    def _rows(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-    @property
-    def declared(self) -> Mapping[str, Any] | None:
-        """The validator of its results, where one is known: it says what are moments."""
-        return (self._client.describe(self.path) or {}).get("returns")
-
-    @property
-    def moments(self) -> frozenset[str]:
-        """Columns of moments: numbers in ``value``, times in frames and views."""
-        return frames.moments_of(self.declared)
-
-    def _columns(self) -> frames.Columns:
-        return self.declared if self.moments else self.columns
-
-    def df(self) -> pd.DataFrame:
-        """Return the rows as a pandas DataFrame."""
-        return frames.to_pandas(self._rows(), self._columns())
-
-    def pl(self) -> pl.DataFrame:
-        """Return the rows as a polars DataFrame."""
-        return frames.to_polars(self._rows(), self._columns())
-
-    def arrow(self) -> pa.Table:
-        """Return the rows as a pyarrow Table."""
-        return frames.to_arrow(self._rows(), self._columns())
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return frames.to_stream(self._rows(), self._columns(), requested_schema)
-
     # ---- display ----
 
     def _ipython_display_(self) -> None:
@@ -373,15 +336,6 @@ class LiveValue(traitlets.HasTraits):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __len__(self) -> int:
-        return len(self._rows() or ())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows() or ())
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._rows()[at]
 
     def __bool__(self) -> bool:
         return True
