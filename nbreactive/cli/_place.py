@@ -102,7 +102,7 @@ def served(place: str, admin_key: str | None) -> Generator[Door]:
         yield found
         return
     command = [sys.executable, "-m", "nbreactive", "serve", "--data", place, "--port", "0", "--workers", "1"]
-    env = os.environ | {"NBREACTIVE_EXIT_WITH_STDIN": "1"}
+    env = os.environ | {"NBREACTIVE_EXIT_WITH_STDIN": "1"} | ({_KEY: admin_key} if admin_key else {})
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -24,7 +24,7 @@ def main() -> int:
             if not sys.stdin.buffer.readline():  # told when it has taken its place; the backend may be gone
                 return 0
     except (DataFolderError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

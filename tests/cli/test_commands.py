@@ -71,10 +71,10 @@ def test_run_says_what_went_wrong(backend: Served) -> None:
 
 
 def test_run_finds_the_backend_of_a_data_folder_and_starts_one_where_none_is(backend: Served, tmp_path: Path) -> None:
-    assert json.loads(nbreactive("run", "m.numbers", "--at", str(backend.data))[1])
+    assert json.loads(nbreactive("run", "m.numbers", "--at", str(backend.data), "--admin-key", KEY)[1])
     with Served(tmp_path, {"m": SOURCE}) as other:
         other.call("mutation", "m:add", n=9)
-    assert json.loads(nbreactive("run", "m.numbers", "--at", str(other.data))[1]) == [9]
+    assert json.loads(nbreactive("run", "m.numbers", "--at", str(other.data), "--admin-key", KEY)[1]) == [9]
 
 
 def test_watching_a_query(backend: Served) -> None:
@@ -177,7 +177,8 @@ def test_dev_serves_and_says_what_happens(tmp_path: Path) -> None:
         seen = ""
         while "ready" not in seen or "deployed" not in seen:
             seen += process.stdout.readline()
-        nbreactive("run", "chat.send", "author=me", "body=hi", "--at", str(tmp_path / ".nbreactive"))
+        place = str(tmp_path / ".nbreactive")
+        assert nbreactive("run", "chat.send", "author=me", "body=hi", "--at", place, "--admin-key", KEY)[0] == 0
         while "mutation chat.send · ok" not in seen:
             seen += process.stdout.readline()
         process.terminate()

@@ -59,7 +59,13 @@ def ask(server: JupyterProcess, method: str, path: str, body: Any = None, **head
 def test_users_of_the_server_reach_http_actions(server: JupyterProcess, method: str) -> None:
     sent = "" if method == "GET" else "sent"
     status, headers, body = ask(
-        server, method, "/about/x?y=1", sent or None, Authorization="token alice-token", X_Signature="abc", Cookie="secret=1"
+        server,
+        method,
+        "/about/x?y=1",
+        sent or None,
+        Authorization="token alice-token",
+        X_Signature="abc",
+        Cookie="secret=1",
     )
     said = json.loads(body)
     assert (status, said["method"], said["path"], said["body"]) == (200, method, "/about/x", sent)
