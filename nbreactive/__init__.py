@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         NotConnected,
         Refused,
     )
+    from nbreactive.functions.crons import cron_jobs
     from nbreactive.functions.decorators import (
         action,
         internal_action,
@@ -47,14 +48,13 @@ if TYPE_CHECKING:
         mutation,
         query,
     )
+    from nbreactive.functions.http import HttpRouter, Response, http_action, http_router
     from nbreactive.functions.pagination import (
         PaginationOpts,
         PaginationResult,
         pagination_opts_validator,
         pagination_result_validator,
     )
-    from nbreactive.functions.crons import cron_jobs
-    from nbreactive.functions.http import HttpRouter, Response, http_action, http_router
     from nbreactive.functions.references import api, internal
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
@@ -148,11 +148,11 @@ __all__ = [
     "cron_jobs",
     "define_schema",
     "define_table",
+    "http_action",
+    "http_router",
     "insert_at_bottom_if_loaded",
     "insert_at_position",
     "insert_at_top",
-    "http_action",
-    "http_router",
     "internal",
     "internal_action",
     "internal_mutation",

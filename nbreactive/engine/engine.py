@@ -472,7 +472,9 @@ class Engine:
         return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
 
     def _oldest(self) -> int:
-        return min((*self._executing.values(), *self._held.values(), *self._mutations.snapshots), default=self._state.applied)
+        return min(
+            (*self._executing.values(), *self._held.values(), *self._mutations.snapshots), default=self._state.applied
+        )
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
