@@ -250,6 +250,8 @@ class World:
         self.tasks: dict[int, asyncio.Task[Any]] = {}
         self.count = 0
         self.shown = 10
+        self.taken = 0
+        """The newest timestamp of results that were given to be shown, on any connection."""
         self.gone: set[int] = set()
         self.checked = 0
         client: Any = self
@@ -310,7 +312,7 @@ class World:
                 assert isinstance(outcome.error, AppError)
                 assert number in self.failed
             else:  # a mutation returns when the server's results that are shown have it
-                assert self.server.applied[number] <= self.connection.session._shown_ts
+                assert self.server.applied[number] <= self.taken
 
         layer.begun.add_done_callback(lambda _: self.begun.__setitem__(number, op))
         self.tasks[number] = asyncio.create_task(run())
@@ -336,6 +338,7 @@ class World:
         if self.to_client and self.connection.state == "open":
             text = self.to_client.pop(0)
             effects = self.connection.session.receive(text)
+            self.taken = max(self.taken, self.connection.session._shown_ts)
             for request, outcome in effects.finished:
                 if outcome.error is not None:
                     self.failed.add(json.loads(request.text)["args"][0]["number"])
@@ -383,6 +386,19 @@ class World:
             if not busy and not splitting and len(self.ended) == self.count == before[0] and not self.pages.is_loading:
                 return
         raise AssertionError("it does not come to rest")
+
+    async def end(self) -> None:
+        """Stop, wherever it is; raises what a call has found to be wrong."""
+        for task in self.tasks.values():
+            task.cancel()
+        while not all(task.done() for task in self.tasks.values()):
+            for works in (self.user_work, self.client_work):
+                while works:
+                    works.pop(0)()
+            await asyncio.sleep(0)
+        for outcome in await asyncio.gather(*self.tasks.values(), return_exceptions=True):
+            if isinstance(outcome, AssertionError):
+                raise outcome
 
     # ---- what has to hold ----
 

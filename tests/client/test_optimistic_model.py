@@ -32,6 +32,14 @@ def operation(world: World, number: int, fail: bool, mine: bool = False) -> dict
 
 async def play(steps: list[tuple[str, int]]) -> World:
     world = World()
+    try:
+        await take(world, steps)
+    finally:
+        await world.end()
+    return world
+
+
+async def take(world: World, steps: list[tuple[str, int]]) -> None:
     for number in (0, 4, 8, 12, 16, 20, 24):
         op = operation(world, number, fail=False)
         world.server.commit(op)
@@ -53,7 +61,6 @@ async def play(steps: list[tuple[str, int]]) -> World:
     for _ in truth:
         world.pages.load_more(3, wait=False)
         await world.quiet()
-    return world
 
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
