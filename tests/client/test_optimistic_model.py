@@ -63,7 +63,7 @@ async def take(world: World, steps: list[tuple[str, int]]) -> None:
         await world.quiet()
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 400)), min_size=20, max_size=150))
 def test_every_view_is_a_version_with_what_is_under_way(steps: list[tuple[str, int]]) -> None:
     world = asyncio.run(play(steps))
