@@ -12,7 +12,7 @@ from tests.notebook.kernel import Kernel
 from tests.notebook.test_real_kernel import environment
 from tests.served import KEY, ROOT, Served
 
-PAGES = ("environment", "logs", "limits", "deployments", "pagination")
+PAGES = ("environment", "logs", "limits", "deployments", "pagination", "actions", "coming-from-convex")
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
