@@ -12,7 +12,10 @@ from tests.notebook.kernel import Kernel
 from tests.notebook.test_real_kernel import environment
 from tests.served import KEY, ROOT, Served
 
-PAGES = ("environment", "logs", "limits", "deployments", "pagination", "actions", "coming-from-convex")
+PAGES = (
+    "README.md", "docs/actions.md", "docs/coming-from-convex.md", "docs/deployments.md", "docs/environment.md",
+    "docs/limits.md", "docs/logs.md", "docs/pagination.md",
+)  # fmt: skip
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -31,9 +34,10 @@ def shows(said: str, wanted: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_the_page_run(page: str, tmp_path: Path) -> None:
-    blocks = BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text("utf-8"))
+    blocks = BLOCK.findall((ROOT / page).read_text("utf-8"))
     modules = {Path(name).stem: text for kind, name, text in blocks if kind == "python" and name}
-    options = [word for kind, _, text in blocks if kind == "console" for word in options_of(text)]
+    commands = [text for kind, _, text in blocks if kind == "console" and text.startswith("nbreactive")]
+    options = [word for text in commands for word in options_of(text)]
     cells = [(at, text) for at, (kind, name, text) in enumerate(blocks) if kind == "python" and not name]
     assert cells
     with Served(tmp_path, modules, *options) as backend:
