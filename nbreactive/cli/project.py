@@ -119,7 +119,7 @@ def for_people(event: dict[str, Any]) -> list[str]:
         outcome = event.get("code") or "ok"
         head = f"{when} {event.get('kind', '')} {path} · {outcome} · {event.get('ms', 0)} ms · {event.get('request_id', '')}"
         said = [f"    {line}" for line in event.get("message", "").splitlines() if not line.startswith("[Request ID: ")]
-        return [head, *(f"    {line}" for line in event.get("logs", ())), *said]
+        return [head, *(f"    {line}" for line in event.get("lines", ())), *said]
     facts = {key: value for key, value in event.items() if value not in (None, [], "", 0)}
     shown = [
         f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Final, NoReturn, cast
@@ -14,6 +15,9 @@ from nbreactive.functions.specs import RouteSpec
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 RESERVED: Final = "/.files/"
+_BODILESS: Final = (204, 304)
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 
 HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -83,14 +87,15 @@ class Response:
         # How long the body is, and how it is sent, is found out by who sends it.
         self.headers = [(str(name), str(value)) for name, value in _pairs(headers) if str(name).lower() not in _FRAMING]
         for name, value in self.headers:
-            if (
-                not name
-                or not name.isascii()
-                or any(sign in name for sign in " \r\n\t:")
-                or "\n" in value
-                or "\r" in value
-            ):
-                raise InvalidValue(f"{name!r:.80} with the value {value!r:.80} is no HTTP header", "headers")
+            if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+                raise InvalidValue(
+                    f"{name!r:.80} with the value {value!r:.80} is no HTTP header (percent-encode what is not Latin-1)",
+                    "headers",
+                )
+        if status in _BODILESS:
+            if body is not None and (not isinstance(body, str | bytes) or body):
+                raise InvalidValue(f"a response with the status {status} has no body; leave it out", "body")
+            body = None
         if isinstance(body, bytearray | memoryview):
             body = bytes(body)
         elif isinstance(body, str):

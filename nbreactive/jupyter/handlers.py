@@ -31,6 +31,12 @@ class _Door(JupyterHandler):
     def runtime(self) -> Runtime:
         return self.settings[RUNTIME_KEY]
 
+    def raw_path(self) -> str:
+        """The path for the backend, as it came: what tornado hands to the methods is unquoted."""
+        found = re.search(_DEPLOYMENT, self.request.path)
+        assert found is not None
+        return self.request.path[found.end() :]
+
     async def ask_backend(self, deployment: str | None, path: str) -> Answer | None:
         """Pass this request on; the backend is started first, if need be. None: the client has been told no."""
         runtime = self.runtime
@@ -83,9 +89,7 @@ class ForwardHandler(_Door, APIHandler):
     _answer: Answer | None = None
 
     async def _forward(self, deployment: str | None) -> None:
-        # Tornado has unquoted the path: the backend gets it as it came.
-        raw = self.request.path[re.search(_DEPLOYMENT, self.request.path).end() :]  # pyright: ignore[reportOptionalMemberAccess]
-        self._answer = await self.ask_backend(deployment, raw)
+        self._answer = await self.ask_backend(deployment, self.raw_path())
         if self._answer is not None:
             await send_answer(self, self._answer)
 
@@ -129,12 +133,12 @@ class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleM
 
     @ws_authenticated
     @authorized("read", resource=RESOURCE)
-    async def get(self, deployment: str | None, path: str) -> None:
+    async def get(self, deployment: str | None, _path: str) -> None:
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
             self.set_header("Upgrade", "websocket")
             raise web.HTTPError(426, "This address is for WebSocket connections.")
         self._check_origin()
-        answer = await self.ask_backend(deployment, path)
+        answer = await self.ask_backend(deployment, self.raw_path())
         if answer is None:
             return
         if answer.status != 101:

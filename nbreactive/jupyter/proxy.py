@@ -11,6 +11,7 @@ together with the secret that proves that it is from us.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
@@ -19,6 +20,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
+from tornado.web import HTTPError
 
 from nbreactive.errors import Unavailable
 from nbreactive.jupyter.identity import encode_identity
@@ -56,7 +58,18 @@ _RESPONSE_HEADERS = (
     "Vary",
 )
 _NOT_PASSED = frozenset(
-    {"authorization", "connection", "content-length", "cookie", "host", "keep-alive", "set-cookie", "te", "trailer"}
+    {
+        "authorization",
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "set-cookie",
+        "te",
+        "trailer",
+    }
     | {"transfer-encoding", "upgrade", "x-xsrftoken", PROXY_HEADER.lower(), IDENTITY_HEADER.lower()}
 )
 """What does not pass even where all other headers do, to and from HTTP actions: what concerns this server alone."""
@@ -68,6 +81,7 @@ _SWITCH_HEADERS = (
     "Sec-WebSocket-Protocol",
 )
 _MAX_HEAD = 64 * 1024
+_TARGET = re.compile(r"[!-~]+")
 _CHUNK = 64 * 1024
 
 
@@ -97,6 +111,8 @@ async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity
     Unavailable
         The backend broke off.
     """
+    if not _TARGET.fullmatch(target):  # it becomes part of a head that holds our secret
+        raise HTTPError(400, "This address has characters that belong percent-encoded.")
     request = handler.request
     upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
     # HTTP/1.0 for plain requests: the answer is then never chunked, and its end is the end of the connection.

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nbreactive.engine.transactions import Outcome
+from nbreactive.engine.transactions import Failure, Outcome
 from nbreactive.errors import FunctionOutOfMemory, FunctionTimeout, InvalidId, NBReactiveError, ProtocolError
 from nbreactive.functions import Function, bind
 from nbreactive.runtime._hardening import bind_to_parent, give_up_rights, limit_resources
@@ -109,7 +109,8 @@ class Host:
         self._write = write
         self._production = production
         self._threads = ThreadPoolExecutor(THREADS, "action")
-        self._running: dict[int, tuple[asyncio.Task[None], Running]] = {}
+        self._running: dict[int, tuple[asyncio.Task[None], Running | None]] = {}
+        """Those that have not made their first step have no more than a task."""
         self._bodies: dict[int, tuple[Incoming, Window]] = {}
         self._asked: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._numbers = 0
@@ -123,7 +124,8 @@ class Host:
             context = contextvars.copy_context()
             context.run(route_output, log)
             task = asyncio.get_running_loop().create_task(self._run(act, log), context=context)
-            task.add_done_callback(lambda _: self._forget(act.number))
+            self._running[act.number] = task, None
+            task.add_done_callback(lambda task: self._ended(act.number, task))
             if act.http is not None:
                 self._bodies[act.number] = Incoming(lambda size: self._took(act.number, size)), Window()
             if self._beating is None:
@@ -144,14 +146,17 @@ class Host:
         else:
             cancel = _cancel.decode(body)
             task, running = self._running.get(cancel.number, (None, None))
-            if task is not None and running is not None:
-                if running.blocking:  # a thread, which nothing else reaches
+            if task is not None:
+                if running is not None and running.blocking:  # a thread, which nothing else reaches
                     running.stopped = FunctionTimeout(cancel.message)
                 task.cancel(cancel.message)
 
-    def _forget(self, number: int) -> None:
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         self._running.pop(number, None)
         self._bodies.pop(number, None)
+        if task.cancelled():  # before its first step
+            failure = Failure(FunctionTimeout.code, "the action was stopped before it began")
+            self._write(frame(REPLY, encode(Reply(number, Outcome(failure=failure, kind="action")))))
 
     def _took(self, number: int, size: int) -> None:
         self._write(frame(TAKEN, encode(Taken(number, size))))

@@ -138,8 +138,9 @@ class ActionPool:
         fit = [host for host in self._hosts if host.fit(now)]
         if fit:
             return min(fit, key=lambda host: len(host.running))
-        if len(self._hosts) >= _MOST_HOSTS:
-            running = sum(len(host.running) for host in self._hosts)
+        usable = [host for host in self._hosts if not host.retired]
+        if len(usable) >= _MOST_HOSTS:
+            running = sum(len(host.running) for host in usable)
             raise Overloaded(f"{running} actions are running already; try again in a moment")
         return self._start()
 

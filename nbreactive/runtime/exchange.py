@@ -201,7 +201,9 @@ async def send_response(
     if isinstance(body, bytes) and len(body) > HTTP_RESPONSE:
         await piece(body)
     headers = list(response.headers)
-    if (body is None or isinstance(body, bytes)) and response.status not in (204, 304):
+    if response.status in (204, 304):
+        body = None
+    elif body is None or isinstance(body, bytes):
         headers.append(("Content-Length", str(len(body or b""))))
     send_head(response.status, headers)
     if body is None:

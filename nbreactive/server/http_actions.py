@@ -198,6 +198,7 @@ class HttpActionHandler(RequestHandler):
 
     def on_connection_close(self) -> None:
         """The client has gone."""
+        super().on_connection_close()
         if self._exchange is not None:
             self._exchange.gone()
 

@@ -173,7 +173,9 @@ def _acting_as(text: str) -> dict[str, Any]:
 
 def _unbase64(text: str) -> bytes:
     try:
-        return base64.urlsafe_b64decode(text.translate({43: 45, 47: 95}) + "=" * (-len(text) % 4))
+        # Strictly: what is lenient reads the first of two headers that were joined, and overlooks the other
+        padded = text.translate({43: 45, 47: 95}) + "=" * (-len(text) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from None
 

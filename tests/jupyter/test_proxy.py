@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import socket
 import sys
@@ -150,6 +151,28 @@ def test_other_deployments_are_not_here(server: JupyterProcess) -> None:
     answer = server.request("GET", "nbreactive/other/api/query", token="alice-token")
     assert answer.status == 404
     assert "this server has: default" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "middle", ["x%0D%0AX-Evil:%20yes%0D%0AX-A:%20", "a%2Fb%20HTTP%2F1.1%0D%0AX-Evil:%201%0D%0AX-A:"]
+)
+def test_nothing_is_smuggled_through_the_door_of_connections(server: JupyterProcess, middle: str) -> None:
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Authorization": "token bob-token",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", f"/base/nbreactive/api/{middle}/sync", headers=headers)
+        answer = connection.getresponse()
+        said = b"" if answer.status == 101 else answer.read()
+    finally:
+        connection.close()
+    assert b"evil" not in said.lower().replace(b"%0d%0ax-evil", b"")
+    assert answer.status in (101, 400, 404)
 
 
 def test_escapes_in_a_path_stay_escaped(server: JupyterProcess) -> None:

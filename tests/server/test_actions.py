@@ -348,6 +348,17 @@ def test_a_blocked_loop_keeps_no_new_action_waiting(backend: Served) -> None:
         assert stuck.result()["value"] == "awake"
 
 
+def test_actions_that_wait_share_a_host(backend: Served) -> None:
+    with ThreadPoolExecutor(4) as callers:
+        waiting = []
+        for _ in range(4):
+            waiting.append(callers.submit(backend.call, "action", "m:waits", seconds=6))
+            time.sleep(1.2)  # longer than a host may be silent
+        hosts = pids(backend)
+        assert [one.result() for one in waiting] == ["awake"] * 4
+    assert len(hosts) <= 2  # one may still be there from the test of a blocked loop
+
+
 def test_a_deploy_leaves_running_actions_alone(backend: Served) -> None:
     with ThreadPoolExecutor(1) as callers:
         under_way = callers.submit(backend.call, "action", "m:waits", seconds=3)

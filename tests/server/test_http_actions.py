@@ -94,6 +94,14 @@ async def too_much(ctx, request):
     return Response(b"x" * (21 << 20))
 
 @http_action
+async def odd_header(ctx, request):
+    return Response("x", headers={"X-Odd": request.query["value"]})
+
+@http_action
+async def deleted(ctx, request):
+    return Response("gone", status=204)
+
+@http_action
 async def nothing(ctx, request):
     return "a string"
 
@@ -113,6 +121,8 @@ http.route(path="/breaks", method="GET", handler=breaks)
 http.route(path="/breaks-late", method="GET", handler=breaks_late)
 http.route(path="/forever", method="GET", handler=forever)
 http.route(path="/too-much", method="GET", handler=too_much)
+http.route(path="/odd-header", method="GET", handler=odd_header)
+http.route(path="/deleted", method="GET", handler=deleted)
 http.route(path="/nothing", method="GET", handler=nothing)
 http.route(path="/hook", method="OPTIONS", handler=options)
 """
@@ -247,6 +257,21 @@ def test_a_response_that_breaks_off_is_not_taken_for_a_whole_one(backend: Served
 def test_a_response_over_the_limit_is_an_error(backend: Served) -> None:
     status, _, body = ask(backend, "GET", "/too-much")
     assert (status, "at most" in body.decode()) == (500, True)
+
+
+@pytest.mark.parametrize("value", ["a%00b", "%D0%BE", "a%0Ab"])
+def test_what_is_no_header_fails_its_own_action_only(backend: Served, value: str) -> None:
+    with ThreadPoolExecutor(1) as other, socket.create_connection(("127.0.0.1", backend.port), timeout=60) as client:
+        client.sendall(b"GET /http/forever HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(4096)
+        status, _, body = other.submit(ask, backend, "GET", f"/odd-header?value={value}").result()
+        assert (status, "is no HTTP header" in body.decode()) == (500, True)
+        assert b"tick" in client.recv(4096)
+
+
+def test_a_status_without_a_body_takes_none(backend: Served) -> None:
+    status, _, body = ask(backend, "GET", "/deleted")
+    assert (status, "has no body" in body.decode()) == (500, True)
 
 
 def test_an_endless_response_ends_with_its_reader(backend: Served) -> None:
