@@ -77,10 +77,10 @@ class ScheduledJobs:
         if len(args) > SCHEDULED_ARGS:
             fix = "store them as documents, and pass their ids"
             exceed("bytes of arguments of a scheduled function", len(args), SCHEDULED_ARGS, fix)
-        given, id = unpack(args), self._engine.new_internal()
+        given, id, by = unpack(args), self._engine.new_internal(), _job_of(parent)
 
         def add(batch: Batch) -> None:
-            found = batch.find(SCHEDULED, _internal(parent)) if parent else None
+            found = batch.find(SCHEDULED, by) if by is not None else None
             canceled = found is not None and found[0]["state"]["kind"] == "canceled"
             batch.put(SCHEDULED, id, job_document(name, given, when, batch.created(), canceled=canceled))
 
@@ -190,6 +190,14 @@ class ScheduledJobs:
     def _name(self, id: bytes) -> Any:
         found = self._document(id)
         return found[0]["name"] if found is not None else None
+
+
+def _job_of(id: str | None) -> bytes | None:
+    """Return the job that asks, if it is one: the run of a cron job is none."""
+    try:
+        return _internal(id) if id else None
+    except InvalidId:
+        return None
 
 
 def _internal(id: str) -> bytes:

@@ -42,6 +42,7 @@ ACTIONS: Final = 32
 """Actions of jobs that run at a time."""
 _WAITING_ACTIONS: Final = 10_000
 _FETCH: Final = 256
+_UNTIL_REPAIRED: Final = 1.0
 _LONGEST_SLEEP: Final = 30.0
 """Seconds: the clock of the machine may be set, and stands still for timers while the machine sleeps."""
 _SWEEP_PAUSE: Final = 60.0
@@ -146,8 +147,16 @@ class Scheduler:
         """Begin what is due and has a place, and see to it that this happens again when something else is."""
         self._soon = None
         functions = self._functions()
-        if self._stopped or functions is None:
+        if self._stopped:
             return
+        if functions is None:  # what is deployed cannot be imported; it is looked again whether it was repaired
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(_UNTIL_REPAIRED, self._wake)
+            return
+        # Some of those that wait may have been canceled: then nobody's end makes room for the next.
+        for _ in range(min(ACTIONS - self._acting, len(self._waiting))):
+            heappush(self._due, self._waiting.popleft())
         self._reader.renew()
         now = self._jobs.now()
         bound = PENDING + successor(encode_key(now))
@@ -262,8 +271,6 @@ class Scheduler:
             self._running -= 1
         else:
             self._acting -= 1
-            if self._waiting:
-                heappush(self._due, self._waiting.popleft())
         self._wake()
 
     def _again(self, key: bytes) -> None:

@@ -217,3 +217,35 @@ def test_crons_that_cannot_be_are_refused_with_file_and_line(tmp_path: Path) -> 
         assert set(listed(deployment)) == {"y"}
 
     run(tmp_path, main)
+
+
+def test_an_action_that_a_cron_job_runs_schedules_functions(tmp_path: Path) -> None:
+    source = """
+from nbreactive import cron_jobs, internal, internal_action, internal_mutation, query
+
+@internal_action
+async def begin(ctx):
+    await ctx.scheduler.run_after(0, internal.chain.go_on)
+
+@internal_mutation
+def go_on(ctx):
+    ctx.db.insert("steps", {"done": True})
+
+@query
+def steps(ctx):
+    return ctx.db.query("steps").count()
+
+crons = cron_jobs()
+crons.interval("chain", internal.chain.begin, hours=1)
+"""
+
+    async def main(deployment: Deployment) -> None:
+        await deployment.deploy("chain", source)
+
+        async def done() -> bool:
+            return await deployment.query("chain:steps") == 1
+
+        await until(done)
+        assert (await ended(deployment, "chain"))["logs"][0]["status"]["kind"] == "success"
+
+    run(tmp_path, main)
