@@ -68,8 +68,8 @@ def test_what_one_sends_shows_in_the_others_table(
     assert bob.kernel_status() == "busy"
 
     # what people write is text
-    alice.says("<b onclick=alert(1)>bold</b>")
-    bob.sees("<b onclick=alert(1)>bold</b>")
+    alice.says(f"<b onclick=alert(1)>bold in {app}</b>")
+    bob.sees(f"<b onclick=alert(1)>bold in {app}</b>")
     expect(bob.table.locator("b")).to_have_count(0)
     assert alice.errors == []
     assert bob.errors == []
