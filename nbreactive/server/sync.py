@@ -111,6 +111,7 @@ class Session:
         self._waiting: deque[tuple[wire.Mutation, Caller]] = deque()
         self._running = 0
         self._in_flight = 0
+        self._leaving = False
         self._actions: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._updating = False
@@ -155,7 +156,11 @@ class Session:
         return not self._closed and self._in_flight > 0
 
     def refuse_new_work(self) -> None:
-        """Before a shutdown: mutations that have not started are left to the client's next connection."""
+        """Before a shutdown: mutations that have not started are left to the client's next connection.
+
+        Those that arrive from now on too: started, they would overtake the ones that are left.
+        """
+        self._leaving = True
         self._in_flight -= len(self._waiting)
         self._waiting.clear()
 
@@ -271,6 +276,8 @@ class Session:
     # ---- mutations ---------------------------------------------------------------------------------------
 
     def _enqueue(self, message: wire.Mutation) -> None:
+        if self._leaving:
+            return
         if self._in_flight >= self._limits.pending_mutations:
             raise Overloaded(f"more than {self._limits.pending_mutations} mutations of one connection are waiting")
         self._in_flight += 1
@@ -311,6 +318,8 @@ class Session:
 
     def _act(self, message: wire.Action) -> None:
         """Start an action: beside everything else, in no order; it goes on when the connection ends."""
+        if self._leaving:
+            return
         if len(self._actions) >= self._limits.pending_actions:
             raise Overloaded(f"more than {self._limits.pending_actions} actions of one connection are under way")
         task = asyncio.create_task(self._run_action(message, self._caller))

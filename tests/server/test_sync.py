@@ -325,6 +325,31 @@ def test_draining_answers_what_runs_and_says_come_back() -> None:
     asyncio.run(main())
 
 
+def test_what_arrives_while_draining_does_not_overtake_what_is_left_to_the_next_connection() -> None:
+    async def main() -> None:
+        async with serving() as served:
+            served.engine.hold = asyncio.Event()
+            one = await served.wire()
+            one.hello()
+            served.engine.functions["m:push"] = (
+                "mutation",
+                lambda state, args, ctx: state.setdefault("seen", []).append(args["n"]),
+            )
+            for number in range(70):
+                one.mutate(number, "m:push", n=number)
+            await eventually(lambda: any(len(h.session._waiting) == 6 for h in served.site.sockets._open))
+            drain = asyncio.create_task(served.site.sockets.drain(10))
+            await asyncio.sleep(0)
+            one.mutate(70, "m:push", n=70)
+            await asyncio.sleep(0.05)
+            served.engine.hold.set()
+            await one.closed()
+            await drain
+            assert served.engine.state["seen"] == list(range(64))
+
+    asyncio.run(main())
+
+
 def test_observed_timestamps_of_the_future_are_refused_case_22() -> None:
     async def main() -> None:
         async with serving() as served:
