@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from nbreactive.cli._output import say
 from nbreactive.cli._place import Door, add_place, served
 from nbreactive.cli._progress import Progress
 from nbreactive.errors import InvalidValue
-from nbreactive.services.convex_zip import ConvexZip, Renumbering, jsonl, write_zip
+from nbreactive.services.convex_zip import ConvexZip, Renumbering, document, jsonl, write_zip
 from nbreactive.services.streams import records
 from nbreactive.values.json import from_jsonable
 from nbreactive.values.packing import pack
@@ -43,7 +45,8 @@ def add_commands(commands: Any) -> None:
         "import",
         help="read documents from a ZIP, CSV, JSONL or JSON file",
         description="Read documents from an export (ZIP), or from a file of one table (.csv, .jsonl, .json). Without"
-        " --append or --replace the tables must be empty. Each batch of up to 1,000 documents happens whole or not at all.",
+        " --append or --replace the tables must be empty. The whole file is checked before anything is deleted or inserted;"
+        " each batch of up to 1,000 documents happens whole or not at all.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="what to read")
     parser.add_argument("--table", metavar="TABLE", help="the table; of a ZIP file: this one only")
@@ -109,8 +112,8 @@ def run_import(options: argparse.Namespace) -> int:
         )
     if not options.file.is_file():
         raise InvalidValue(f"there is no file {options.file}")
-    with served(options.at, options.admin_key) as found:
-        counts, left_out = (_import_zip if kind == "zip" else _import_table)(found, options, kind)
+    with _opened(options, kind) as source, served(options.at, options.admin_key) as found:
+        counts, left_out = _import(found, options, source), source.left_out
     total = sum(counts.values())
     text = f"{total:,} documents imported into {len(counts)} tables"
     if left_out:
@@ -119,66 +122,95 @@ def run_import(options: argparse.Namespace) -> int:
     return 0
 
 
-def _import_zip(found: Door, options: argparse.Namespace, _: str) -> tuple[dict[str, int], list[str]]:
+@dataclass(frozen=True)
+class _Source:
+    """A file to import; it is read twice."""
+
+    tables: dict[str, int]
+    """Whose documents are imported, and which numbers they had; 0 where that is not known."""
+    numbers: dict[str, int]
+    """Of all tables that ids in it may be of."""
+    documents: Callable[[str], Documents]
+    """Reads those of a table."""
+    size: int
+    left_out: list[str]
+
+
+@contextlib.contextmanager
+def _opened(options: argparse.Namespace, kind: str) -> Generator[_Source]:
+    if kind != "zip":
+        read = {"csv": _csv, "jsonl": _jsonl, "json": _json}[kind]
+        size = options.file.stat().st_size
+        yield _Source({options.table: 0}, {options.table: 0}, lambda _: read(options.file), size, [])
+        return
     with ConvexZip(options.file) as archive:
-        names = [name for name in archive.tables if options.table in (None, name)]
-        if not names:
+        tables = {name: number for name, number in archive.tables.items() if options.table in (None, name)}
+        if not tables:
             raise InvalidValue(f"{options.file} has no table {options.table or 'at all'}; is it an export?")
-        wanted = {name: archive.tables[name] for name in names}
-        numbers = _prepare(found, options, wanted)
-        ids = Renumbering({there: numbers[name] for name, there in wanted.items() if there not in (0, numbers[name])})
-        with Progress("importing", total=archive.size(), quiet=options.json) as progress:
-            return {
-                name: _send(found, name, archive.documents(name), ids, progress) for name in names
-            }, archive.left_out
+        yield _Source(tables, archive.numbers, archive.documents, archive.size(tables), archive.left_out)
 
 
-def _import_table(found: Door, options: argparse.Namespace, kind: str) -> tuple[dict[str, int], list[str]]:
-    name = options.table
-    documents = {"csv": _csv, "jsonl": _jsonl, "json": _json}[kind](options.file)
-    _prepare(found, options, {name: 0})
-    with Progress("importing", total=options.file.stat().st_size, quiet=options.json) as progress:
-        return {name: _send(found, name, documents, Renumbering({}), progress)}, []
-
-
-def _prepare(found: Door, options: argparse.Namespace, wanted: dict[str, int]) -> dict[str, int]:
-    """Make the tables that are missing and empty those that shall be; return the number of each."""
+def _import(found: Door, options: argparse.Namespace, source: _Source) -> dict[str, int]:
+    """Make the tables that are missing, check all documents, and only then delete what they replace and insert them."""
     known = {table["name"]: table["documents"] for table in found.ask("/api/admin/tables")["tables"]}
-    if not (options.append or options.replace or options.replace_all):
-        full = [name for name in wanted if known.get(name)]
+    replacing = options.replace or options.replace_all
+    if not (options.append or replacing):
+        full = [name for name in source.tables if known.get(name)]
         if full:
             raise InvalidValue(
                 f"there are documents in {', '.join(full)} already: add to them with --append, or delete them first with --replace"
             )
-    numbers = found.ask("/api/admin/import", {"tables": wanted}, packed=True)["tables"]
-    if options.replace or options.replace_all:
-        for name in known if options.replace_all else wanted:
-            while found.ask("/api/admin/import", {"table": name, "clear": True}, packed=True)["deleted"]:
+    # Those that are only referred to, too: else somebody else's table may get the number that the ids have
+    numbers = _step(found, tables=source.numbers)["tables"]
+    ids = Renumbering(
+        {there: numbers[name] for name, there in source.numbers.items() if there not in (0, numbers[name])}
+    )
+    with Progress("checking", total=source.size, quiet=options.json) as progress:
+        for name in source.tables:
+            for batch, size in _batches(_unique(source.documents(name), name), ids):
+                _step(found, table=name, documents=batch, check="replace" if replacing else "append")
+                progress.add(size)
+    if replacing:
+        for name in known if options.replace_all else source.tables:
+            while _step(found, table=name, clear=True)["deleted"]:
                 pass
-    return numbers
+    counts = dict.fromkeys(source.tables, 0)
+    with Progress("importing", total=source.size, quiet=options.json) as progress:
+        for name in source.tables:
+            for batch, size in _batches(source.documents(name), ids):
+                counts[name] += _step(found, table=name, documents=batch)["inserted"]
+                progress.add(size)
+    return counts
 
 
-def _send(found: Door, table: str, documents: Documents, ids: Renumbering, progress: Progress) -> int:
-    total = 0
+def _step(found: Door, **step: Any) -> Any:
+    with found.open("/api/admin/import", pack(step)) as answer:
+        return json.loads(answer.read())
 
-    def send() -> None:
-        nonlocal total, batch, size
-        if batch:
-            body = pack({"table": table, "documents": batch})
-            with found.open("/api/admin/import", body) as answer:
-                answer.read()
-            total += len(batch)
-            progress.add(size)
-            batch, size = [], 0
 
+def _batches(documents: Documents, ids: Renumbering) -> Iterator[tuple[list[Any], int]]:
+    """Yield documents as they will be here, so many as are sent at once, with the bytes that they take."""
     batch, size = list[Any](), 0
     for length, doc in documents:
         batch.append(ids.apply(doc))
         size += length
         if size >= _BATCH_BYTES or len(batch) == _BATCH:
-            send()
-    send()
-    return total
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
+
+
+def _unique(documents: Documents, table: str) -> Documents:
+    """Refuse an id that is in the file twice, maybe in another batch."""
+    seen = set[str]()
+    for length, doc in documents:
+        id = doc.get("_id")
+        if isinstance(id, str):
+            if id in seen:
+                raise InvalidValue(f"the id {id!r} is in the file twice; keep one of the documents", table)
+            seen.add(id)
+        yield length, doc
 
 
 def _jsonl(path: Path) -> Documents:
@@ -195,15 +227,20 @@ def _json(path: Path) -> Documents:
     if not isinstance(found, list):
         raise InvalidValue(f"{path} is not an array of documents; for one document per line name it .jsonl")
     for number, doc in enumerate(found, 1):
-        yield 100, from_jsonable(doc, f"{path.name} element {number}")
+        where = f"{path.name} element {number}"
+        yield 100, document(from_jsonable(doc, where), where)
 
 
 def _csv(path: Path) -> Documents:
     """Read a table: the first line names the fields; what reads as a number is one, and what is empty is left out."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            doc = {name: _cell(text) for name, text in row.items() if name and text not in (None, "")}
-            yield sum(map(len, filter(None, row.values()))), doc
+        rows = csv.DictReader(file)
+        try:
+            for row in rows:
+                doc = {name: _cell(text) for name, text in row.items() if name and text not in (None, "")}
+                yield sum(map(len, filter(None, row.values()))), doc
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InvalidValue(f"cannot be read behind line {rows.line_num} ({error})", path.name) from None
 
 
 def _cell(text: str) -> Any:

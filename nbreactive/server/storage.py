@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from tornado.iostream import StreamClosedError
@@ -133,6 +133,8 @@ class ImportBody(msgspec.Struct):
     """Delete some documents of the table."""
     documents: list[dict[str, Any]] | None = None
     """Insert these."""
+    check: Literal["", "append", "replace"] = ""
+    """Only look whether they could be inserted: beside what is there, or in its place."""
 
 
 _decode_body = decoder_of(ImportBody)
@@ -152,6 +154,9 @@ class ImportHandler(StorageHandler):
             self.answer({"tables": await imports.tables(body.tables)})
         elif body.clear:
             self.answer({"deleted": await imports.clear(body.table)})
+        elif body.check:
+            replacing = body.check == "replace"
+            self.answer({"checked": imports.check(body.table, body.documents or [], replacing=replacing)})
         else:
             self.answer({"inserted": await imports.insert(body.table, body.documents or [])})
 

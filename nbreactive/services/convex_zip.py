@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, Self
 
 from nbreactive.errors import InvalidId, InvalidValue
+from nbreactive.values._paths import with_article
 from nbreactive.values.export_json import decode_export, encode_export
 from nbreactive.values.ids import decode_id, encode_id
 from nbreactive.values.packing import unpack
@@ -81,7 +83,9 @@ class ConvexZip:
     Attributes
     ----------
     tables
-        The number of each table in it, in order; 0 where it is not known.
+        The number of each table whose documents are in it, in order; 0 where it is not known.
+    numbers
+        The number of every table of users that it names: ids may be of any of them.
     left_out
         What is in it and is not imported.
     """
@@ -96,6 +100,7 @@ class ConvexZip:
         if "manifest.json" in self._archive.namelist() and not names:
             raise InvalidValue(f"{path} is a backup: `nbreactive restore` makes a data folder from it")
         self.tables = {name: numbers.get(name, 0) for name in names if not name.startswith("_") and "/" not in name}
+        self.numbers = {name: number for name, number in numbers.items() if not name.startswith("_")} | self.tables
         self.left_out = sorted(
             name for name in names if name not in self.tables and name != "_tables" and self._size(name + _DOCUMENTS)
         )
@@ -106,9 +111,9 @@ class ConvexZip:
     def __exit__(self, *_: object) -> None:
         self._archive.close()
 
-    def size(self) -> int:
-        """Return the bytes of all documents."""
-        return sum(self._size(name + _DOCUMENTS) for name in self.tables)
+    def size(self, tables: Iterable[str]) -> int:
+        """Return the bytes of the documents of some tables."""
+        return sum(self._size(name + _DOCUMENTS) for name in tables)
 
     def documents(self, table: str) -> Iterator[tuple[int, Any]]:
         """Yield the documents of a table, with the bytes that each takes."""
@@ -125,10 +130,22 @@ class ConvexZip:
 
 
 def jsonl(file: IO[bytes], name: str, *, integers: bool) -> Iterator[tuple[int, Any]]:
-    """Yield the documents of a file with one per line."""
-    for number, line in enumerate(TextIOWrapper(file, "utf-8-sig"), 1):
-        if line.strip():
-            yield len(line), decode_export(line, f"{name} line {number}", integers=integers)
+    """Yield the documents of a file with one per line; InvalidValue where it is not such a file."""
+    number = 0
+    try:
+        for number, line in enumerate(TextIOWrapper(file, "utf-8-sig"), 1):
+            if line.strip():
+                where = f"{name} line {number}"
+                yield len(line), document(decode_export(line, where, integers=integers), where)
+    except (UnicodeDecodeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InvalidValue(f"cannot be read behind line {number} ({error})", name) from None
+
+
+def document(value: Any, where: str) -> dict[str, Any]:
+    """Return what was read from a file if it is a document."""
+    if not isinstance(value, dict):
+        raise InvalidValue(f"a document is an object, and this is {with_article(type(value).__name__)}", where)
+    return value
 
 
 class Renumbering:

@@ -76,32 +76,54 @@ class Imports:
         await self._engine.transact(make)
         return numbers
 
+    def check(self, table: str, docs: list[dict[str, Any]], *, replacing: bool = False) -> int:
+        """Look whether documents could be inserted now, without doing it; return how many.
+
+        Parameters
+        ----------
+        table, docs
+            As for :meth:`insert`.
+        replacing
+            Whether the documents that are in the table will be deleted before, so that their ids are free.
+        """
+        with self._engine.reader() as reader:
+            self._writes(reader, self._engine.catalog(), self._engine.applied, table, docs, replacing=replacing)
+        return len(docs)
+
     async def insert(self, table: str, docs: list[dict[str, Any]]) -> int:
         """Insert documents, all or none; return how many."""
+        await self._engine.transact(lambda reader, catalog, ts: self._writes(reader, catalog, ts, table, docs))
+        return len(docs)
+
+    def _writes(
+        self,
+        reader: Reader,
+        catalog: Catalog,
+        ts: int,
+        table: str,
+        docs: list[dict[str, Any]],
+        *,
+        replacing: bool = False,
+    ) -> list[Write]:
         if len(docs) > MOST:
             raise InvalidValue(f"a batch holds {len(docs)} documents; send at most {MOST} at a time")
         now = time.time_ns() / 1e6
-
-        def write(reader: Reader, catalog: Catalog, ts: int) -> list[Write]:
-            info = _table(catalog, table)
-            validator = from_json(info.validator) if info.validator is not None else None
-            seen: set[bytes] = set()
-            writes: list[Write] = []
-            for number, doc in enumerate(docs):
-                where = f"document {number + 1} of the batch for {table!r}"
-                id, stored = _stored(doc, info, validator, catalog, now, where)
-                if id is None:
-                    id = self._engine.new_internal()
-                elif id in seen or reader.document(info.number, id, ts) is not None:
-                    raise InvalidValue(
-                        f"{where}: there is a document with the id {doc['_id']!r} already; import with --replace"
-                    )
-                seen.add(id)
-                writes.append(Write(info.number, id, stored))
-            return writes
-
-        await self._engine.transact(write)
-        return len(docs)
+        info = _table(catalog, table)
+        validator = from_json(info.validator) if info.validator is not None else None
+        seen: set[bytes] = set()
+        writes: list[Write] = []
+        for number, doc in enumerate(docs):
+            where = f"document {number + 1} of the batch for {table!r}"
+            id, stored = _stored(doc, info, validator, catalog, now, where)
+            if id is None:
+                id = self._engine.new_internal()
+            elif id in seen or (not replacing and reader.document(info.number, id, ts) is not None):
+                raise InvalidValue(
+                    f"{where}: there is a document with the id {doc['_id']!r} already; import with --replace"
+                )
+            seen.add(id)
+            writes.append(Write(info.number, id, stored))
+        return writes
 
     async def clear(self, table: str) -> int:
         """Delete some documents of a table; return how many, 0 when none is left."""

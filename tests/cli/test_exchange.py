@@ -144,6 +144,56 @@ def test_tables_from_csv_jsonl_and_json(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("late.jsonl", '{"name": "Jo", "visits": 1}\n' * 1500 + "{\n", "late.jsonl line 1501"),
+        ("late.jsonl", '{"name": "Jo", "visits": 1}\n' * 1500 + '{"name": 5, "visits": 1}\n', "name"),
+        (
+            "long.csv",
+            "name,visits\n" + "Jo,1\n" * 1500 + "x" * 200_000 + ",1\n",
+            "long.csv: cannot be read behind line",
+        ),
+        ("list.jsonl", '{"name": "Jo", "visits": 1}\n[1]\n', "list.jsonl line 2"),
+        ("twice.json", json.dumps([{"_id": encode_id(10_002, b"x" * 16), "name": "Jo", "visits": 1}] * 2), "twice"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_whole_replaces_nothing(tmp_path: Path, name: str, text: str, why: str) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    with Served(tmp_path, {"notes": FUNCTIONS}) as backend:
+        backend.call("mutation", "notes:fill", n=3)
+        wanted = everything(backend)
+        for how in ("--replace", "--append"):
+            command = ("import", tmp_path / name, "--table", "users", how, "--at", backend.url, "--admin-key", KEY)
+            assert why in nbreactive(*command, status=1)
+            assert everything(backend) == wanted
+
+
+def test_one_table_of_an_archive_keeps_what_its_ids_refer_to(tmp_path: Path) -> None:
+    archive = tmp_path / "convex.zip"
+    # Here, these are the numbers of posts, users and loose
+    user, post, missing = (encode_id(number, b"%16d" % number) for number in (10_001, 10_002, 10_003))
+    with zipfile.ZipFile(archive, "w") as file:
+        tables = {"users": 10_001, "posts": 10_002, "absent": 10_003}
+        named = "".join(json.dumps({"name": name, "id": number}) + "\n" for name, number in tables.items())
+        file.writestr("_tables/documents.jsonl", named)
+        file.writestr("users/documents.jsonl", json.dumps({"_id": user, "name": "Ann", "visits": 1.0}) + "\n")
+        letter = {"_id": post, "author": user, "tags": [missing]}
+        file.writestr("posts/documents.jsonl", json.dumps(letter) + "\n")
+    with Served(tmp_path, {"notes": FUNCTIONS}) as backend:
+        backend.call("mutation", "notes:fill", n=1)  # `loose` has a number, too
+        (there,) = everything(backend)["users"]
+        said = nbreactive("import", archive, "--table", "posts", "--replace", "--at", backend.url, *TAKES)
+        assert said["tables"] == {"posts": 1}
+        found = everything(backend)
+        assert found["users"] == [there]
+        (sent,) = found["posts"]
+    assert decode_id(sent["author"]) == (decode_id(there["_id"])[0], decode_id(user)[1])
+    number, internal = decode_id(sent["tags"][0])
+    assert internal == decode_id(missing)[1]
+    assert number not in {decode_id(document["_id"])[0] for table in found.values() for document in table}
+
+
 @pytest.mark.parametrize("path", ["backup", "documents", "doctor"])
 def test_the_doors_are_for_administrators(tmp_path: Path, path: str) -> None:
     with Served(tmp_path, {"notes": FUNCTIONS}) as backend:
