@@ -47,11 +47,6 @@ class QueryResult(msgspec.Struct, frozen=True):
     """Of everything that a client is shown: two results with one hash need not be told apart."""
     request_id: str = ""
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes, roughly."""
-        return 400 + len(self.value) + sum(80 + len(line.text) for line in self.logs)
-
 
 class LiveResult:
     """What the newest run of a query found, for everybody or for one identity."""
@@ -114,8 +109,14 @@ class Query:
         self.users = 0
 
 
+class _Kept(NamedTuple):
+    result: QueryResult
+    size: int
+    """In bytes; what was counted when it came is what is given back when it goes."""
+
+
 class ResultCache:
-    """The encoded results used last, bounded in bytes.
+    """The encoded results used last, bounded in bytes: with what stays in memory on their account.
 
     Parameters
     ----------
@@ -125,21 +126,23 @@ class ResultCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._results: OrderedDict[LiveResult, QueryResult] = OrderedDict()
+        self._results: OrderedDict[LiveResult, _Kept] = OrderedDict()
         self.bytes = 0
 
     def get(self, live: LiveResult) -> QueryResult | None:
         """Return what is kept of ``live``."""
         found = self._results.get(live)
-        if found is not None:
-            self._results.move_to_end(live)
-        return found
+        if found is None:
+            return None
+        self._results.move_to_end(live)
+        return found.result
 
     def put(self, live: LiveResult, result: QueryResult) -> list[LiveResult]:
         """Keep a result; return those that had to go."""
         self.drop(live)
-        self._results[live] = result
-        self.bytes += result.size
+        size = _bytes_of(live, result)
+        self._results[live] = _Kept(result, size)
+        self.bytes += size
         gone: list[LiveResult] = []
         while self.bytes > self._max_bytes:
             other, dropped = self._results.popitem(last=False)
@@ -155,6 +158,25 @@ class ResultCache:
 
     def __contains__(self, live: LiveResult) -> bool:
         return live in self._results
+
+
+_OBJECTS = 2_500
+"""Bytes of a result's objects, those of its query and of its read set included, whatever is in them."""
+_INTERVAL = 240
+"""Bytes of an interval beside its keys: a tuple, two objects of bytes, a place in a list."""
+
+
+def _bytes_of(live: LiveResult, result: QueryResult) -> int:
+    """Return how much memory is held as long as a result is kept, roughly."""
+    path, args, _, journal = live.query.key
+    size = _OBJECTS + len(path) + len(args) + len(journal or "") + len(result.value) + len(result.journal or "")
+    size += sum(120 + len(line.text) for line in result.logs)
+    failure = result.failure
+    if failure is not None:
+        size += len(failure.message) + len(failure.data or b"") + len(failure.trace) + len(failure.detail)
+    for intervals in live.reads.values():
+        size += sum(_INTERVAL + len(low) + len(high) for low, high in intervals)
+    return size
 
 
 _TRANSIENT = frozenset({"FunctionTimeout", "FunctionCrashed", "FunctionOutOfMemory", "Overloaded", "Unavailable"})

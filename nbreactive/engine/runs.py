@@ -243,7 +243,9 @@ class Runs:
             live.every = max(outcome.every, MIN_PERIOD) if outcome.every else 0
             self._arm(live)
             self._cache.drop(live)
-            if not is_transient(result):
+            if is_transient(result):
+                self._forget(live)
+            else:
                 for gone in self._cache.put(live, result):
                     self._forget(gone)
         return Found(live, result, reads)
