@@ -21,6 +21,8 @@ from nbreactive.errors import DataFolderError, NotConnected, Refused
 from nbreactive.server.data_folder import DataFolder, running_backend
 
 _KEY = "NBREACTIVE_ADMIN_KEY"
+# Jobs that are due would begin, and be cut short when the command ends
+_OPTIONS = ("--port", "0", "--workers", "1", "--no-jobs")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def served(place: str, admin_key: str | None) -> Generator[Door]:
     if found is not None:
         yield found
         return
-    command = [sys.executable, "-m", "nbreactive", "serve", "--data", place, "--port", "0", "--workers", "1"]
+    command = [sys.executable, "-m", "nbreactive", "serve", "--data", place, *_OPTIONS]
     env = os.environ | {"NBREACTIVE_EXIT_WITH_STDIN": "1"} | ({_KEY: admin_key} if admin_key else {})
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdin is not None

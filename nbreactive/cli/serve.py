@@ -106,6 +106,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="dev",
         help="prod hides error texts and log lines from callers (default: dev)",
     )
+    parser.add_argument(
+        "--no-jobs",
+        dest="jobs",
+        action="store_false",
+        help="begin no scheduled functions and cron jobs, e.g. to look at a restored backup; they are due at the next start",
+    )
     parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="stop after so long without a connection")
     parser.add_argument("--verbose", action="store_true", help="write a line for every call")
 
@@ -128,6 +134,7 @@ def run(options: argparse.Namespace) -> int:
         action_seconds=options.action_seconds,
         mode=options.mode,
         keep_history=options.keep_history,
+        jobs=options.jobs,
         verbose=options.verbose,
         limits=limits.server,
         transaction=limits.transaction,

@@ -69,6 +69,8 @@ class BackendConfig:
     """Where others reach it, if not where it listens."""
     keep_history: float = KEEP_SECONDS
     """For how long older versions of documents are kept, seconds."""
+    jobs: bool = True
+    """Whether scheduled functions and cron jobs begin when they are due."""
     others: tuple[BackendConfig, ...] = ()
     """Further deployments, answered behind the same door."""
     files: FileSystem = field(default_factory=Disk)
@@ -315,7 +317,8 @@ class Backend:
         """Let run what runs by itself; it has its place in the log like any other call."""
         self.background.jobs.on_run = self._parts.actions.on_run = self._log_run
         self.background.crons.on_event = self.site.logs.event
-        await self._parts.begin()
+        if self.config.jobs:
+            await self._parts.begin()
 
     def _log_run(self, run: Report) -> None:
         code, message = (run.failure.code, logged_text(run.failure)) if run.failure is not None else ("", "")

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.served import KEY, ROOT, Served, free_port
+from tests.served import KEY, ROOT, SECONDS, Served, free_port
 
 SOURCE = """
 from nbreactive import AppError, action, api, internal_query, mutation, query
@@ -75,6 +76,38 @@ def test_run_finds_the_backend_of_a_data_folder_and_starts_one_where_none_is(bac
     with Served(tmp_path, {"m": SOURCE}) as other:
         other.call("mutation", "m:add", n=9)
     assert json.loads(nbreactive("run", "m.numbers", "--at", str(other.data), "--admin-key", KEY)[1]) == [9]
+
+
+def test_a_command_on_a_folder_that_nobody_serves_begins_no_jobs(tmp_path: Path) -> None:
+    source = """
+from nbreactive import internal, internal_mutation, mutation, query
+
+@mutation
+def later(ctx):
+    ctx.scheduler.run_after(0, internal.jobs.note)
+
+@internal_mutation
+def note(ctx):
+    ctx.db.insert("notes", {})
+
+@query
+def seen(ctx):
+    states = [job["state"]["kind"] for job in ctx.db.system.query("_scheduled_functions").collect()]
+    return [states, len(ctx.db.query("notes").collect())]
+"""
+    with Served(tmp_path, {"jobs": source}, "--no-jobs") as backend:
+        backend.call("mutation", "jobs:later")
+        assert backend.call("query", "jobs:seen") == [["pending"], 0]
+    command = ("run", "jobs.later", "--at", str(backend.data), "--admin-key", KEY)
+    assert nbreactive(*command)[0] == nbreactive(*command)[0] == 0
+    looked = nbreactive("run", "jobs.seen", "--at", str(backend.data), "--admin-key", KEY)[1]
+    assert json.loads(looked) == [["pending"] * 3, 0]
+    backend.options = ()
+    with backend:
+        deadline = time.monotonic() + SECONDS
+        while backend.call("query", "jobs:seen") != [["success"] * 3, 3]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_watching_a_query(backend: Served) -> None:
