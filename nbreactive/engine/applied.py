@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo
+from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo, index_id
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.entries import Entry, Request, encode_entry
@@ -20,6 +20,7 @@ from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, ind
 from nbreactive.engine.read_set import END
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, request_key
 from nbreactive.engine.transactions import Write
+from nbreactive.errors import InvalidValue
 from nbreactive.functions.specs import Visibility
 from nbreactive.values.limits import TransactionLimits
 from nbreactive.values.packing import unpack
@@ -116,6 +117,14 @@ class AppliedState:
     def document(self, table: int, id: bytes) -> tuple[bytes, int] | None:
         """Return the newest version of a document."""
         return self.reader.document(table, id, self.applied)
+
+    def changed_since(self, table: int, ts: int) -> Iterable[tuple[bytes, bytes | None]]:
+        """Return id and newest content (None: deleted) of the documents of a table that were written after ``ts``."""
+        if ts < self.changes.start:
+            raise InvalidValue(f"changes are only known since {self.changes.start}, not since {ts}; begin again")
+        ids = dict.fromkeys(self.changes.keys_since(index_id(table, BY_ID), ts))
+        documents = [(id, self.document(table, id)) for id in ids]
+        return [(id, document[0] if document is not None else None) for id, document in documents]
 
     def request(self, identity_key: bytes, session: bytes, number: int) -> tuple[int, bytes] | None:
         """Return the timestamp and result of a request that was committed, or None."""
@@ -233,8 +242,8 @@ class Turn:
                 filled[index.id] = None
         if filling is not None:
             filled[filling[0]] = filling[1]
-        for index_id, upto in filled.items():
-            state.fill(ts, index_id, upto)
+        for number, upto in filled.items():
+            state.fill(ts, number, upto)
         for row in prepared.rows:
             if row.table:
                 self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None

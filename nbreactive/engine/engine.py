@@ -17,59 +17,34 @@ import random as randomness
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Self
 
-import msgspec
-
 from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.backfill import backfill
-from nbreactive.engine.catalog import BY_ID, Catalog, all_modules, index_id
+from nbreactive.engine.catalog import Catalog
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.committer import Committer, Transact
+from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.entries import Entry
+from nbreactive.engine.executing import Executing
 from nbreactive.engine.feed import Feed
 from nbreactive.engine.flush import Flusher
-from nbreactive.engine.gate import Gate, Lost, Snapshot
+from nbreactive.engine.gate import Gate, Lost
 from nbreactive.engine.housekeeping import Housekeeping
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.mutations import Ended, Mutations
+from nbreactive.engine.queries import Queries
 from nbreactive.engine.recovery import Source, behind, rebuild, recover
-from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result, identity_key
+from nbreactive.engine.requests import MutationRequest, QueryRequest, Result
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.engine.runs import Runs
 from nbreactive.engine.subscriptions import Subscriptions
-from nbreactive.engine.transactions import Call, Executor, Outcome
-from nbreactive.errors import InvalidValue, Overloaded, ReadOnly
+from nbreactive.engine.telling import end_of
+from nbreactive.engine.transactions import Executor
+from nbreactive.errors import ReadOnly
 from nbreactive.values.ids import new_internal
-from nbreactive.values.limits import TransactionLimits
 
 Changed = Callable[[Sequence[bytes] | None], None]
 """Told the keys of an index that a commit has touched; None: any."""
-
-_MODULES = all_modules()[0]
-"""The index in which every deploy writes."""
-
-
-class EngineLimits(msgspec.Struct, frozen=True):
-    """How much the engine takes on."""
-
-    mutations: int = 4096
-    """Mutations under way; more are refused."""
-    queries: int = 4096
-    """Queries asked once, under way; more are refused."""
-    losses: int = 4
-    """Lost validations after which a mutation gets the exclusive slot."""
-    crowd: int = 12
-    """Mutations whose functions run, from which on commits wait for each other."""
-    cache_bytes: int = 64 << 20
-    """Encoded results that are kept."""
-    changes_bytes: int = 64 << 20
-    """Keys in the change list."""
-    keep_seconds: float = 60.0
-    """For how long every version of a document is kept in the row index."""
-    request_seconds: float = 86_400.0
-    """For how long a request that is sent again is recognised."""
-    transaction: TransactionLimits = TransactionLimits()
-    """What one transaction may do; the workers enforce most of it."""
 
 
 class Engine:
@@ -90,25 +65,20 @@ class Engine:
     ) -> None:
         self._state = state
         self._log = log
-        self._executor = executor
         self.clock = clock
         self._random = random
-        self._limits = limits
         state.limits = limits.transaction
         self._shared = shared
-        self._executing: dict[object, int] = {}
         self._held: dict[object, int] = {}
-        self._asked = 0
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
         self._watched: list[tuple[int, Changed]] = []
-        self.executions = {"queries": 0, "mutations": 0}
-        """Runs of functions since the start."""
-        self.on_live_run: Callable[[QuerySpec, Outcome, str], None] | None = None
-        """Told of runs of live queries, once they may be seen, with the request id that their errors name."""
         self.gate = Gate(durable)
         self._feed = Feed(log, durable)
-        self._runs = Runs(state, self.gate, clock, self._run_query, limits.cache_bytes)
+        self.executing = Executing(state, self.gate, executor, random)
+        self.executions = self.executing.counts
+        """Runs of functions since the start."""
+        self._runs = Runs(state, self.gate, clock, self.executing.query, limits.cache_bytes)
         self.subscriptions = Subscriptions(state, self.gate, self._runs)
         self._flusher = Flusher(
             log,
@@ -116,16 +86,26 @@ class Engine:
             self.gate,
             position,
             on_applied=self._on_applied,
-            on_durable=self._on_durable,
+            on_durable=self._feed.add,
             on_rewound=self._on_rewound,
         )
         self.committer = Committer(state, self.gate, on_applied=self._on_applied, on_pending=self._flusher.wake)
+        catch_up = self._flusher.catch_up if shared else None
+        self._queries = Queries(
+            state,
+            self.gate,
+            self._runs,
+            self.executing,
+            catch_up=catch_up,
+            max_active=limits.queries,
+            keep_seconds=limits.keep_seconds,
+        )
         self._mutations = Mutations(
             state,
             self.gate,
             self.committer,
-            self._run_mutation,
-            catch_up=self._flusher.catch_up if shared else None,
+            self.executing.mutation,
+            catch_up=catch_up,
             max_active=limits.mutations,
             max_losses=limits.losses,
             crowd=limits.crowd,
@@ -176,7 +156,6 @@ class Engine:
         if (stale or not index.trusted) and source is not None:
             await rebuild(index, source)
         state, position, durable = await recover(log, index, clock, shared=shared, changes_bytes=limits.changes_bytes)
-        random = random or randomness.Random()
         engine = cls(
             state,
             position,
@@ -184,7 +163,7 @@ class Engine:
             log=log,
             executor=executor,
             clock=clock,
-            random=random,
+            random=random or randomness.Random(),
             limits=limits,
             shared=shared,
         )
@@ -195,8 +174,7 @@ class Engine:
         self._flusher.wake()
         if self._shared:
             self._flusher.follow()
-        task = asyncio.get_running_loop().create_task(self._housekeeping.run())
-        self._work.add(task)
+        self._work.add(asyncio.get_running_loop().create_task(self._housekeeping.run()))
 
     async def close(self) -> None:
         """End: mutations under way are finished first, and what they committed is made durable."""
@@ -247,14 +225,7 @@ class Engine:
 
     def changed_since(self, table: int, ts: int) -> Iterable[tuple[bytes, bytes | None]]:
         """Return id and newest content (None: deleted) of the documents of a table that were written after ``ts``."""
-        changes = self._state.changes
-        if ts < changes.start:
-            raise InvalidValue(f"changes are only known since {changes.start}, not since {ts}; begin again")
-        found: list[tuple[bytes, bytes | None]] = []
-        for id in dict.fromkeys(changes.keys_since(index_id(table, BY_ID), ts)):
-            document = self._state.document(table, id)
-            found.append((id, document[0] if document is not None else None))
-        return found
+        return self._state.changed_since(table, ts)
 
     def new_internal(self) -> bytes:
         """Make the internal bytes of the id of a new document."""
@@ -276,18 +247,7 @@ class Engine:
             The disk refuses; it has not happened.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-        def ended(end: Result | BaseException) -> None:
-            if future.done():  # Whoever asked may be gone.
-                return
-            if isinstance(end, Result):
-                future.set_result(end)
-            elif isinstance(end, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(end)
-
-        self._mutations.start(request, ended)
+        self._mutations.start(request, end_of(future))
         return await future
 
     def begin(self, request: MutationRequest, ended: Ended) -> None:
@@ -299,15 +259,7 @@ class Engine:
 
     async def query(self, request: QueryRequest, at: int | None = None) -> Result:
         """Run a query, or share a result that is still right; at the newest timestamp, or at a recent one."""
-        if self._asked >= self._limits.queries:
-            raise Overloaded(f"{self._asked} queries are waiting already; try again in a moment")
-        self._asked += 1
-        try:
-            if at is not None:
-                return await self._query_at(request, at)
-            return await self._query_now(request)
-        finally:
-            self._asked -= 1
+        return await self._queries.ask(request, at)
 
     async def transact(self, function: Transact) -> int:
         """Commit what the backend itself wants to write; return the timestamp once it is durable.
@@ -337,7 +289,7 @@ class Engine:
             index,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
-            busy=lambda: bool(self._executing or self._mutations.snapshots),
+            busy=lambda: bool(self.executing.snapshots or self._mutations.snapshots),
         )
 
     async def release(self, ts: int) -> None:
@@ -377,103 +329,9 @@ class Engine:
         """Apply everything that other engines have appended up to now."""
         await self._flusher.catch_up()
 
-    # ---- running functions -----------------------------------------------------------------------------------
-
-    async def _query_now(self, request: QueryRequest) -> Result:
-        if self._shared:
-            await self._flusher.catch_up()
-        query = self._runs.use(request)
-        try:
-            while True:
-                snapshot = self.gate.snapshot(self._state.applied)
-                with contextlib.suppress(Lost):
-                    found = await self._runs.find(query, request, identity_key(request.identity), snapshot)
-                    await self.gate.release(snapshot)
-                    break
-        finally:
-            self._runs.leave(query)
-        shown = found.result
-        return Result(
-            snapshot.ts,
-            shown.value,
-            shown.failure,
-            shown.logs,
-            shown.journal,
-            shown.columns,
-            shown.identity_read,
-            shown.request_id,
-        )
-
-    async def _query_at(self, request: QueryRequest, at: int) -> Result:
-        if not self._state.index.horizon <= at <= self._state.applied:
-            raise InvalidValue(
-                f"timestamp {at} cannot be read: versions are kept for {self._limits.keep_seconds:.0f} seconds,"
-                f" the newest is {self._state.applied}; leave the timestamp out"
-            )
-        snapshot = self.gate.snapshot(at)
-        outcome, request_id = await self._run_query(request, snapshot, newest=False)
-        await self.gate.release(snapshot)
-        return Result(
-            at,
-            outcome.value,
-            outcome.failure,
-            outcome.logs,
-            outcome.journal,
-            outcome.columns,
-            outcome.identity_read,
-            request_id,
-        )
-
-    async def _run_query(self, spec: QuerySpec, snapshot: Snapshot, *, newest: bool = True) -> tuple[Outcome, str]:
-        self.executions["queries"] += 1
-        request_id = getattr(spec, "request_id", "") or self._random.randbytes(8).hex()
-        call = Call(
-            spec.path,
-            spec.args,
-            "query",
-            spec.reach,
-            spec.identity,
-            request_id,
-            snapshot.ts,
-            self._state.now_ns() // 1_000_000,
-            self._random.randbytes(16),
-            spec.journal,
-        )
-        token = object()
-        self._executing[token] = call.snapshot
-        try:
-            outcome = await self._executor.run(call)
-        finally:
-            del self._executing[token]
-        told = self.on_live_run
-        if told is not None and not isinstance(spec, QueryRequest):
-            self.gate.when(snapshot, lambda lost: None if lost else told(spec, outcome, request_id))
-        if newest and self._state.changes.last(_MODULES) > snapshot.ts:
-            # It may have waited for a worker while something was deployed: new code, and tables as they were before
-            raise Lost("functions were deployed meanwhile; run it again", again=True)
-        return outcome, request_id
-
-    def _run_mutation(self, request: MutationRequest, snapshot: Snapshot, urgent: bool) -> asyncio.Future[Outcome]:
-        self.executions["mutations"] += 1
-        call = Call(
-            request.path,
-            request.args,
-            request.kind,
-            request.reach,
-            request.identity,
-            request.request_id,
-            snapshot.ts,
-            self._state.now_ns() // 1_000_000,
-            self._random.randbytes(16),
-            None,
-            request.job,
-            request.origin,
-        )
-        return asyncio.ensure_future(self._executor.run(call, urgent=urgent))
-
     def _oldest(self) -> int:
         return min(
-            (*self._executing.values(), *self._held.values(), *self._mutations.snapshots), default=self._state.applied
+            (*self.executing.snapshots, *self._held.values(), *self._mutations.snapshots), default=self._state.applied
         )
 
     # ---- what happens ----------------------------------------------------------------------------------------
@@ -488,6 +346,3 @@ class Engine:
         self._runs.rewound()
         for _, changed in self._watched:
             changed(None)
-
-    def _on_durable(self, entries: Sequence[Entry]) -> None:
-        self._feed.add(entries)

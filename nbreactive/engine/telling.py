@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,3 +18,19 @@ def tell(told: Callable[[End], object], end: End) -> None:
         told(end)
     except Exception:  # noqa: BLE001 - whatever it is, the others are told
         _log.exception("an answer could not be given")
+
+
+def end_of(future: asyncio.Future[End]) -> Callable[[End | BaseException], None]:
+    """Return what gives a future the end of something: a result, or an error that is raised where it is awaited."""
+
+    def ended(end: End | BaseException) -> None:
+        if future.done():  # Whoever asked may be gone.
+            return
+        if isinstance(end, asyncio.CancelledError):
+            future.cancel()
+        elif isinstance(end, BaseException):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+
+    return ended

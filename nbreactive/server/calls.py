@@ -85,7 +85,7 @@ class Calls:
     ) -> None:
         self._engine = engine
         self._actions = actions
-        engine.on_live_run = self._record_live
+        engine.executing.on_live_run = self._record_live
         self._functions = functions
         self.logs = logs
         self.mode: Mode = mode
@@ -93,7 +93,7 @@ class Calls:
     def use(self, engine: Engine, actions: Actions) -> None:
         """Go on with another engine (after a reset)."""
         self._engine, self._actions = engine, actions
-        engine.on_live_run = self._record_live
+        engine.executing.on_live_run = self._record_live
 
     @property
     def subscriptions(self) -> Subscriptions:

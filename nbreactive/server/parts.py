@@ -19,7 +19,8 @@ from nbreactive.columns.supervisor import Columns
 from nbreactive.engine import _trust
 from nbreactive.engine._index_builder import Part
 from nbreactive.engine.clock import SystemClock
-from nbreactive.engine.engine import Engine, EngineLimits
+from nbreactive.engine.engine import Engine
+from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.entries import decode_entry
 from nbreactive.engine.feed import entries_after, first_batch
 from nbreactive.engine.files import Disk, FileSystem

@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from nbreactive.engine.engine import Engine, EngineLimits
+from nbreactive.engine.engine import Engine
+from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.log import MemoryLog
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.scheduled import BY_STATE

@@ -22,7 +22,8 @@ from nbreactive.engine.catalog import (
     table_document,
 )
 from nbreactive.engine.clock import SystemClock
-from nbreactive.engine.engine import Engine, EngineLimits
+from nbreactive.engine.engine import Engine
+from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.log import Faults, MemoryLog
 from nbreactive.engine.prepare import index_entries
 from nbreactive.engine.recovery import Source

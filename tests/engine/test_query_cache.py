@@ -28,7 +28,7 @@ class Dying(PlainExecutor):
 
 
 def _die(bench: Bench) -> Dying:
-    executor = bench.engine._executor = Dying(bench.index, bench.functions)
+    executor = bench.engine.executing._executor = Dying(bench.index, bench.functions)
     return executor
 
 

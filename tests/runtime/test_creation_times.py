@@ -106,14 +106,14 @@ def test_they_increase_when_the_clock_goes_back_during_a_call(tmp_path: Path) ->
         clock = Hands()
         async with opened(tmp_path, MemoryLog(), clock) as bench:
             await bench.add(0, 1)
-            run = bench.engine._executor.run
+            run = bench.engine.executing._executor.run
 
             async def back(call: Any, **options: Any) -> Any:
                 outcome = await run(call, **options)
                 clock.now -= DAY
                 return outcome
 
-            bench.engine._executor.run = back  # type: ignore[method-assign]
+            bench.engine.executing._executor.run = back  # type: ignore[method-assign]
             clock.now += DAY
             for batch in range(1, 4):
                 await bench.add(batch, 5)

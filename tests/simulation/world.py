@@ -8,7 +8,8 @@ from collections.abc import Awaitable
 from typing import Any
 
 from nbreactive.engine.catalog import CREATION_TIME, TABLES, Catalog, table_document
-from nbreactive.engine.engine import Engine, EngineLimits
+from nbreactive.engine.engine import Engine
+from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.log import Faults, MemoryLog
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec
