@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 import weakref
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -38,7 +39,11 @@ _observed: set[LiveValue] = set()
 """Live values with observers: these keep them alive, as the names of a notebook do."""
 
 
-class LiveValue(traitlets.HasTraits, Rows):
+class _Meta(ABCMeta, traitlets.MetaHasTraits):
+    """Of classes with traits that are abstract: neither metaclass knows of the other."""
+
+
+class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
     """The newest result of a query, and of every change to it.
 
     Attributes
@@ -113,21 +118,21 @@ class LiveValue(traitlets.HasTraits, Rows):
         """The validator of its results, where one is known: it says what are moments."""
         return (self._client.describe(self.path) or {}).get("returns")
 
+    @abstractmethod
     def recipe(self) -> Callable[[], LiveValue]:
         """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended(self) -> None:
         """It was closed just now: let go of the subscription."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ask(self, args: dict[str, Any]) -> None:
         """Subscribe to these arguments, and no longer to those before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pause(self) -> None:
         """Subscribe to nothing."""
-        raise NotImplementedError
 
     def _refused(self, failure: NBReactiveError) -> None:
         """The arguments are no values."""

@@ -14,6 +14,7 @@ import traitlets
 
 from nbreactive.client import SKIP, threads
 from nbreactive.client import live_value as live_module
+from nbreactive.client.arguments import FixedArguments
 from nbreactive.client.client import Client
 from nbreactive.client.connection import LONGEST_PAUSE_HERE, is_loopback
 from nbreactive.client.live import LiveQuery
@@ -187,6 +188,15 @@ def test_waiting_for_the_first_value_ends(client: Client) -> None:
     assert live.status == "loading"
     with pytest.raises(ArgumentError, match="Unknown option limit"):
         client.live("chat:silent", None, {"limit": 3})
+
+
+def test_a_kind_of_live_value_that_leaves_something_out_cannot_be_made(client: Client) -> None:
+    class Half(live_module.LiveValue):
+        def recipe(self) -> Any:
+            return lambda: self
+
+    with pytest.raises(TypeError, match=r"abstract.*_ask.*_ended.*_pause"):
+        Half(client, "m:f", FixedArguments({}))  # type: ignore[abstract] # pyright: ignore[reportAbstractUsage]
 
 
 def test_with_closes(client: Client) -> None:
