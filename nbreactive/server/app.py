@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
-from tornado.web import Application
+from tornado.web import Application, HTTPError
 
+from nbreactive._uploads import ANY_SIZE, UploadHandler
 from nbreactive.server import admin, convex_cli, environment, http, log_streams, schedules, storage
-from nbreactive.server._handler import NothingHere
+from nbreactive.server._handler import NothingHere, SiteHandler
 from nbreactive.server.http_actions import HttpActionHandler
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import SyncHandler
@@ -18,6 +20,30 @@ _HEADER_BYTES = 64 << 10
 _PING_SECONDS = 20
 _READ_BYTES = 16 << 10
 """Tornado allocates so much, zeroed, for every read, also for those that find nothing: two per message."""
+
+
+class TooLarge(UploadHandler, SiteHandler):
+    """A request whose body is larger than its door takes: tornado itself would close the connection without a word."""
+
+    def prepare(self) -> None:
+        """Refuse as the others do, then say what is wrong."""
+        self.http1.set_max_body_size(ANY_SIZE)
+        super().prepare()
+        most = self.site.limits.message_bytes
+        raise HTTPError(413, f"the body of this request has more than {most} bytes, which is the most (message_bytes)")
+
+
+class _Doors(Application):
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Find the handler; one that takes all of a body at once gets none that is too large."""
+        found = super().find_handler(request, **kwargs)
+        length = request.headers.get("Content-Length", "")
+        if len(length) < 7 or not (length.isascii() and length.isdigit()):
+            return found
+        shared: dict[str, Any] = self.settings["default_handler_args"]
+        if int(length) <= shared["site"].limits.message_bytes or issubclass(found.handler_class, UploadHandler):
+            return found
+        return self.get_handler_delegate(request, TooLarge, shared)
 
 
 def make_application(site: Site, backend: admin.Administration) -> Application:
@@ -46,7 +72,7 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         (r"/instance_name", http.TextHandler, shared | {"text": site.deployment}),
         (r"/", http.TextHandler, shared | {"text": "This nbreactive deployment is running."}),
     ]
-    return Application(
+    return _Doors(
         routes,
         default_handler_class=NothingHere,
         default_handler_args=shared,

@@ -15,8 +15,9 @@ from urllib.parse import unquote
 
 import msgspec
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError, stream_request_body
 
+from nbreactive._uploads import ANY_SIZE, UploadHandler
 from nbreactive.engine.transactions import Failure
 from nbreactive.errors import NBReactiveError, Refused, Unavailable
 from nbreactive.functions.http import METHODS, find_route
@@ -31,6 +32,8 @@ _NOT_OURS: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "server", "date"}
 )
 """Headers that concern one connection and not the message (RFC 9110, 7.6.1), and those of the server itself."""
+_UPLOAD_SECONDS: Final = 3600
+"""For a body that is read slowly; the time of the action ends sooner."""
 
 
 class _Exchange:
@@ -42,6 +45,7 @@ class _Exchange:
         self.began = False
         self._whole = False
         self._gone = False
+        self._deaf = False
         self._handler = handler
         self._send: Callable[[bytes, bool], None] | None = None
         self._took: Callable[[int], None] = lambda _size: None
@@ -72,9 +76,16 @@ class _Exchange:
     async def push(self, data: bytes, *, end: bool = False) -> None:
         """Send a piece of the request's body to the action, when it has read enough of what came before."""
         await self.window.use(len(data))
+        if self._deaf:
+            return
         self._whole = end
         if self._send is not None:
             self._send(data, end)
+
+    def unwanted(self) -> None:
+        """The action has answered: it gets no more of the request."""
+        self._deaf = True
+        self.window.taken(1 << 40)
 
     def gone(self) -> None:
         """The client is gone: nobody sends the rest of the request, or reads the rest of the response.
@@ -99,7 +110,7 @@ class _Exchange:
 
 
 @stream_request_body
-class HttpActionHandler(RequestHandler):
+class HttpActionHandler(UploadHandler):
     """Any request for an HTTP action."""
 
     SUPPORTED_METHODS = (*METHODS, "HEAD")
@@ -109,6 +120,7 @@ class HttpActionHandler(RequestHandler):
         self.site = site
         self._exchange: _Exchange | None = None
         self._answer: asyncio.Task[None] | None = None
+        self._size = 0
 
     def set_default_headers(self) -> None:
         """Say nothing of our own."""
@@ -118,13 +130,20 @@ class HttpActionHandler(RequestHandler):
     def prepare(self) -> None:
         """Find the action and begin it: the body follows."""
         request = self.request
-        request.connection.set_max_body_size(HTTP_REQUEST)  # type: ignore[union-attr]
+        self.http1.set_max_body_size(
+            ANY_SIZE
+        )  # one that is too large is refused here, in a way that reaches the client
+        self.http1.set_body_timeout(_UPLOAD_SECONDS)
         path = unquote(self.path_args[0] or "/")
         route = find_route(self.site.routes(), request.method or "GET", path)
         if route is None:
             self.set_status(404)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(f"No HttpAction routed for {path[:1000]}")
+            return
+        length = request.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and int(length) > HTTP_REQUEST:
+            self._too_large()
             return
         hidden = {PROXY_HEADER.lower(), IDENTITY_HEADER.lower(), *_NOT_OURS}
         headers = [(name, value) for name, value in request.headers.get_all() if name.lower() not in hidden]
@@ -138,14 +157,28 @@ class HttpActionHandler(RequestHandler):
         except Refused:  # what is in Authorization is the action's to judge
             return self.site.gate.nobody()
 
-    async def data_received(self, chunk: bytes) -> None:
+    async def take(self, chunk: bytes) -> None:
         """Take a piece of the body."""
-        if self._exchange is not None:
+        if self._exchange is None:
+            return
+        self._size += len(chunk)
+        if self._size <= HTTP_REQUEST:
             await self._exchange.push(chunk)
+            return
+        self._exchange.gone()
+        if self._exchange.began:
+            self.wire.close()
+        else:
+            self._too_large()
+
+    def unwanted(self) -> None:
+        """The answer has been given before the body was there."""
+        if self._exchange is not None:
+            self._exchange.unwanted()
 
     async def _respond(self, _path: str | None) -> None:
-        assert self._exchange is not None
-        assert self._answer is not None
+        if self._exchange is None or self._answer is None:
+            return
         await self._exchange.push(b"", end=True)
         await self._answer
 
@@ -160,7 +193,7 @@ class HttpActionHandler(RequestHandler):
                 await pumping
                 self.finish()
             elif exchange.began:
-                self.request.connection.stream.close()  # type: ignore[union-attr] # cut off: it is not whole
+                self.wire.close()  # cut off: it is not whole
             else:
                 self._failed(answer.failure, answer.request_id)
         except StreamClosedError:
@@ -187,6 +220,11 @@ class HttpActionHandler(RequestHandler):
             payload["trace"] = failure.trace
         self.set_status(503 if failure.code in ("Unavailable", "Overloaded") else 500)
         self._json(payload, failure.data)
+
+    def _too_large(self) -> None:
+        self.set_status(413)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"The body of a request for an HTTP action has at most {HTTP_REQUEST} bytes.")
 
     def _refuse(self, status: int, error: NBReactiveError) -> None:
         self.set_status(status)

@@ -109,7 +109,20 @@ async def nothing(ctx, request):
 async def options(ctx, request):
     return Response(status=204, headers={"Access-Control-Allow-Origin": "*"})
 
+@http_action
+async def early(ctx, request):
+    return Response("I have seen enough")
+
+@http_action
+async def early_stream(ctx, request):
+    async def pieces():
+        yield "I have seen"
+        yield " enough"
+    return Response(pieces())
+
 http = http_router()
+http.route(path="/early", method="POST", handler=early)
+http.route(path="/early-stream", method="POST", handler=early_stream)
 http.route(path="/hook", method="POST", handler=on_hook)
 http.route(path="/plainly", method="PUT", handler=plainly)
 http.route(path="/echo", method="POST", handler=echo)
@@ -233,10 +246,65 @@ def test_a_plain_def_reads_a_stream(backend: Served) -> None:
     assert ask(backend, "POST", "/digest", data)[2].decode() == hashlib.sha256(data).hexdigest()
 
 
-def test_a_request_over_the_limit_is_refused(backend: Served) -> None:
+def send_then_read(backend: Served, head: str, pieces: list[bytes]) -> http.client.HTTPResponse:
+    """Send everything before anything is read, as most clients do."""
     with socket.create_connection(("127.0.0.1", backend.port), timeout=60) as client:
-        client.sendall(f"POST /http/digest HTTP/1.1\r\nHost: localhost\r\nContent-Length: {21 << 20}\r\n\r\n".encode())
-        assert client.recv(4096).startswith(b"HTTP/1.1 400")
+        client.sendall(f"{head}\r\nHost: localhost\r\n\r\n".encode())
+        for piece in pieces:
+            client.sendall(piece)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        answer.said = answer.read()  # type: ignore[attr-defined]
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [("nowhere", 404, b"No HttpAction routed for /nowhere"), ("early", 200, b"I have seen enough")],
+)
+def test_who_is_answered_before_the_end_of_a_request_sees_the_answer(
+    backend: Served, path: str, status: int, text: bytes
+) -> None:
+    head = f"POST /http/{path} HTTP/1.1\r\nContent-Length: {18 << 20}"
+    for _ in range(3):
+        answer = send_then_read(backend, head, [bytes(1 << 20)] * 18)
+        assert (answer.status, answer.said) == (status, text)  # type: ignore[attr-defined]
+
+
+def test_a_stream_that_ends_before_the_request_is_whole(backend: Served) -> None:
+    head = f"POST /http/early-stream HTTP/1.1\r\nContent-Length: {18 << 20}"
+    answer = send_then_read(backend, head, [bytes(1 << 20)] * 18)
+    assert (answer.status, answer.said) == (200, b"I have seen enough")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("framing", [f"Content-Length: {21 << 20}", "Transfer-Encoding: chunked"])
+def test_a_request_over_the_limit_is_refused(backend: Served, framing: str) -> None:
+    piece = bytes(1 << 20)
+    frames = [piece] * 21
+    if "chunked" in framing:
+        frames = [f"{len(piece):x}\r\n".encode() + piece + b"\r\n"] * 21 + [b"0\r\n\r\n"]
+    answer = send_then_read(backend, f"POST /http/digest HTTP/1.1\r\n{framing}", frames)
+    assert answer.status == 413
+    assert str(20 << 20).encode() in answer.said  # type: ignore[attr-defined]
+
+
+def test_a_call_over_the_limit_is_refused_in_words(backend: Served) -> None:
+    head = f"POST /api/query HTTP/1.1\r\nContent-Length: {40 << 20}"
+    answer = send_then_read(backend, head, [bytes(1 << 20)] * 40)
+    said = json.loads(answer.said)  # type: ignore[attr-defined]
+    assert (answer.status, said["code"]) == (413, "RequestTooLarge")
+    assert "message_bytes" in said["message"]
+
+
+def test_who_sends_nothing_more_after_an_early_answer_is_left_in_the_end(
+    backend: Served,
+) -> None:
+    with socket.create_connection(("127.0.0.1", backend.port), timeout=60) as client:
+        client.sendall(b"POST /http/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        received = b""
+        while piece := client.recv(4096):
+            received += piece
+    assert received.startswith(b"HTTP/1.1 404")
 
 
 def test_what_an_action_raises_is_an_error_of_the_server(backend: Served) -> None:
