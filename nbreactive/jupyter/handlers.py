@@ -6,19 +6,26 @@ for ``read`` on ``nbreactive``; what else the user may do is in the roles that t
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 
+from nbreactive._uploads import ANY_SIZE, UploadHandler
 from nbreactive._version import __version__
 from nbreactive.errors import Unavailable
+from nbreactive.jupyter.forward import Forwarding
 from nbreactive.jupyter.identity import RESOURCE, identity_of, is_kernel
-from nbreactive.jupyter.proxy import Answer, Refusing, ask, send_answer, splice, target_of
+from nbreactive.jupyter.proxy import Refusing, ask, send_refusal, splice, target_of
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
+from nbreactive.jupyter.supervisor import Endpoint
+
+_Asked = TypeVar("_Asked")
 
 # `api`, `http` and `version` are never names of deployments, so that `default` may be left out.
 _DEPLOYMENT = r"nbreactive/(?:(?!api/|http/|http$|version$)([^/]+)/)?"
@@ -37,8 +44,10 @@ class _Door(JupyterHandler):
         assert found is not None
         return self.request.path[found.end() :]
 
-    async def ask_backend(self, deployment: str | None, path: str) -> Answer | None:
-        """Pass this request on; the backend is started first, if need be. None: the client has been told no."""
+    async def reach(
+        self, deployment: str | None, path: str, ask: Callable[[Endpoint, str, dict[str, object]], Awaitable[_Asked]]
+    ) -> _Asked | None:
+        """Ask the backend, which is started first, if need be. None: the client has been told no."""
         runtime = self.runtime
         base = runtime.base_of(deployment)
         if base is None:
@@ -50,16 +59,20 @@ class _Door(JupyterHandler):
             for attempt in range(2):
                 endpoint = await runtime.supervisor.endpoint()
                 try:
-                    return await ask(self, endpoint, target_of(self, base + path), identity)
+                    return await ask(endpoint, target_of(self, base + path), identity)
                 except Refusing:
                     if attempt:
                         raise
                     await runtime.supervisor.lost(endpoint)
         except Unavailable as error:
-            self.set_status(503)
-            self.set_header("Retry-After", "1")
-            self.finish({"code": error.code, "message": error.message})
+            self.unavailable(error)
         return None
+
+    def unavailable(self, error: Unavailable) -> None:
+        """Say that there is no backend at the moment."""
+        self.set_status(503)
+        self.set_header("Retry-After", "1")
+        self.finish({"code": error.code, "message": error.message})
 
 
 class HealthHandler(_Door, APIHandler):
@@ -83,36 +96,65 @@ class HealthHandler(_Door, APIHandler):
         )
 
 
-class ForwardHandler(_Door, APIHandler):
-    """Every plain request."""
+class ForwardHandler(UploadHandler, _Door, APIHandler):
+    """Every plain request: passed on when its head is there, by when all has been judged."""
 
-    _answer: Answer | None = None
+    FORWARDED = ("GET", "POST")
+    _forwarding: Forwarding | None = None
+    _answering: asyncio.Task[None] | None = None
 
-    async def _forward(self, deployment: str | None) -> None:
-        self._answer = await self.ask_backend(deployment, self.raw_path())
-        if self._answer is not None:
-            await send_answer(self, self._answer)
+    async def prepare(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as in APIHandler
+        """Judge the request and begin it; the body follows."""
+        # The server's limit is for bodies that it keeps in memory: this one is not, and the backend has its own.
+        self.http1.set_max_body_size(ANY_SIZE)
+        await super().prepare()
+        if not self._finished and not self.answered_early and self.request.method in self.FORWARDED:
+            beginning = self._begin()
+            if beginning is not None:
+                await beginning
+
+    @web.authenticated
+    @authorized("read", resource=RESOURCE)
+    async def _begin(self) -> None:
+        self._forwarding = await self.reach(
+            self.path_args[0],
+            self.raw_path(),
+            lambda endpoint, target, identity: Forwarding.begin(self, endpoint, target, identity),
+        )
+        if self._forwarding is not None:
+            self._answering = asyncio.ensure_future(self._answer(self._forwarding))
+
+    async def _answer(self, forwarding: Forwarding) -> None:
+        if not await forwarding.answer() and not self.wire.closed():
+            self.unavailable(Unavailable("The backend ended while it answered; try again."))
+
+    async def take(self, chunk: bytes) -> None:
+        """Pass a piece of the body on."""
+        if self._forwarding is not None:
+            await self._forwarding.send(chunk)
+
+    def unwanted(self) -> None:
+        """The answer has been given before the body was there."""
+        if self._forwarding is not None:
+            self._forwarding.close()
 
     def on_connection_close(self) -> None:
         """The client has gone: so may the backend's work for it."""
-        if self._answer is not None:
-            self._answer.stream.close()
+        super().on_connection_close()
+        self.unwanted()
 
-    @web.authenticated
-    @authorized("read", resource=RESOURCE)
-    async def get(self, deployment: str | None, _path: str) -> None:
-        await self._forward(deployment)
+    async def _rest(self, _deployment: str | None, _path: str) -> None:
+        if self._forwarding is not None and self._answering is not None:
+            await self._forwarding.end()
+            await self._answering
 
-    @web.authenticated
-    @authorized("read", resource=RESOURCE)
-    async def post(self, deployment: str | None, _path: str) -> None:
-        await self._forward(deployment)
+    get = post = web.authenticated(_rest)  # pyright: ignore[reportAssignmentType]
 
 
 class HttpActionHandler(ForwardHandler):
     """Requests for HTTP actions, of those who may use this server: with nearly all headers, to and fro."""
 
-    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+    SUPPORTED_METHODS = FORWARDED = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
     passes_headers = True
 
     def set_default_headers(self) -> None:
@@ -121,11 +163,7 @@ class HttpActionHandler(ForwardHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Content-Security-Policy", "sandbox allow-scripts allow-forms")
 
-    async def _pass_on(self, deployment: str | None, _path: str) -> None:
-        await self._forward(deployment)
-
-    _for_readers = web.authenticated(authorized("read", resource=RESOURCE)(_pass_on))
-    get = head = post = put = delete = patch = options = _for_readers  # pyright: ignore[reportAssignmentType]
+    head = put = delete = patch = options = ForwardHandler.get  # pyright: ignore[reportAssignmentType]
 
 
 class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleMethodOverride] - theirs
@@ -138,11 +176,15 @@ class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleM
             self.set_header("Upgrade", "websocket")
             raise web.HTTPError(426, "This address is for WebSocket connections.")
         self._check_origin()
-        answer = await self.ask_backend(deployment, self.raw_path())
+        answer = await self.reach(
+            deployment,
+            self.raw_path(),
+            lambda endpoint, target, identity: ask(self, endpoint, target, identity),
+        )
         if answer is None:
             return
         if answer.status != 101:
-            await send_answer(self, answer)
+            await send_refusal(self, answer)
             return
         with self.runtime.connected(self):
             await splice(self, answer, self.runtime.touch)

@@ -1,8 +1,7 @@
-"""Passing requests on to the backend.
+"""Passing requests on to the backend: what passes, and connections that stay.
 
-Both kinds of request begin alike: a head is sent over a new TCP connection, and a head comes back. The answer to a
-plain request is then streamed to the client as fast as the client reads it. After the handshake of a WebSocket this
-process only copies bytes both ways: frames, compression, pings and flow control are between client and backend.
+A plain request is passed on by :mod:`nbreactive.jupyter.forward`. After the handshake of a WebSocket this process only
+copies bytes both ways: frames, compression, pings and flow control are between client and backend.
 
 Only named headers pass, in either direction. Cookies and tokens stay here; who is asking travels in a header of ours,
 together with the secret that proves that it is from us.
@@ -20,7 +19,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 
 from nbreactive.errors import Unavailable
 from nbreactive.jupyter.identity import encode_identity
@@ -80,9 +79,9 @@ _SWITCH_HEADERS = (
     "Sec-WebSocket-Extensions",
     "Sec-WebSocket-Protocol",
 )
-_MAX_HEAD = 64 * 1024
+MAX_HEAD = 64 * 1024
 _TARGET = re.compile(r"[!-~]+")
-_CHUNK = 64 * 1024
+PIECE = 64 * 1024
 
 
 class Refusing(Unavailable):
@@ -101,8 +100,26 @@ class Answer:
     stream: IOStream
 
 
+async def connect(endpoint: Endpoint, target: str) -> IOStream:
+    """Open a connection for a request of ``target``.
+
+    Raises
+    ------
+    Refusing
+        Nothing listens at ``endpoint``.
+    """
+    if not _TARGET.fullmatch(target):  # it becomes part of a head that holds our secret
+        raise HTTPError(400, "This address has characters that belong percent-encoded.")
+    try:
+        stream = await TCPClient().connect(endpoint.host, endpoint.port, max_buffer_size=4 * 1024 * 1024)
+    except OSError as error:
+        raise Refusing(f"The backend does not answer: {error}") from error
+    stream.set_nodelay(True)
+    return stream
+
+
 async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity: dict[str, object]) -> Answer:
-    """Send the request of ``handler`` to the backend as ``target``; return when the head of the answer is there.
+    """Ask the backend for a connection that stays, as ``target``; return when the head of the answer is there.
 
     Raises
     ------
@@ -111,21 +128,12 @@ async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity
     Unavailable
         The backend broke off.
     """
-    if not _TARGET.fullmatch(target):  # it becomes part of a head that holds our secret
-        raise HTTPError(400, "This address has characters that belong percent-encoded.")
-    request = handler.request
-    upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-    # HTTP/1.0 for plain requests: the answer is then never chunked, and its end is the end of the connection.
-    lines = [f"{request.method} {target} {'HTTP/1.1' if upgrade else 'HTTP/1.0'}"]
-    lines += [f"{name}: {value}" for name, value in _outgoing(handler, endpoint, identity, upgrade)]
+    lines = [f"GET {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in outgoing(handler, endpoint, identity, upgrade=True)]
+    stream = await connect(endpoint, target)
     try:
-        stream = await TCPClient().connect(endpoint.host, endpoint.port, max_buffer_size=4 * 1024 * 1024)
-    except OSError as error:
-        raise Refusing(f"The backend does not answer: {error}") from error
-    try:
-        stream.set_nodelay(True)
-        await stream.write("\r\n".join([*lines, "", ""]).encode("utf-8") + request.body)
-        head = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD)
+        await stream.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        head = await stream.read_until(b"\r\n\r\n", max_bytes=MAX_HEAD)
         first, _, rest = head.decode("latin-1").partition("\r\n")
         start = parse_response_start_line(first)
         return Answer(start.code, start.reason, HTTPHeaders.parse(rest), stream)
@@ -143,25 +151,28 @@ def target_of(handler: JupyterHandler, path: str) -> str:
     return f"/{path}?{urlencode(query)}" if query else f"/{path}"
 
 
-async def send_answer(handler: JupyterHandler, answer: Answer) -> None:
-    """Stream ``answer`` to the client of ``handler``."""
+def pass_headers(handler: RequestHandler, headers: HTTPHeaders) -> None:
+    """Give those headers of an answer to ``handler`` that pass."""
+    if getattr(handler, "passes_headers", False):
+        for name, value in headers.get_all():
+            if name.lower() == "content-length" or name.lower() not in _NOT_PASSED:
+                handler.add_header(name, value)
+    else:
+        for name in _RESPONSE_HEADERS:
+            if name in headers:
+                handler.set_header(name, headers[name])
+
+
+async def send_refusal(handler: JupyterHandler, answer: Answer) -> None:
+    """Tell the client of ``handler`` why there is no connection."""
     try:
         handler.set_status(answer.status, answer.reason)
-        if getattr(handler, "passes_headers", False):
-            for name, value in answer.headers.get_all():
-                if name.lower() == "content-length" or name.lower() not in _NOT_PASSED:
-                    handler.add_header(name, value)
-        else:
-            for name in _RESPONSE_HEADERS:
-                if name in answer.headers:
-                    handler.set_header(name, answer.headers[name])
-        await handler.flush()
-        while True:
-            chunk = await answer.stream.read_bytes(_CHUNK, partial=True)
-            handler.write(chunk)
-            await handler.flush()
+        pass_headers(handler, answer.headers)
+        handler.clear_header("Content-Length")
+        length = answer.headers.get("Content-Length", "0")
+        handler.finish(await answer.stream.read_bytes(min(int(length), MAX_HEAD)) if length.isdecimal() else b"")
     except StreamClosedError:
-        pass  # the backend has said all, or the client has gone
+        pass  # the backend or the client has gone
     finally:
         answer.stream.close()
 
@@ -190,22 +201,21 @@ async def _copy(source: IOStream, sink: IOStream, active: Callable[[], None]) ->
     # Awaiting each write is the back-pressure: a client that does not read stops the backend from sending.
     try:
         while True:
-            chunk = await source.read_bytes(_CHUNK, partial=True)
+            chunk = await source.read_bytes(PIECE, partial=True)
             active()
             await sink.write(chunk)
     except StreamClosedError:
         return
 
 
-def _outgoing(
-    handler: JupyterHandler, endpoint: Endpoint, identity: dict[str, object], upgrade: bool
+def outgoing(
+    handler: RequestHandler, endpoint: Endpoint, identity: dict[str, object], *, upgrade: bool
 ) -> list[tuple[str, str]]:
+    """List the headers for the backend, but those that say where the body ends."""
     request = handler.request
     headers = [("Host", f"{endpoint.host}:{endpoint.port}")]
     if upgrade:
         headers += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
-    elif request.method not in {"GET", "HEAD"}:
-        headers.append(("Content-Length", str(len(request.body))))
     if getattr(handler, "passes_headers", False):
         headers += [pair for pair in request.headers.get_all() if pair[0].lower() not in _NOT_PASSED]
     else:
