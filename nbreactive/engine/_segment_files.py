@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from nbreactive.errors import DataFolderError
 
 SUFFIX = ".log"
 _DRAFT = ".new"
+DRAFTS = f"*{SUFFIX}.*{_DRAFT}"
+"""Of which kind the names of drafts are."""
 STRIDE = 64
 """Every so many frames the log notes where one ends, so that reading can begin there."""
 _READ_BYTES = 1 << 20
@@ -43,6 +46,11 @@ class Segment(msgspec.Struct):
     """Whether retention wrote it, so that positions are left out."""
 
 
+def draft_of(path: Path) -> Path:
+    """Return a name for a draft of what shall take the place of a segment; nobody else is given the same."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{_DRAFT}")
+
+
 def compact_segment(path: Path, header: CompactRange) -> Segment:
     """Return a compact segment, about whose frames nothing is known yet."""
     return Segment(path, header.base, [(header.base, COMPACT_HEADER_BYTES)], compact=True)
@@ -51,7 +59,7 @@ def compact_segment(path: Path, header: CompactRange) -> Segment:
 def find(files: FileSystem, folder: Path, names: list[str]) -> Iterator[tuple[Segment, CompactRange | None]]:
     """Yield the segments of a log, oldest first; removes what a compact segment has taken the place of, and drafts."""
     for name in names:
-        if name.endswith(SUFFIX + _DRAFT):
+        if name.endswith(_DRAFT) and SUFFIX in name:
             files.remove(folder / name)
     compacted: Position = 0
     for name in sorted(name for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()):

@@ -28,6 +28,7 @@ from nbreactive.engine._frames import (
     encode_frame,
     frames,
 )
+from nbreactive.engine._segment_files import draft_of
 from nbreactive.engine.catalog import TABLES
 from nbreactive.engine.entries import Entry, decode_entry, encode_entry
 from nbreactive.engine.files import FileSystem
@@ -77,7 +78,7 @@ def compact(files: FileSystem, job: CompactionJob) -> Iterator[CompactedFile]:
     group: list[ClosedSegment] = []
     writer: _Writer | None = None
     for segment in job.segments[:count]:
-        writer = writer or _Writer(files, Path(segment.path + ".new"))
+        writer = writer or _Writer(files, draft_of(Path(segment.path)))
         group.append(segment)
         for position, entries in _batches(files, segment):
             for entry in entries:
@@ -149,7 +150,8 @@ class _Writer:
     def __init__(self, files: FileSystem, draft: Path) -> None:
         self._files = files
         self._draft = draft
-        self._file = files.open(draft, create=True)
+        # Never one that another process has made: it might still write to it when it is part of the log
+        self._file = files.make(draft)
         self._entries: list[bytes] = []
         self._bytes = 0
         self.size = COMPACT_HEADER_BYTES

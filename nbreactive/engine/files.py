@@ -60,6 +60,10 @@ class FileSystem(Protocol):
         """Open for reading and writing; ``create`` makes the file, or empties it."""
         ...
 
+    def make(self, path: Path) -> OpenFile:
+        """Make a file that nobody else has made; FileExistsError if somebody has."""
+        ...
+
     def remove(self, path: Path) -> None:
         """Delete a file."""
         ...
@@ -141,6 +145,10 @@ class Disk:
     def open(self, path: Path, *, create: bool = False) -> DiskFile:
         """Open for reading and writing; ``create`` makes the file, or empties it."""
         return DiskFile(path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if create else 0))
+
+    def make(self, path: Path) -> DiskFile:
+        """Make a file that nobody else has made; FileExistsError if somebody has."""
+        return DiskFile(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def remove(self, path: Path) -> None:
         """Delete a file."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import nbreactive
+from nbreactive.engine._segment_files import DRAFTS
 from nbreactive.engine.compaction import CompactedFile, CompactionJob
 from nbreactive.engine.entries import decode_entry
 from nbreactive.engine.feed import first_batch
@@ -40,8 +41,6 @@ _FIRST = 600.0
 _FRESH_BYTES = 16 << 20
 """So much must have become old before segments are rewritten."""
 _PATIENCE = 5.0
-_SLACK = 60_000_000_000
-"""Nanoseconds that a file may have been written after its last timestamp."""
 # -P: what lies in the working directory is not ours. So the package's own place must be said
 _PLACE = os.pathsep.join(
     filter(None, [str(Path(nbreactive.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")])
@@ -147,8 +146,7 @@ class Retention:
         segments: list[ClosedSegment] = []
         noted = self._index.log_position
         for segment in self._log.closed():
-            # Its time of writing is close to its last timestamp; the process looks again.
-            if segment.end > noted or _written(segment) > horizon + _SLACK:
+            if segment.end > noted or not (segment.compact or await self._ends_by(segment, horizon)):
                 break
             segments.append(segment)
         fresh = _size([segment for segment in segments if not segment.compact])
@@ -158,6 +156,14 @@ class Retention:
             return
         requests_after = time.time_ns() - int(_REQUEST_SECONDS * 1e9)
         await self._run(CompactionJob(segments, horizon, requests_after))
+
+    async def _ends_by(self, segment: ClosedSegment, horizon: int) -> bool:
+        """Tell whether nothing in a segment is younger; by what follows if possible, as its own end is far from its begin."""
+        following = await first_batch(self._log, segment.end)
+        if following is not None and decode_entry(following.entries[0]).ts <= horizon:
+            return True
+        last = await first_batch(self._log, segment.end - 1)
+        return last is not None and decode_entry(last.entries[-1]).ts <= horizon
 
     async def _run(self, job: CompactionJob) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -185,6 +191,9 @@ class Retention:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+            for draft in self._log.folder.glob(DRAFTS):  # of a process that did not come to its end
+                with contextlib.suppress(OSError):
+                    draft.unlink()
 
 
 def seconds_of(text: str) -> float:
@@ -203,10 +212,6 @@ def seconds_of(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise InvalidValue(f"{text!a} is not a time: write a number and one of s m h d w, such as 14d")
     return seconds
-
-
-def _written(segment: ClosedSegment) -> int:
-    return Path(segment.path).stat().st_mtime_ns
 
 
 def _size(segments: list[ClosedSegment]) -> int:

@@ -73,6 +73,11 @@ class SimulatedDisk:
             raise FileNotFoundError(path)
         return _File(self, self.inodes[path])
 
+    def make(self, path: Path) -> _File:
+        if path in self.inodes:
+            raise FileExistsError(path)
+        return self.open(path, create=True)
+
     def remove(self, path: Path) -> None:
         if self.trip("remove"):
             raise self.error()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,6 +249,33 @@ def test_a_disk_that_fails_at_any_call_and_a_power_cut_then_lose_nothing() -> No
 
     # Files that cannot be removed do not count: they are found later
     assert broken_anywhere(11, fail) > 20
+
+
+def test_two_processes_never_write_to_the_same_draft() -> None:
+    async def go() -> None:
+        history, disk = History(3), SimulatedDisk()
+        log = await filled(history, disk, 60)
+        left_over = compact(disk, CompactionJob(log.closed(), history.ts, 0))
+        first = next(left_over)
+        await rewrite(log, disk, history.ts)
+        assert Path(first.draft) in disk.inodes
+        assert folded(await everything(log)) == history.states[history.ts]
+        await log.close()
+        again = await SegmentLog.open(FOLDER, files=disk)
+        assert Path(first.draft) not in disk.inodes
+        await again.close()
+
+    asyncio.run(go())
+
+
+def test_a_process_that_rewrites_ends_with_its_backend(tmp_path: Path) -> None:
+    log = asyncio.run(filled(History(4), Disk(), 5000, tmp_path))
+    job = CompactionJob(log.closed(), 1 << 62, 0)
+    asyncio.run(log.close())
+    command = [sys.executable, "-m", "nbreactive.engine._compaction_worker"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        out, _ = process.communicate(msgspec.json.encode(job) + b"\n")
+        assert (process.returncode, out) == (1, b"")
 
 
 @pytest.mark.slow

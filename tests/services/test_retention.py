@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import shutil
 import threading
@@ -201,6 +202,32 @@ def test_killed_in_the_middle_of_retention_nothing_is_lost_and_nothing_doubled(t
 def _ask(backend: Served) -> None:
     with suppress(OSError, http.client.HTTPException):  # it is killed meanwhile
         trim(backend)
+
+
+def test_what_is_old_is_told_by_its_timestamps_and_not_by_those_of_files(tmp_path: Path) -> None:
+    with Served(tmp_path, {"records": RECORDS}) as backend:
+        backend.call("mutation", "records:begin", many=100)
+        for _ in range(3):
+            for revision in range(10):
+                backend.call("mutation", "records:update", revision=revision, letters=500)
+            for path in backend.data.glob("log/*.log"):
+                os.utime(path, (1 << 32, 1 << 32))  # as where a folder was copied, or just rewritten
+            report = trim(backend)
+            assert report["log_after"] < report["log_before"] / 4
+            assert sizes(backend.data)["log"] < 400_000
+
+
+def test_what_a_process_that_was_killed_has_left_is_removed(tmp_path: Path) -> None:
+    with Served(tmp_path, {"records": RECORDS}) as backend:
+        backend.call("mutation", "records:begin", many=10)
+        left = backend.data / "log" / f"{0:020d}.log.0123456789abcdef.new"
+        left.write_bytes(b"half")
+        trim(backend)
+        assert not left.exists()
+        left.write_bytes(b"half")
+        backend.kill()
+        backend.start()
+        assert not left.exists()
 
 
 def test_old_copies_of_the_index_and_of_the_store_are_not_continued(tmp_path: Path) -> None:
