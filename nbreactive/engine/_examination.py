@@ -23,7 +23,7 @@ from nbreactive.engine._frames import (
     read_compact_header,
     read_header,
 )
-from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, TableInfo
+from nbreactive.engine.catalog import BY_ID, TABLES, Catalog, TableInfo
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
@@ -189,7 +189,7 @@ def _index(reader: Reader, found: Examination) -> None:
     for table in catalog.by_number.values():
         if table.ephemeral:
             continue
-        declared = {index.id for index in table.indexes[FIRST_DECLARED:] if index.state == "ready"}
+        declared = {index.id for index in table.ordered if index.state == "ready"}
         declared.add(table.indexes[1].id)
         wanted = {index: Fingerprint() for index in declared}
         documents = tables[table.number] = Fingerprint()

@@ -151,7 +151,7 @@ class Builder:
         declared = [
             index
             for n, index in enumerate(table.indexes)
-            if n >= FIRST_DECLARED and index.state == "ready" and self._mine(n)
+            if n >= FIRST_DECLARED and index.state == "ready" and index.kind == "ordered" and self._mine(n)
         ]
         fields = _reader(tuple(dict.fromkeys([CREATION_TIME, *(name for index in declared for name in index.fields)])))(
             columns.docs

@@ -294,8 +294,8 @@ def _build(state: AppliedState, table: TableInfo, index: IndexInfo, after: bytes
 
 def entry_row(index: IndexInfo, packed: bytes, id: bytes) -> RowWrite:
     """Return the row that adds one document to one index."""
-    entry, counts = index_entries(index, unpack(packed), id)
-    return RowWrite(0, id, None, puts=[entry], counts=[(key, 1) for key in counts])
+    entries, counts = index_entries(index, unpack(packed), id)
+    return RowWrite(0, id, None, puts=entries, counts=[(key, 1) for key in counts])
 
 
 def _made_ready(before: Catalog, after: Catalog) -> list[tuple[TableInfo, IndexInfo]]:

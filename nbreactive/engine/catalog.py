@@ -19,6 +19,7 @@ from nbreactive.engine._row_keys import LAST_TABLE, SLOT_BITS, SLOT_MASK
 from nbreactive.engine.read_set import END, WHOLE
 from nbreactive.engine.transactions import Interval
 from nbreactive.errors import SchemaError
+from nbreactive.functions.specs import TableSpec
 from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
@@ -62,6 +63,9 @@ class SnapshotReader(Protocol):
         ...
 
 
+IndexKind = Literal["ordered", "text", "vector"]
+
+
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """One index of one table."""
@@ -70,7 +74,18 @@ class IndexInfo:
     name: str
     slot: int
     fields: tuple[str, ...]
+    """What it is ordered by; the one field that a text or vector index finds by."""
     state: Literal["ready", "backfilling"] = "ready"
+    kind: IndexKind = "ordered"
+    filter_fields: tuple[str, ...] = ()
+    """Of a text or vector index."""
+    dimensions: int = 0
+    """Of a vector index."""
+
+    @property
+    def definition(self) -> tuple[Any, ...]:
+        """What two indexes must have in common to be the same one."""
+        return self.name, self.kind, self.fields, self.filter_fields, self.dimensions
 
     def parts(self, doc: Mapping[str, Any]) -> list[bytes]:
         """Encode the values of the index's own fields, in order."""
@@ -110,6 +125,12 @@ class TableInfo:
     next_slot: int = FIRST_DECLARED
     id: bytes = b""
     """Internal id of the describing document in ``_tables``; empty for reserved tables."""
+    ordered: tuple[IndexInfo, ...] = field(init=False, compare=False)
+    """The declared indexes of the kind ``ordered``."""
+
+    def __post_init__(self) -> None:
+        ordered = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "ordered")
+        object.__setattr__(self, "ordered", ordered)
 
     def index(self, name: str) -> IndexInfo | None:
         """Find an index by name, in whatever state."""
@@ -120,7 +141,7 @@ class TableInfo:
         created = encode_key(doc[CREATION_TIME])
         keys = [(self.indexes[BY_CREATION_TIME].id, created + id)]
         counts = [count_key(self.indexes[BY_ID].id)]
-        for index in self.indexes[FIRST_DECLARED:]:
+        for index in self.ordered:
             if index.id in skip:
                 continue
             prefix = b""
@@ -219,7 +240,16 @@ def table_of(doc: Mapping[str, Any], id: bytes) -> TableInfo:
     """Understand a document of ``_tables``."""
     number = int(doc["number"])
     declared = tuple(
-        IndexInfo(index_id(number, int(i["slot"])), i["name"], int(i["slot"]), tuple(i["fields"]), i["state"])
+        IndexInfo(
+            index_id(number, int(i["slot"])),
+            i["name"],
+            int(i["slot"]),
+            tuple(i["fields"]),
+            i["state"],
+            i.get("kind", "ordered"),
+            tuple(i.get("filter_fields", ())),
+            int(i.get("dimensions", 0)),
+        )
         for i in doc["indexes"]
     )
     return TableInfo(
@@ -249,17 +279,37 @@ def table_document(
     return {
         "name": name,
         "number": number,
-        "indexes": [
-            {"name": index.name, "slot": index.slot, "fields": list(index.fields), "state": index.state}
-            for index in indexes
-            if index.slot >= FIRST_DECLARED
-        ],
+        "indexes": [{"slot": index.slot, **describe_index(index)} for index in indexes if index.slot >= FIRST_DECLARED],
         "next_slot": next_slot,
         "validator": validator,
         "ephemeral": ephemeral,
         "module": module,
         CREATION_TIME: created,
     }
+
+
+def describe_index(index: IndexInfo) -> dict[str, Any]:
+    """Return what there is to know about an index, as it is stored and shown."""
+    described: dict[str, Any] = {"name": index.name, "fields": list(index.fields), "state": index.state}
+    if index.kind != "ordered":
+        described |= {"kind": index.kind, "filter_fields": list(index.filter_fields)}
+    if index.kind == "vector":
+        described["dimensions"] = index.dimensions
+    return described
+
+
+def declared_indexes(spec: TableSpec) -> list[IndexInfo]:
+    """Return the indexes that a schema declares for a table; they have no id and no slot yet."""
+    ordered = [IndexInfo(0, name, 0, tuple(fields)) for name, fields in spec.indexes.items()]
+    text = [
+        IndexInfo(0, name, 0, (index.field,), kind="text", filter_fields=index.filter_fields)
+        for name, index in spec.search_indexes.items()
+    ]
+    vector = [
+        IndexInfo(0, name, 0, (index.field,), "ready", "vector", index.filter_fields, index.dimensions)
+        for name, index in spec.vector_indexes.items()
+    ]
+    return [*ordered, *text, *vector]
 
 
 def table_name(name: str) -> tuple[int, Interval]:

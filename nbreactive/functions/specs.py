@@ -49,6 +49,21 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+class SearchIndexSpec(msgspec.Struct, frozen=True):
+    """One search index: the field whose text is searched, and those that searches may filter by."""
+
+    field: str
+    filter_fields: tuple[str, ...] = ()
+
+
+class VectorIndexSpec(msgspec.Struct, frozen=True):
+    """One vector index: the field that holds vectors, and those that searches may filter by."""
+
+    field: str
+    dimensions: int
+    filter_fields: tuple[str, ...] = ()
+
+
 class TableSpec(msgspec.Struct, frozen=True):
     """One table of the schema; ``validator`` in Convex's JSON form (an object or a union of objects, or any)."""
 
@@ -58,6 +73,8 @@ class TableSpec(msgspec.Struct, frozen=True):
     indexes: dict[str, list[str]] = {}
     ephemeral: bool = False
     line: int = 0
+    search_indexes: dict[str, SearchIndexSpec] = {}
+    vector_indexes: dict[str, VectorIndexSpec] = {}
 
 
 class CronSpec(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ consumed enter the read set, so ``first()`` of a long range is not disturbed by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from nbreactive.engine.catalog import IndexInfo, count_key
 from nbreactive.engine.read_set import END
@@ -152,6 +152,8 @@ class Query:
                 f"table {self._name!r} has no index {name!r}, only {known}; add"
                 f" .index({name!r}, [...fields]) to its define_table and deploy"
             )
+        if index.kind != "ordered":
+            raise InvalidValue(f"{name!r} of table {self._name!r} is a {index.kind} index; use {_USE[index.kind]}")
         if index.state != "ready":
             raise InvalidValue(f"index {name!r} of table {self._name!r} is still being built; try again in a moment")
         range_: object = build(IndexRange(index)) if build is not None else None
@@ -299,6 +301,12 @@ class Query:
                 f" call ctx.db.query({self._name!r}) again, or keep the list that collect() returned"
             )
         self._used = True
+
+
+_USE: Final = {
+    "text": 'with_search_index(name, lambda q: q.search("title", text))',
+    "vector": "nearest(name, vector, limit=10)",
+}
 
 
 def _count(value: Any, what: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from nbreactive.engine.catalog import describe_index
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.runtime import system_cli, system_environment
@@ -25,9 +26,7 @@ def _list(ctx: QueryContext) -> list[dict[str, Any]]:
             "count": ctx.db.query(table.name).count(),
             "module": table.module,
             "ephemeral": table.ephemeral,
-            "indexes": [
-                {"name": index.name, "fields": list(index.fields), "state": index.state} for index in table.indexes[2:]
-            ],
+            "indexes": [describe_index(index) for index in table.indexes[2:]],
         }
         for table in ctx.all_tables()
     ]

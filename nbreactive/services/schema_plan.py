@@ -16,6 +16,8 @@ from nbreactive.engine.catalog import (
     Catalog,
     IndexInfo,
     TableInfo,
+    declared_indexes,
+    describe_index,
     index_id,
     refuse_overflow,
 )
@@ -96,14 +98,14 @@ def _changed(
 ) -> TableChange:
     validator = spec.validator if manifest.schema_validation and spec.validator.get("type") != "any" else None
     # Two can have the same name: one that is in use, and one that is being built, or was when the process ended.
-    existing = {(index.name, index.fields): index for index in table.indexes[FIRST_DECLARED:]}
+    existing = {index.definition: index for index in table.indexes[FIRST_DECLARED:]}
     slot = table.next_slot
     indexes: list[IndexInfo] = []
     build: list[IndexInfo] = []
-    for name, fields in spec.indexes.items():
-        index = existing.get((name, tuple(fields)))
+    for declared in declared_indexes(spec):
+        index = existing.get(declared.definition)
         if index is None:
-            index = IndexInfo(index_id(table.number, slot), name, slot, tuple(fields), "backfilling")
+            index = replace(declared, id=index_id(table.number, slot), slot=slot, state="backfilling")
             slot += 1
         if index.state != "ready":
             if index.id in built or table.number in empty:
@@ -147,8 +149,5 @@ def describe(table: TableInfo) -> dict[str, Any]:
         "module": table.module,
         "ephemeral": table.ephemeral,
         "validator": table.validator,
-        "indexes": [
-            {"name": index.name, "fields": list(index.fields), "state": index.state}
-            for index in table.indexes[FIRST_DECLARED:]
-        ],
+        "indexes": [describe_index(index) for index in table.indexes[FIRST_DECLARED:]],
     }

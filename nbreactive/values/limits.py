@@ -34,6 +34,12 @@ IDENTIFIER: Final = 64
 TABLES: Final = 10_000
 INDEXES_PER_TABLE: Final = 64
 FIELDS_PER_INDEX: Final = 16
+SEARCH_INDEXES_PER_TABLE: Final = 4
+VECTOR_INDEXES_PER_TABLE: Final = 4
+FILTER_FIELDS: Final = 16
+"""Of one search index or vector index."""
+VECTOR_DIMENSIONS: Final = (2, 4096)
+"""The fewest and the most."""
 
 # one transaction
 READ_DOCUMENTS: Final = 32_000

@@ -4,7 +4,7 @@ import pytest
 
 from nbreactive.errors import SchemaError
 from nbreactive.functions import define_schema, define_table
-from nbreactive.functions.specs import TableSpec
+from nbreactive.functions.specs import SearchIndexSpec, TableSpec, VectorIndexSpec
 from nbreactive.values import v
 
 POSTS = define_table(
@@ -127,3 +127,49 @@ def test_other_things_are_no_tables():
     table = define_table({})
     with pytest.raises(SchemaError, match="10001 tables"):
         define_schema({f"t{i}": table for i in range(10_001)})
+
+
+SEARCHED = define_table({"title": v.string(), "lang": v.string(), "e": v.array(v.number())})
+
+
+def test_search_and_vector_indexes_travel():
+    table = SEARCHED.search_index("words", search_field="title", filter_fields=["lang"]).vector_index(
+        "near", vector_field="e", dimensions=3
+    )
+    spec = table.spec("docs", "m")
+    assert spec.search_indexes == {"words": SearchIndexSpec("title", ("lang",))}
+    assert spec.vector_indexes == {"near": VectorIndexSpec("e", 3)}
+    assert SEARCHED.search_indexes == {}
+    assert repr(table).endswith(
+        ".search_index('words', search_field='title', filter_fields=['lang'])"
+        ".vector_index('near', vector_field='e', dimensions=3)"
+    )
+
+
+def test_search_and_vector_indexes_are_checked():
+    words = SEARCHED.search_index("words", search_field="title")
+    for wrong, message in (
+        (lambda: words.index("words", ["title"]), "an index of that name already"),
+        (lambda: words.vector_index("words", vector_field="e", dimensions=3), "an index of that name already"),
+        (lambda: SEARCHED.search_index("w", search_field="titel"), "did you mean 'title'"),
+        (lambda: SEARCHED.search_index("w", search_field=["title"]), "is the name of one field"),
+        (lambda: SEARCHED.search_index("w", search_field="_id"), "system field '_id'"),
+        (lambda: SEARCHED.search_index("w", search_field="title", filter_fields="lang"), "takes a list of fields"),
+        (lambda: SEARCHED.search_index("w", search_field="title", filter_fields=["title"]), "and no filter"),
+        (lambda: SEARCHED.search_index("w", search_field="title", filter_fields=["lang"] * 17), "17 filter fields"),
+        (lambda: SEARCHED.search_index("w", search_field="title", filter_fields=["x"]), "no field 'x'"),
+        (lambda: SEARCHED.vector_index("n", vector_field="e", dimensions=1), "from 2 to 4096, not 1"),
+        (lambda: SEARCHED.vector_index("n", vector_field="e", dimensions=4097), "from 2 to 4096, not 4097"),
+        (lambda: SEARCHED.vector_index("n", vector_field="e", dimensions="3"), "not '3'"),
+    ):
+        with pytest.raises(SchemaError, match=message):
+            wrong()
+    full = SEARCHED
+    for number in range(4):
+        full = full.search_index(f"s{number}", search_field="title").vector_index(
+            f"v{number}", vector_field="e", dimensions=2
+        )
+    with pytest.raises(SchemaError, match="5 search indexes, at most 4 are allowed"):
+        full.search_index("one_more", search_field="title")
+    with pytest.raises(SchemaError, match="5 vector indexes, at most 4 are allowed"):
+        full.vector_index("one_more", vector_field="e", dimensions=2)

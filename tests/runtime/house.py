@@ -7,10 +7,11 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nbreactive.engine.catalog import BY_NAME, TABLES, Catalog, IndexInfo, index_id, table_document
+from nbreactive.engine.catalog import BY_NAME, TABLES, Catalog, declared_indexes, index_id, table_document
 from nbreactive.engine.prepare import catalog_after, check_writes, prepare
 from nbreactive.engine.row_index import Applied, RowIndex
 from nbreactive.engine.transactions import Call, Outcome, Write
@@ -64,8 +65,8 @@ class House:
         for spec in manifest.tables:
             number = self.catalog().next_number()
             indexes = [
-                IndexInfo(index_id(number, slot), name, slot, tuple(fields))
-                for slot, (name, fields) in enumerate(spec.indexes.items(), start=BY_NAME)
+                replace(index, id=index_id(number, slot), slot=slot)
+                for slot, index in enumerate(declared_indexes(spec), start=BY_NAME)
             ]
             doc = table_document(
                 spec.name, number, 1.0, indexes=indexes, next_slot=BY_NAME + len(indexes), validator=spec.validator

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from nbreactive.functions.generated import document_validator
 from nbreactive.functions.schema import BUILT_IN_INDEXES
-from nbreactive.functions.specs import FunctionSpec, TableSpec, Visibility
+from nbreactive.functions.specs import FunctionSpec, SearchIndexSpec, TableSpec, VectorIndexSpec, Visibility
 from nbreactive.services.stubs.tree import Node, function_tree, is_pagination_options
 from nbreactive.values.json import from_jsonable
 from nbreactive.values.kinds import Int64
@@ -92,8 +92,8 @@ def data_model_types(tables: Sequence[TableSpec], *, complete: bool) -> str:
             "    indexes: {",
             *(f"      {key(name)}: {json.dumps(fields)};" for name, fields in indexes.items()),
             "    };",
-            "    searchIndexes: {};",
-            "    vectorIndexes: {};",
+            *_other_indexes("searchIndexes", "searchField", table.search_indexes),
+            *_other_indexes("vectorIndexes", "vectorField", table.vector_indexes),
             "  };",
         ]
     lines += [
@@ -109,6 +109,23 @@ def data_model_types(tables: Sequence[TableSpec], *, complete: bool) -> str:
         "export type Id<TableName extends TableNames | SystemTableNames> = GenericId<TableName>;",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _other_indexes(
+    kind: str, field: str, indexes: Mapping[str, SearchIndexSpec] | Mapping[str, VectorIndexSpec]
+) -> Iterator[str]:
+    if not indexes:
+        yield f"    {kind}: {{}};"
+        return
+    yield f"    {kind}: {{"
+    for name, index in indexes.items():
+        yield f"      {key(name)}: {{"
+        yield f"        {field}: {json.dumps(index.field)};"
+        if isinstance(index, VectorIndexSpec):
+            yield f"        dimensions: {index.dimensions};"
+        yield f"        filterFields: {' | '.join(map(json.dumps, index.filter_fields)) or 'never'};"
+        yield "      };"
+    yield "    };"
 
 
 def type_of(validator: Mapping[str, Any], *, ids: str = "Id") -> str:
