@@ -207,6 +207,8 @@ def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:
 def index_entries(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:
     """Return what one document adds to one declared index: its keys, and the counters it adds one to."""
     counts: list[bytes] = []
+    if index.kind != "ordered":
+        return [], counts
     prefix = b""
     for part in index.parts(doc):
         prefix += part
@@ -224,8 +226,6 @@ def _document(packed: bytes) -> Mapping[str, Any]:
 
 def _check_table(packed: bytes, id: bytes, catalog: Catalog, reach: Visibility) -> None:
     try:
-    if index.kind != "ordered":
-        return [], counts
         table = table_of(unpack(packed), id)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidValue(f"not a description of a table ({error!r}); nothing was written") from error
