@@ -40,9 +40,10 @@ class _Door(JupyterHandler):
 
     def raw_path(self) -> str:
         """The path for the backend, as it came: what tornado hands to the methods is unquoted."""
-        found = re.search(_DEPLOYMENT, self.request.path)
+        path = self.request.path[len(self.base_url) :]  # which may have a folder of our name, too
+        found = re.match(_DEPLOYMENT, path)
         assert found is not None
-        return self.request.path[found.end() :]
+        return path[found.end() :]
 
     async def reach(
         self, deployment: str | None, path: str, ask: Callable[[Endpoint, str, dict[str, object]], Awaitable[_Asked]]

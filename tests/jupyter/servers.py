@@ -45,21 +45,31 @@ class JupyterProcess:
         Everything of this server is below it: ``root`` is what it serves.
     config
         Lines of Python for its configuration file.
+    base
+        Its base url.
     """
 
-    def __init__(self, folder: Path, config: str = "", module: str = "jupyter_server", people: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        module: str = "jupyter_server",
+        people: bool = True,
+        base: str = "/base/",
+    ) -> None:
         self.folder = folder
         self.root = folder / "root"
         self.root.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/base"
+        self.base = base
+        self.url = f"http://127.0.0.1:{self.port}{base.rstrip('/')}"
         self.log = folder / "log.txt"
         lines = [
             "c = get_config()",
             'c.ServerApp.ip = "127.0.0.1"',
             f"c.ServerApp.port = {self.port}",
             "c.ServerApp.port_retries = 0",
-            'c.ServerApp.base_url = "/base/"',
+            f"c.ServerApp.base_url = {base!r}",
             f"c.ServerApp.root_dir = {str(self.root)!r}",
             "c.ServerApp.open_browser = False",
             "c.ServerApp.allow_root = True",
@@ -121,7 +131,7 @@ class JupyterProcess:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             sent = {"Authorization": f"token {token}"} if token else {}
-            connection.request(method, f"/base/{path}", body, sent | dict(headers))
+            connection.request(method, f"{self.base}{path}", body, sent | dict(headers))
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:

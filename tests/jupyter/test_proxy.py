@@ -147,6 +147,19 @@ def test_the_default_deployment_may_be_left_out(server: JupyterProcess, path: st
     assert server.request("GET", path, token="alice-token").json()["uri"] == "/api/query"
 
 
+def test_a_base_url_with_our_name_in_it_is_not_taken_for_a_deployment(tmp_path: Path) -> None:
+    config = f"c.NBReactiveApp.backend_command = {FAKE!r}"
+    with JupyterProcess(tmp_path, config, base="/nbreactive/team/") as running:
+        for path in ("nbreactive/api/query", "nbreactive/default/api/query"):
+            assert running.request("GET", path, token="alice-token").json()["uri"] == "/api/query"
+        headers = {"Authorization": "token alice-token", "Upgrade": "websocket"}
+        headers |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        connection.request("GET", "/nbreactive/team/nbreactive/api/sync", headers=headers | {"Connection": "Upgrade"})
+        assert connection.getresponse().status == 101
+        connection.close()
+
+
 def test_other_deployments_are_not_here(server: JupyterProcess) -> None:
     answer = server.request("GET", "nbreactive/other/api/query", token="alice-token")
     assert answer.status == 404
