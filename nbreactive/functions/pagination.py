@@ -121,7 +121,7 @@ class PaginationResult(dict[str, Any], Generic[Item]):
 
     @property
     def split_cursor(self) -> str | None:
-        """A place in the middle, to load two smaller pages instead; None for pages of one or two rows."""
+        """A place in the middle, to load two smaller pages instead; None where there is nothing to split."""
         return self.get("splitCursor")
 
     @property

@@ -68,14 +68,19 @@ class Seal:
 
     def open(self, what: bytes, fingerprint: bytes, text: str) -> bytes | None:
         """Return the place of which ``close`` made the text, with the same key for the same; else None."""
+        found = self.read(what, text)
+        return found[1] if found is not None and hmac.compare_digest(found[0], fingerprint) else None
+
+    def read(self, what: bytes, text: str) -> tuple[bytes, bytes] | None:
+        """Return fingerprint and place of which ``close`` made the text, with the same key; else None."""
         try:
             raw = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
         except ValueError:
             return None
         content = self._veil(raw[:_TAG], raw[_TAG:])
-        place = content[1 + FINGERPRINT_BYTES :]
+        fingerprint, place = content[1 : 1 + FINGERPRINT_BYTES], content[1 + FINGERPRINT_BYTES :]
         good = self.close(what, fingerprint, place)
-        return place if hmac.compare_digest(good.encode(), text.encode()) else None
+        return (fingerprint, place) if hmac.compare_digest(good.encode(), text.encode()) else None
 
     def _veil(self, tag: bytes, data: bytes) -> bytes:
         """Hide or show: the same step twice changes nothing."""
@@ -91,17 +96,20 @@ class Pages:
     seal
         Of the deployment.
     journal
-        Of the run before, or what a client says that it is; what does not fit is ignored.
+        Of the run before, or what a client says that it is.
     """
 
-    __slots__ = ("_before", "_ends", "paginated", "seal")
+    __slots__ = ("_before", "_ends", "_journal", "paginated", "reader", "seal")
 
     def __init__(self, seal: Seal, journal: str | None) -> None:
         self.seal = seal
-        self._before = journal.split(",", _ENTRIES)[:_ENTRIES] if journal else []
+        self._journal = journal
+        self._before: dict[bytes, list[bytes]] | None = None
         self._ends: list[str] = []
         self.paginated = False
         """Whether the running function has read a page; those that it calls may read one each."""
+        self.reader: tuple[object, ...] = ()
+        """The calls that lead from the function that was asked for to the running one: each with path and arguments."""
 
     def place(self, cursor: str, fingerprint: bytes) -> bytes:
         """Return the place that a cursor stands for."""
@@ -110,20 +118,55 @@ class Pages:
             raise InvalidCursor
         return place
 
-    def end_before(self, page: bytes) -> bytes | None:
-        """Return where a page (a fingerprint) ended in the run before, if there was one."""
-        for text in self._before:
-            end = self.seal.open(JOURNAL, page, text)
-            if end is not None:
-                self._before.remove(text)  # the next one who reads the same page has an entry of his own
-                return end
-        return None
+    def end_before(self, fingerprint: bytes, start: bytes | None) -> bytes | None:
+        """Return where a page of the running function ended in the run before, if that has read one from ``start`` on.
 
-    def note_end(self, page: bytes, end: bytes) -> None:
-        """Note where a page has ended in this run."""
+        Raises
+        ------
+        InvalidCursor
+            It was a page of another query, or nobody knows of what: pages behind it would overlap or leave a gap.
+        """
+        if self._before is None:
+            self._before = self._read_journal()
+        found = self._before.get(self._who())
+        if not found:
+            return None
+        entry = found.pop(0)  # the next one who is called like this has an entry of his own
+        if entry[:FINGERPRINT_BYTES] != fingerprint:
+            raise InvalidCursor(message=_OTHER_QUERY)
+        began, end = entry[FINGERPRINT_BYTES : 2 * FINGERPRINT_BYTES], entry[2 * FINGERPRINT_BYTES :]
+        return end if began == _short(start) else None
+
+    def note_end(self, fingerprint: bytes, start: bytes | None, end: bytes) -> None:
+        """Note where a page of the running function has ended in this run."""
         if len(self._ends) < _ENTRIES:
-            self._ends.append(self.seal.close(JOURNAL, page, end))
+            self._ends.append(self.seal.close(JOURNAL, self._who(), fingerprint + _short(start) + end))
 
     def journal(self) -> str | None:
         """Return what the next run has to know."""
         return ",".join(self._ends) or None
+
+    def _who(self) -> bytes:
+        return _short(self.reader)
+
+    def _read_journal(self) -> dict[bytes, list[bytes]]:
+        entries: dict[bytes, list[bytes]] = {}
+        for text in self._journal.split(",", _ENTRIES)[:_ENTRIES] if self._journal else ():
+            entry = self.seal.read(JOURNAL, text)
+            if entry is None:
+                raise InvalidCursor(message=_NO_JOURNAL)
+            entries.setdefault(entry[0], []).append(entry[1])
+        return entries
+
+
+_OTHER_QUERY: Final = (
+    "InvalidCursor: the journal belongs to this query as it was before its range, order or filter changed;"
+    " load the first page again"
+)
+_NO_JOURNAL: Final = (
+    "InvalidCursor: the journal is none of this deployment; load the first page again (without a journal)"
+)
+
+
+def _short(what: object) -> bytes:
+    return hashlib.blake2b(repr(what).encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES).digest()

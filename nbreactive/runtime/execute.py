@@ -146,14 +146,16 @@ class Runner:
         path, function = resolve(self._functions, target, kind, said=f"ctx.run_{kind}")
         txn = execution.txn
         savepoint = txn.savepoint()
-        paginated, txn.pages.paginated = txn.pages.paginated, False
+        pages = txn.pages
+        paginated, pages.paginated, reader = pages.paginated, False, pages.reader
+        pages.reader = (*reader, path, args)
         try:
             result = self._invoke(execution, path, function, args, depth)
         except BaseException:
             txn.rollback(savepoint)
             raise
         finally:
-            txn.pages.paginated = paginated
+            pages.paginated, pages.reader = paginated, reader
         returns = function.returns
         return returns.load(result) if returns is not None else result
 

@@ -92,6 +92,12 @@ class _Found(NamedTuple):
     exhausted: bool
     """There are no further rows."""
 
+    def middle(self) -> bytes | None:
+        """Return the key after which to split; also of two rows, if there were more, for clients wait for that."""
+        if len(self.rows) >= _SPLITTABLE:
+            return self.rows[len(self.rows) // 2]
+        return self.rows[0] if self.cut_short and len(self.rows) > 1 else None
+
 
 class _Limits(NamedTuple):
     rows: int
@@ -125,20 +131,23 @@ def read_page(txn: Transaction, source: Source, opts: Any) -> PaginationResult[D
         )
     fingerprint = source.fingerprint()
     start = None if wanted.cursor is None else pages.place(wanted.cursor, fingerprint)
-    page = hashlib.blake2b(fingerprint + repr(start).encode(), digest_size=FINGERPRINT_BYTES).digest()
-    end = pages.end_before(page) if wanted.end_cursor is None else pages.place(wanted.end_cursor, fingerprint)
+    if wanted.end_cursor is None:
+        end = pages.end_before(fingerprint, start)
+    else:
+        end = pages.place(wanted.end_cursor, fingerprint)
     limits = _limits(txn, wanted)
     found = _read(txn, source.cut(start, end), wanted.num_items if end is None else None, limits)
     if end is None:
         end = THE_END if found.exhausted else found.rows[-1]
-    middle = found.rows[len(found.rows) // 2] if len(found.rows) >= _SPLITTABLE else None
+    middle = found.middle()
     status: PageStatus | None = None
-    if middle is not None and found.cut_short:
+    if found.cut_short and middle is not None:
         status = "SplitRequired"
-    elif middle is not None and (len(found.documents) > LONG_PAGE or limits.near(len(found.rows), found.read)):
+    elif found.cut_short or len(found.documents) > LONG_PAGE or limits.near(len(found.rows), found.read):
+        # What is one row cannot be split: it is all that a page can be here, and no client shows one that has to be.
         status = "SplitRecommended"
     pages.paginated = True
-    pages.note_end(page, end)
+    pages.note_end(fingerprint, start, end)
     return PaginationResult(
         page=found.documents,
         isDone=end == THE_END,

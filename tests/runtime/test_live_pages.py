@@ -350,8 +350,8 @@ def test_a_deploy_keeps_pages_unless_it_changes_their_query(nine: Living) -> Non
     nine.runner.run(nine.deployment.deploy("m", changed))
     nine.settle(pager)
     errors = [page.error for page in pager.pages]
-    assert [error.code if error else "" for error in errors] == ["", "InvalidCursor", "InvalidCursor"]
-    assert decode_json(errors[1].data) == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+    assert [error.code if error else "" for error in errors] == ["InvalidCursor"] * 3
+    assert decode_json(errors[0].data) == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
     anew = three_pages(nine)
     assert ks(anew) == [[2, 3, 4], [5, 6, 7], [8]]
     nine.runner.run(nine.deployment.deploy("m", MODULE))

@@ -260,9 +260,16 @@ def test_limits_cut_a_new_page_short(seven: Pages) -> None:
     assert (first["pageStatus"], second["pageStatus"]) == (None, None)
     assert second["continueCursor"] == found["continueCursor"]
     assert seven.ns(2, found["continueCursor"], code, maximumRowsRead=5) == [5, 6]
-    # Nobody can split one or two rows: such a page just ends there.
+    # Two rows are split into one and one: clients show nothing of a page until that is done.
+    short = seven.page(3, maximumRowsRead=2)[0]
+    assert ([row["n"] for row in short["page"]], short["pageStatus"]) == ([0, 1], "SplitRequired")
+    assert seven.ns(3, maximumRowsRead=2, endCursor=short["splitCursor"]) == [0]
+    assert seven.ns(3, short["splitCursor"], maximumRowsRead=2, endCursor=short["continueCursor"]) == [1]
+    # Nobody can split one row: clients would wait for ever if it were required.
     short = seven.page(2, code=code, maximumRowsRead=1)[0]
-    assert (short["page"], short["pageStatus"], short["splitCursor"], short["isDone"]) == ([], None, None, False)
+    assert (short["page"], short["pageStatus"], short["splitCursor"], short["isDone"]) == (
+        [], "SplitRecommended", None, False,
+    )  # fmt: skip
     assert seven.page(2, maximumBytesRead=1)[0]["page"][0]["n"] == 0
     assert seven.all(2, code) == [[4, 5], [6]]
 
@@ -295,7 +302,8 @@ def test_splitting_always_comes_to_an_end(seven: Pages) -> None:
 
     def leaves(cursor: str | None, end: str) -> list[Any]:
         found = seven.page(1, cursor, endCursor=end, maximumRowsRead=1, maximumBytesRead=1)[0]
-        if found["pageStatus"] is None:
+        if found["splitCursor"] is None:
+            assert found["pageStatus"] != "SplitRequired"
             return [row["n"] for row in found["page"]]
         assert found["splitCursor"] not in (cursor, end)
         return leaves(cursor, found["splitCursor"]) + leaves(found["splitCursor"], end)
@@ -397,22 +405,24 @@ def test_cursors_hide_what_they_hold(tmp_path: Path) -> None:
     pages.house.close()
 
 
-def test_what_cannot_be_a_journal_is_ignored(seven: Pages) -> None:
+def test_what_cannot_be_the_journal_is_refused_as_convex_does(seven: Pages) -> None:
     _, of_another = seven.page(5, code='posts.order("desc")')
     first, _ = seven.page(1)
+    refused = ("x", ",", "," * 100_000, "\u00e9", "\ud800", first["continueCursor"], of_another.journal)
+    for journal in refused:
+        failure = seven.run("m:page", journal, paginationOpts={"numItems": 3, "cursor": None}, code=BY_K).failure
+        assert failure is not None and failure.code == "InvalidCursor"
+        assert failure.data is not None
+        assert decode_json(failure.data) == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+        assert "the journal" in failure.message
+        # Where the end is given, and where no page is read, nobody asks for it.
+        assert seven.ns(3, journal=journal, endCursor=first["continueCursor"]) == [0]
+        assert seven.run("m:fill", journal, rows=[]).failure is None
+    assert seven.ns(3, journal="") == [0, 1, 2]
+    # A page that begins elsewhere (the function finds its own beginning) is a new one.
     _, of_the_next = seven.page(5, first["continueCursor"])
     assert first["continueCursor"] != of_the_next.journal
-    for journal in (
-        "",
-        "x",
-        ",",
-        "," * 100_000,
-        "\u00e9",
-        first["continueCursor"],
-        of_another.journal,
-        of_the_next.journal,
-    ):
-        assert seven.ns(3, journal=journal) == [0, 1, 2]
+    assert seven.ns(3, journal=of_the_next.journal) == [0, 1, 2]
     # A cursor is no journal, nor a journal a cursor.
     journal = seven.page(3)[1].journal
     assert seven.failure(paginationOpts={"numItems": 1, "cursor": journal}, code=BY_K).code == "InvalidCursor"
@@ -452,6 +462,9 @@ def test_a_query_is_used_once_by_a_page_too(seven: Pages) -> None:
 def test_a_function_may_begin_anew_by_itself(seven: Pages) -> None:
     told = seven.call("m:recovers", paginationOpts={"numItems": 2, "cursor": "of old"})
     assert told == [{"isConvexSystemError": True, "paginationError": "InvalidCursor"}, 0]
+    journal = seven.page(2, code='posts.order("desc")')[1].journal
+    again = seven.run("m:recovers", journal, paginationOpts={"numItems": 2, "cursor": None})
+    assert seven.house.finish(again)[1] == 0
 
 
 def test_functions_that_are_called_have_a_page_each(seven: Pages) -> None:
