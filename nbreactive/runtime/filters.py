@@ -5,22 +5,25 @@ Comparisons follow the order of index keys across types, so a filter and an inde
 means the same type and value (``1 == 1.0`` is one type here, ``1 == True`` is not). Python's ``and``, ``or``, ``not``
 cannot be overloaded: an expression refuses to be asked for its truth and names the operator to use.
 
+A field that the schema lacks is absent in every document, so some comparisons with it can never be true: those are
+refused, for the name is most likely misspelled. ``q.field("old") == UNSET`` and the like are not.
+
 Beside what it does, an expression knows its form, a nested list of names and literals: two filters of the same form are the
 same filter, which cursors of pages depend on.
 """
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, NoReturn
 
 from nbreactive.errors import InvalidValue, LimitExceeded
+from nbreactive.runtime.filter_arithmetic import arithmetic, divide, is_number, modulo
 from nbreactive.values.checks import check_value
 from nbreactive.values.keys import encode_key
-from nbreactive.values.kinds import UNSET, Int64
+from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import FILTER_OPERATORS, over
 
 Compiled = Callable[[Mapping[str, Any]], Any]
@@ -48,6 +51,7 @@ class Filter(NamedTuple):
         return flat
 
 
+_COMPARISONS: Final = ("eq", "neq", "lt", "lte", "gt", "gte")
 _SIMPLE: Final = (str, bool, bytes, type(None))
 _SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 
@@ -55,13 +59,19 @@ _SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 class Expression:
     """A value that depends on the document; compare it, or combine it with ``& | ~`` and arithmetic."""
 
-    __slots__ = ("compiled", "form", "size")
+    __slots__ = ("always", "compiled", "form", "never", "size")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, compiled: Compiled, size: int, form: list[Any]) -> None:
+    def __init__(
+        self, compiled: Compiled, size: int, form: list[Any], never: str | None = None, always: str | None = None
+    ) -> None:
         self.compiled = compiled
         self.size = size
         self.form = form
+        self.never = never
+        """Why it cannot be true for any document: of a field that none has."""
+        self.always = always
+        """Why it cannot but be true."""
 
     def __bool__(self) -> NoReturn:
         raise InvalidValue(
@@ -107,37 +117,37 @@ class Expression:
         return _unary("not", lambda a: not _true(a), self)
 
     def __neg__(self) -> Expression:
-        return _unary("neg", lambda a: _arithmetic("neg", operator.sub, type(a)(0) if _number(a) else 0, a), self)
+        return _unary("neg", lambda a: arithmetic("neg", operator.sub, type(a)(0) if is_number(a) else 0, a), self)
 
     def __add__(self, other: Any) -> Expression:
-        return _binary("add", lambda a, b: _arithmetic("add", operator.add, a, b), self, other)
+        return _binary("add", lambda a, b: arithmetic("add", operator.add, a, b), self, other)
 
     def __radd__(self, other: Any) -> Expression:
-        return _binary("add", lambda a, b: _arithmetic("add", operator.add, a, b), other, self)
+        return _binary("add", lambda a, b: arithmetic("add", operator.add, a, b), other, self)
 
     def __sub__(self, other: Any) -> Expression:
-        return _binary("sub", lambda a, b: _arithmetic("sub", operator.sub, a, b), self, other)
+        return _binary("sub", lambda a, b: arithmetic("sub", operator.sub, a, b), self, other)
 
     def __rsub__(self, other: Any) -> Expression:
-        return _binary("sub", lambda a, b: _arithmetic("sub", operator.sub, a, b), other, self)
+        return _binary("sub", lambda a, b: arithmetic("sub", operator.sub, a, b), other, self)
 
     def __mul__(self, other: Any) -> Expression:
-        return _binary("mul", lambda a, b: _arithmetic("mul", operator.mul, a, b), self, other)
+        return _binary("mul", lambda a, b: arithmetic("mul", operator.mul, a, b), self, other)
 
     def __rmul__(self, other: Any) -> Expression:
-        return _binary("mul", lambda a, b: _arithmetic("mul", operator.mul, a, b), other, self)
+        return _binary("mul", lambda a, b: arithmetic("mul", operator.mul, a, b), other, self)
 
     def __truediv__(self, other: Any) -> Expression:
-        return _binary("div", lambda a, b: _arithmetic("div", _divide, a, b), self, other)
+        return _binary("div", lambda a, b: arithmetic("div", divide, a, b), self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        return _binary("div", lambda a, b: _arithmetic("div", _divide, a, b), other, self)
+        return _binary("div", lambda a, b: arithmetic("div", divide, a, b), other, self)
 
     def __mod__(self, other: Any) -> Expression:
-        return _binary("mod", lambda a, b: _arithmetic("mod", _modulo, a, b), self, other)
+        return _binary("mod", lambda a, b: arithmetic("mod", modulo, a, b), self, other)
 
     def __rmod__(self, other: Any) -> Expression:
-        return _binary("mod", lambda a, b: _arithmetic("mod", _modulo, a, b), other, self)
+        return _binary("mod", lambda a, b: arithmetic("mod", modulo, a, b), other, self)
 
 
 class FilterBuilder:
@@ -159,10 +169,9 @@ class FilterBuilder:
         """The value at a dotted path; absent ones are UNSET."""
         if not isinstance(path, str) or not path:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidValue(f'q.field takes the name of a field, not {path!r}; q.field("likes")')
-        if self._fields is not None:
-            self._refuse_unknown(path)
+        never = self._unknown(path) if self._fields is not None else None
         if "." not in path:
-            return Expression(lambda doc: doc.get(path, UNSET), 1, ["field", path])
+            return Expression(lambda doc: doc.get(path, UNSET), 1, ["field", path], never)
         names = path.split(".")
 
         def dig(doc: Mapping[str, Any]) -> Any:
@@ -173,16 +182,19 @@ class FilterBuilder:
                 value = value.get(name, UNSET)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             return value  # pyright: ignore[reportUnknownVariableType]
 
-        return Expression(dig, 1, ["field", path])
+        return Expression(dig, 1, ["field", path], never)
 
-    def _refuse_unknown(self, path: str) -> None:
-        """A misspelled field would be absent in every document, and the result wrong."""
+    def _unknown(self, path: str) -> str | None:
+        """Say what is wrong if no document can have the field."""
         fields, name = self._fields or (), path.partition(".")[0]
         if name in fields or name in _SYSTEM_FIELDS:
-            return
+            return None
         near = get_close_matches(name[:100], fields, 1, 0.7)
         fix = f"did you mean {near[0]!r}?" if near else f"the fields are: {', '.join(fields) or 'none'}"
-        raise InvalidValue(f"q.field({path!r}): documents of {self._table!r} have no field {name!r}; {fix}")
+        return (
+            f"q.field({path!r}): documents of {self._table!r} have no field {name!r}, so this is never true; {fix}"
+            " (for documents without a field: == UNSET)"
+        )
 
     def eq(self, a: Any, b: Any) -> Expression:
         """``a == b``."""
@@ -245,11 +257,6 @@ class FilterBuilder:
         return ~_expression(a)
 
 
-def compile_filter(build: Callable[[FilterBuilder], Any]) -> Predicate:
-    """Run a filter's lambda once and return a predicate of documents."""
-    return read_filter(build).holds
-
-
 def read_filter(
     build: Callable[[FilterBuilder], Any], table: str = "", fields: Collection[str] | None = None
 ) -> Filter:
@@ -261,6 +268,8 @@ def read_filter(
         built = _expression(built)
     if not isinstance(built, Expression):
         raise InvalidValue(f'a filter returns an expression of q, not {built!r}; lambda q: q.field("likes") > 3')
+    if built.never is not None:
+        raise InvalidValue(built.never)
     compiled = built.compiled
 
     def holds(doc: Mapping[str, Any]) -> bool:
@@ -276,31 +285,53 @@ def _expression(value: Any) -> Expression:
     return Expression(lambda _doc: literal, 1, ["value", literal])
 
 
-def _combine(name: str, compiled: Compiled, *parts: Expression) -> Expression:
+def _combine(
+    name: str, compiled: Compiled, *parts: Expression, never: str | None = None, always: str | None = None
+) -> Expression:
     size = 1 + sum(part.size for part in parts)
     if size > 2 * FILTER_OPERATORS:
         fix = "use an index for part of it, or test in Python while iterating"
         raise LimitExceeded(over("operators and operands in a filter", size, 2 * FILTER_OPERATORS, fix))
-    return Expression(compiled, size, [name, *(part.form for part in parts)])
+    return Expression(compiled, size, [name, *(part.form for part in parts)], never, always)
 
 
 def _binary(name: str, apply: Callable[[Any, Any], Any], left: Any, right: Any) -> Expression:
     a, b = _expression(left), _expression(right)
     first, second = a.compiled, b.compiled
-    return _combine(name, lambda doc: apply(first(doc), second(doc)), a, b)
+    never = always = None
+    unknown = _unknown_field(a) or _unknown_field(b)
+    if unknown is not None and name not in _COMPARISONS:
+        raise InvalidValue(unknown)
+    if unknown is not None and _is_constant(a) and _is_constant(b):
+        never, always = (None, unknown) if apply(first({}), second({})) else (unknown, None)
+    return _combine(name, lambda doc: apply(first(doc), second(doc)), a, b, never=never, always=always)
 
 
 def _unary(name: str, apply: Callable[[Any], Any], value: Expression) -> Expression:
     compiled = value.compiled
-    return _combine(name, lambda doc: apply(compiled(doc)), value)
+    if name == "neg" and (unknown := _unknown_field(value)) is not None:
+        raise InvalidValue(unknown)
+    return _combine(name, lambda doc: apply(compiled(doc)), value, never=value.always, always=value.never)
 
 
 def _logic(parts: tuple[Any, ...], *, all_of: bool) -> Expression:
     expressions = [_expression(part) for part in parts]
     compiled = [part.compiled for part in expressions]
-    if all_of:
-        return _combine("and", lambda doc: all(_true(part(doc)) for part in compiled), *expressions)
-    return _combine("or", lambda doc: any(_true(part(doc)) for part in compiled), *expressions)
+    # An alternative that can never be true is a mistake, whatever the others are.
+    never = next((part.never for part in expressions if part.never), None)
+    name, combine = ("and", all) if all_of else ("or", any)
+    reasons = [part.always for part in expressions]
+    always = next(filter(None, reasons), None) if combine(reasons) else None
+    holds: Compiled = lambda doc: combine(_true(part(doc)) for part in compiled)  # noqa: E731
+    return _combine(name, holds, *expressions, never=never, always=always)
+
+
+def _unknown_field(part: Expression) -> str | None:
+    return part.never if part.form[0] == "field" else None
+
+
+def _is_constant(part: Expression) -> bool:
+    return part.form[0] == "value" or _unknown_field(part) is not None
 
 
 def _true(value: Any) -> bool:
@@ -313,40 +344,3 @@ def _equal(a: Any, b: Any) -> bool:
     if type(a) is type(b) and type(a) in _SIMPLE:
         return a == b
     return encode_key(a) == encode_key(b)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _arithmetic(name: str, apply: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-    if not _number(a) or not _number(b) or isinstance(a, Int64) is not isinstance(b, Int64):
-        raise InvalidValue(
-            f"q.{name} needs two numbers of one type, not {_shown(a)} and {_shown(b)}; test for the field first:"
-            ' q.and_(q.neq(q.field("f"), UNSET), ...)'
-        )
-    result = apply(a, b)
-    return Int64(result) if isinstance(a, Int64) else result
-
-
-def _shown(value: Any) -> str:
-    return "an absent field" if value is UNSET else f"{type(value).__name__} {value!r:.40}"
-
-
-def _divide(a: Any, b: Any) -> Any:
-    if isinstance(a, Int64):
-        if not b:
-            raise InvalidValue("q.div: an int64 divided by zero; test for zero first")
-        quotient = abs(a) // abs(b)
-        return quotient if (a < 0) == (b < 0) else -quotient
-    if b:
-        return a / b
-    return math.nan if not a or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def _modulo(a: Any, b: Any) -> Any:
-    if isinstance(a, Int64):
-        if not b:
-            raise InvalidValue("q.mod: an int64 divided by zero; test for zero first")
-        return int(a) - int(b) * _divide(a, b)
-    return math.fmod(a, b) if b and math.isfinite(a) else math.nan

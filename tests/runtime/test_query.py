@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbreactive.errors import InvalidValue
-from nbreactive.runtime.filters import FilterBuilder, compile_filter
+from nbreactive.runtime.filters import FilterBuilder, read_filter
 from nbreactive.runtime.inline import InlineExecutor
 from nbreactive.values.keys import encode_key
 from nbreactive.values.kinds import UNSET, Int64
@@ -21,11 +21,13 @@ SOURCE = """
 from nbreactive import define_schema, define_table
 schema = define_schema({"posts": define_table(v.any()).index("by_a", ["a", "b"]).index("by_deep", ["x.y"]),
     "orders": define_table({"region": v.string(), "place": v.object({"city": v.string()})}),
+    "shops": define_table({"region": v.string(), "place": v.object({"city": v.string()})}),
     "things": define_table(v.union(v.object({"kind": v.string()}), v.object({"size": v.number()})))})
 @mutation
 def fill(ctx, docs):
     for doc in docs:
         ctx.db.insert("posts", doc)
+    ctx.db.insert("shops", {"region": "north", "place": {"city": "x"}})
 @query
 def run(ctx, code):
     return eval(code, {**globals(), "db": ctx.db, "posts": ctx.db.query("posts")})
@@ -68,13 +70,80 @@ def q(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
     queries.house.close()
 
 
+@pytest.mark.parametrize(
+    ("true", "code"),
+    [
+        (True, 'q.field("gone") == UNSET'),
+        (True, 'q.eq(UNSET, q.field("gone"))'),
+        (True, 'q.field("gone.deep") == q.field("missing")'),
+        (True, 'q.field("gone") != 3'),
+        (True, 'q.field("gone") < 3'),
+        (True, '~q.field("gone")'),
+        (True, '~(q.field("gone") == 3)'),
+        (True, '~((q.field("gone") == UNSET) & (q.field("region") == "nowhere"))'),
+        (True, '(q.field("gone") == UNSET) & (q.field("region") == "north")'),
+        (True, '(q.field("gone") == UNSET) | (q.field("region") == "nowhere")'),
+        (True, 'q.field("place.zip") == q.field("gone")'),
+        (False, 'q.field("gone")'),
+        (False, 'q.field("gone") != UNSET'),
+        (False, 'q.field("gone") == None'),
+        (False, 'q.field("gone") >= 3'),
+        (False, 'q.field("gone") != q.field("missing")'),
+        (False, '~(q.field("gone") == UNSET)'),
+        (False, '~((q.field("gone") == UNSET) | (q.field("region") == "north"))'),
+        (False, '(q.field("gone") > 3) & (q.field("region") == "north")'),
+        (False, '(q.field("gone") > 3) | (q.field("region") == "north")'),
+        (False, 'q.field("gone") + 1 > 0'),
+        (False, '-q.field("gone") < 0'),
+    ],
+)
+def test_filters_on_fields_that_no_document_has_are_allowed_where_they_can_be_true(
+    q: Queries, true: bool, code: str
+) -> None:
+    whole = f'db.query("shops").filter(lambda q: {code}).count()'
+    if true:
+        assert q.run(whole) == 1
+    else:
+        assert "documents of 'shops' have no field 'gone', so this is never true; " in q.refused(whole)
+
+
+@given(st.data())
+def test_what_is_refused_for_its_fields_is_true_for_no_document(data: st.DataObject) -> None:
+    fields, values = st.sampled_from(["a", "b.c", "gone", "lost.x"]), st.sampled_from([UNSET, None, 0, 1, "x"])
+    operators = st.sampled_from(["eq", "neq", "lt", "lte", "gt", "gte"])
+    sides = st.one_of(fields.map(lambda name: ("field", name)), values.map(lambda value: ("value", value)))
+    leaves = st.tuples(operators, sides, sides)
+    trees = st.recursive(
+        leaves, lambda tree: st.one_of(tree.map(lambda t: ("not_", t)), st.tuples(st.just("and_"), tree, tree))
+    )
+
+    def build(tree: Any, q: FilterBuilder) -> Any:
+        kind, *parts = tree
+        if kind in ("field", "value"):
+            return q.field(parts[0]) if kind == "field" else parts[0]
+        return getattr(q, kind)(*(build(part, q) for part in parts))
+
+    tree = data.draw(trees)
+    plain = read_filter(lambda q: build(tree, q))
+    docs = [{}, {"a": 0}, {"a": 1, "b": {"c": 1}}, {"a": "x", "b": {"c": "y"}}, {"a": None, "b": {}}]
+    true = [plain.holds(doc) for doc in docs]
+    try:
+        checked = read_filter(lambda q: build(tree, q), "docs", ["a", "b"])
+    except InvalidValue:
+        assert not any(true)
+    else:
+        assert [checked.holds(doc) for doc in docs] == true
+        assert checked.form == plain.form
+
+
 def test_filters_on_fields_that_the_schema_does_not_have_are_refused(q: Queries) -> None:
     said = q.refused('db.query("orders").filter(lambda q: q.field("regoin") == "north").collect()')
     assert (
-        "InvalidValue: q.field('regoin'): documents of 'orders' have no field 'regoin'; did you mean 'region'?" in said
+        "InvalidValue: q.field('regoin'): documents of 'orders' have no field 'regoin', so this is never true; did you mean 'region'?"
+        in said
     )
     said = q.refused('db.query("orders").filter(lambda q: q.eq(q.field("extra.x"), 1)).count()')
-    assert "have no field 'extra'; the fields are: region, place" in said
+    assert "have no field 'extra', so this is never true; the fields are: region, place" in said
     assert "did you mean 'size'?" in q.refused('db.query("things").filter(lambda q: q.field("sise") > 1).first()')
     known = '(q.field("place.city") == "x") | (q.field("_creationTime") > 1) | (q.field("_id") == "x") | (q.field("region") == "x")'
     assert q.run(f'db.query("orders").filter(lambda q: {known}).collect()') == []
@@ -175,15 +244,15 @@ def test_filters_agree_with_index_keys(a: Any, b: Any) -> None:
     q = FilterBuilder()
     doc = {} if a is UNSET else {"a": a}
     left, right = encode_key(a), encode_key(b)
-    assert compile_filter(lambda _: q.field("a") == b)(doc) is (left == right)
-    assert compile_filter(lambda _: q.field("a") != b)(doc) is (left != right)
-    assert compile_filter(lambda _: q.field("a") < b)(doc) is (left < right)
-    assert compile_filter(lambda _: q.gte(q.field("a"), b))(doc) is (left >= right)
+    assert read_filter(lambda _: q.field("a") == b).holds(doc) is (left == right)
+    assert read_filter(lambda _: q.field("a") != b).holds(doc) is (left != right)
+    assert read_filter(lambda _: q.field("a") < b).holds(doc) is (left < right)
+    assert read_filter(lambda _: q.gte(q.field("a"), b)).holds(doc) is (left >= right)
 
 
 def test_arithmetic() -> None:
     def value(build: Any, **doc: Any) -> bool:
-        return compile_filter(build)(doc)
+        return read_filter(build).holds(doc)
 
     assert value(lambda q: q.field("n") * 2 + 1 == 7, n=3)
     assert value(lambda q: 10 - q.field("n") == 7, n=3)
