@@ -180,6 +180,13 @@ async def _serve(config: BackendConfig, idle_exit: float | None) -> int:
     backend = await _open(config, stop)
     if backend is None:
         return 0
+    lost: list[bool] = []
+
+    def end() -> None:
+        lost.append(True)
+        stop.set()
+
+    backend.on_lost = end
     try:
         print(f"ready {backend.url}", flush=True)
         if idle_exit is None:
@@ -188,7 +195,7 @@ async def _serve(config: BackendConfig, idle_exit: float | None) -> int:
             await _wait_until_idle(backend, idle_exit, stop)
     finally:
         await backend.close()
-    return 0
+    return 1 if lost else 0
 
 
 async def _open(config: BackendConfig, stop: asyncio.Event) -> Backend | None:

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import gc
 import os
-import shutil
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -20,19 +18,20 @@ from tornado.routing import Router
 
 from nbreactive._version import __version__
 from nbreactive.engine.catalog import count_key
-from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.errors import DataFolderError, ReadOnly
 from nbreactive.server.admin import describe_tables, no_table
 from nbreactive.server.app import make_application, make_http_application, make_server
 from nbreactive.server.calls import Calls
+from nbreactive.server.config import BackendConfig, parts_config
 from nbreactive.server.data_folder import DataFolder
 from nbreactive.server.deployments import Deployments
-from nbreactive.server.failures import Mode, logged_text
+from nbreactive.server.failures import logged_text
 from nbreactive.server.identity import Gatekeeper
-from nbreactive.server.limits import Limits, ServerLimits, described
+from nbreactive.server.limits import Limits, described
 from nbreactive.server.logs import Logs
 from nbreactive.server.origins import OriginPolicy
-from nbreactive.server.parts import FOLDERS, STORE, Parts, PartsConfig
+from nbreactive.server.parts import Parts
+from nbreactive.server.reset import complete, discard, unfinished
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
 from nbreactive.services.actions import Report
@@ -40,41 +39,6 @@ from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.folder import FunctionsFolder
-from nbreactive.services.retention import KEEP_SECONDS
-from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
-
-
-@dataclass(frozen=True)
-class BackendConfig:
-    """How to serve a deployment."""
-
-    data: Path
-    functions: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 3210
-    http_port: int | None = None
-    """A port for HTTP actions alone, where they stand at ``/`` rather than at ``/http``; 0 takes a free one."""
-    admin_key: str | None = None
-    proxy_secret: str | None = None
-    require_auth: bool = False
-    allowed_origins: tuple[str, ...] = ()
-    deployment: str = "default"
-    workers: int = 2
-    action_seconds: float = ACTION_SECONDS
-    mode: Mode = "dev"
-    verbose: bool = False
-    limits: ServerLimits = field(default_factory=ServerLimits)
-    transaction: TransactionLimits = field(default_factory=TransactionLimits)
-    url: str | None = None
-    """Where others reach it, if not where it listens."""
-    keep_history: float = KEEP_SECONDS
-    """For how long older versions of documents are kept, seconds."""
-    jobs: bool = True
-    """Whether scheduled functions and cron jobs begin when they are due."""
-    others: tuple[BackendConfig, ...] = ()
-    """Further deployments, answered behind the same door."""
-    files: FileSystem = field(default_factory=Disk)
-    """What the log is written to."""
 
 
 class Backend:
@@ -103,6 +67,10 @@ class Backend:
         self.application = make_application(self.site, self)
         self._servers: list[HTTPServer] = []
         self.http_url = ""
+        self._changing = asyncio.Lock()
+        self._closed = False
+        self.on_lost: Callable[[], None] = lambda: None
+        """Told when a deployment could not be opened again: only a new process can help."""
 
     @classmethod
     async def open(cls, config: BackendConfig) -> Backend:
@@ -131,7 +99,7 @@ class Backend:
         """Open everything but the door."""
         folder = DataFolder(config.data)
         try:
-            parts = await Parts.open(_parts_config(config))
+            parts = await Parts.open(parts_config(config))
         except BaseException:
             folder.close()
             raise
@@ -181,11 +149,13 @@ class Backend:
 
     async def close_parts(self) -> None:
         """Close the data folder of this deployment alone, once nobody is connected any more."""
-        await self._stop_watching()
-        try:
-            await self._parts.close()
-        finally:
-            self._folder.close()
+        async with self._changing:
+            await self._stop_watching()
+            try:
+                if not self._closed:
+                    await self._parts.close()
+            finally:
+                self._folder.close()
 
     # ---- what the admin API asks ---------------------------------------------------------------------------
 
@@ -238,15 +208,41 @@ class Backend:
         return await self._parts.columns.rows(table, at_least=engine.durable)
 
     async def reset(self) -> None:
-        """Delete all documents, functions and history; clients are sent away and come back to an empty deployment."""
-        await self._stop_watching()
-        await self.site.sockets.drain(self.config.limits.drain_seconds)
-        await self._parts.close()
-        for name in FOLDERS:
-            await asyncio.to_thread(shutil.rmtree, self.config.data / name, ignore_errors=True)
-        for file in self.config.data.glob(f"{STORE}*"):
-            file.unlink()
-        self._parts = await Parts.open(_parts_config(self.config))
+        """Delete all documents, functions and history; clients are sent away and come back to an empty deployment.
+
+        Raises
+        ------
+        DataFolderError
+            The data cannot be moved away; nothing was deleted.
+        """
+        async with self._changing:
+            await self._stop_watching()
+            await self.site.sockets.drain(self.config.limits.drain_seconds)
+            self._closed = True
+            try:
+                await self._parts.close()
+                try:
+                    await asyncio.to_thread(discard, self.config.data)
+                except OSError as error:
+                    raise DataFolderError(
+                        f"nothing was deleted: {error.filename} cannot be moved ({error.strerror}); close whatever has it open"
+                    ) from None
+                finally:
+                    await self._open_again()
+            except BaseException as error:
+                if self._closed:
+                    self._report("the deployment cannot be opened again", "error", reason=str(error))
+                    self.on_lost()
+                raise
+
+    def _lost(self) -> None:
+        self.on_lost()
+
+    async def _open_again(self) -> None:
+        if unfinished(self.config.data):
+            await asyncio.to_thread(complete, self.config.data)
+        self._parts = await Parts.open(parts_config(self.config))
+        self._closed = False
         self.site.calls.use(self._parts.engine, self._parts.actions)
         await self.tell_address()
         self.site.sockets.admit_again()
@@ -258,7 +254,9 @@ class Backend:
     async def answer_calls(self) -> None:
         """Open the deployments beside this one, and the door to all of them."""
         for other in self.config.others:
-            self._mounted.append(await self._open(other))
+            mounted = await self._open(other)
+            mounted.on_lost = self._lost
+            self._mounted.append(mounted)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -338,16 +336,3 @@ class Backend:
             self._report(
                 "deployed functions cannot be imported", "error", reason=problem.message, issues=problem.issues
             )
-
-
-def _parts_config(config: BackendConfig) -> PartsConfig:
-    return PartsConfig(
-        config.data,
-        config.workers,
-        config.mode,
-        files=config.files,
-        action_seconds=config.action_seconds,
-        limits=config.transaction,
-        deployment=config.deployment,
-        keep_history=config.keep_history,
-    )

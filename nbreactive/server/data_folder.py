@@ -18,6 +18,7 @@ from nbreactive.engine.files import DATA_FORMAT, Disk
 from nbreactive.errors import DataFolderError
 from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.server._drives import network_file_system
+from nbreactive.server.reset import complete
 
 FORMAT = DATA_FORMAT
 _OLDER = {1}
@@ -69,6 +70,7 @@ class DataFolder:
         try:
             self._itself = _lock_folder(path)
             self._check_format()
+            self._complete_reset()
         except BaseException:
             self._release()
             raise
@@ -99,6 +101,15 @@ class DataFolder:
             os.close(self._itself)
             self._itself = None
         self._lock.release()
+
+    def _complete_reset(self) -> None:
+        try:
+            complete(self.path)
+        except OSError as error:
+            raise DataFolderError(
+                f"the data folder {self.path} is being reset, and {error.filename} cannot be moved: {error.strerror};"
+                " close whatever has it open, and start again"
+            ) from None
 
     def _check_format(self) -> None:
         file = self.path / "format"

@@ -33,6 +33,7 @@ from nbreactive.functions.specs import Manifest
 from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.pool import Pool
 from nbreactive.server.data_folder import cursor_key
+from nbreactive.server.reset import STORE
 from nbreactive.services.actions import Actions
 from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
@@ -40,8 +41,6 @@ from nbreactive.services.env import env_at
 from nbreactive.services.retention import KEEP_SECONDS, Retention
 from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
 
-FOLDERS = ("log", "index")
-STORE = "store.duckdb"
 _PATIENCE = 45
 """Seconds for opening a store that the start depends on; somebody else may have it open for a while."""
 _GLANCE = 3
