@@ -12,7 +12,8 @@ from nbreactive.cli._output import say
 from nbreactive.cli._place import add_key, door, own_folder
 from nbreactive.cli._progress import Progress, amount
 from nbreactive.errors import InvalidValue
-from nbreactive.services.backup import Manifest, folder_log, restore, verify_elsewhere, write_backup
+from nbreactive.services.backup import Manifest, folder_log, verify_elsewhere, write_backup
+from nbreactive.services.restore import restore
 from nbreactive.services.streams import records
 
 

@@ -1,4 +1,4 @@
-"""Backups: one file that holds the log up to a timestamp, and from which a data folder is made again.
+"""Backups: one file that holds the log up to a timestamp, and from which :mod:`nbreactive.services.restore` makes a data folder.
 
 The log is the truth, so it is all that a backup needs: documents with their ids and versions, history, functions,
 environment, scheduled jobs, and the requests that were answered. The other replicas are made from it at the first start.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -26,8 +25,7 @@ import msgspec
 
 import nbreactive
 from nbreactive._version import __version__
-from nbreactive.engine.entries import Entry, decode_entry, encode_entry
-from nbreactive.engine.files import DATA_FORMAT
+from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.fingerprint import Fold, texts
 from nbreactive.engine.log import Batch
 from nbreactive.engine.segments import SegmentLog
@@ -183,9 +181,9 @@ def entries_of(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Itera
                         count += 1
                         yield entry
         except (*_BROKEN, msgspec.MsgspecError) as error:
-            raise _damaged(name, f"{part.name}: {error}") from None
+            raise damaged(name, f"{part.name}: {error}") from None
         if (size, count, digest.hexdigest()) != (part.bytes, part.entries, part.sha256):
-            raise _damaged(name, f"{part.name} is not what was written")
+            raise damaged(name, f"{part.name} is not what was written")
 
 
 def verify(path: Path) -> Manifest:
@@ -197,7 +195,7 @@ def verify(path: Path) -> Manifest:
             fold.entry(entry)
             last = entry.ts
     if (last, texts(fold.prints)) != (manifest.timestamp, manifest.tables):
-        raise _damaged(str(path), "its documents are not those that its manifest names")
+        raise damaged(str(path), "its documents are not those that its manifest names")
     return manifest
 
 
@@ -216,72 +214,6 @@ def verify_elsewhere(path: Path) -> Manifest:
     return msgspec.json.decode(done.stdout, type=Manifest)
 
 
-def restore(path: Path, folder: Path, *, to_ts: int | None = None, progress: Progress | None = None) -> int:
-    """Make a data folder from a backup; return the timestamp of its state.
-
-    Parameters
-    ----------
-    path
-        The backup.
-    folder
-        Must not be there, or be empty.
-    to_ts
-        An earlier state than that of the backup.
-    progress
-        Told about bytes.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataFolderError(f"{folder} is not empty; name a folder that is not there yet")
-    with open_backup(path) as archive:
-        manifest = read_manifest(archive, str(path))
-        if to_ts is not None and not manifest.horizon <= to_ts <= manifest.timestamp:
-            raise DataFolderError(
-                f"{path} holds the states from {manifest.horizon} to {manifest.timestamp}, not that of {to_ts}"
-            )
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.restoring")
-        draft.mkdir(mode=0o700, parents=True)
-        try:
-            last = asyncio.run(_write_log(draft / "log", archive, manifest, str(path), to_ts, progress))
-            (draft / "format").write_text(f"{DATA_FORMAT}\n")
-            if folder.exists():
-                folder.rmdir()
-            draft.rename(folder)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-    return last
-
-
-async def _write_log(
-    folder: Path, archive: zipfile.ZipFile, manifest: Manifest, name: str, to_ts: int | None, progress: Progress | None
-) -> int:
-    log = await SegmentLog.open(folder)
-    try:
-        fold, last, position = Fold(), 0, 0
-        frame: list[bytes] = []
-        size = 0
-        for entry in entries_of(archive, manifest, name):
-            if to_ts is not None and entry.ts > to_ts:
-                continue  # what follows is read all the same: it may be damaged
-            whole = fold.complete(entry) if entry.ts <= manifest.horizon else entry
-            fold.entry(whole)
-            last = entry.ts
-            frame.append(encode_entry(whole))
-            size += len(frame[-1])
-            if size >= _FRAME_BYTES:
-                position = (await log.append(position, frame)).position
-                if progress is not None:
-                    progress(size)
-                frame, size = [], 0
-        if frame:
-            await log.append(position, frame)
-        if to_ts is None and texts(fold.prints) != manifest.tables:
-            raise _damaged(name, "its documents are not those that its manifest names")
-        return last
-    finally:
-        await log.close()
-
-
 def _after(entry: Entry, last: int) -> int:
     if entry.ts <= last:
         raise DataFolderError(
@@ -298,7 +230,8 @@ def _content(file: IO[bytes], head: bytes) -> bytes:
     return data
 
 
-def _damaged(name: str, what: str) -> DataFolderError:
+def damaged(name: str, what: str) -> DataFolderError:
+    """Return the error for a backup that is not what was written."""
     return DataFolderError(f"the backup {name} is damaged: {what}. Take another one; nothing was changed")
 
 

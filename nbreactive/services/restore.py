@@ -1,0 +1,133 @@
+"""A data folder from a backup: exactly the state of a timestamp, and durable when that is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+from nbreactive.engine.entries import encode_entry
+from nbreactive.engine.files import DATA_FORMAT, Disk, FileSystem
+from nbreactive.engine.fingerprint import Fold, texts
+from nbreactive.engine.log import Appended
+from nbreactive.engine.segments import SegmentLog
+from nbreactive.errors import DataFolderError
+from nbreactive.services.backup import Manifest, Progress, damaged, entries_of, open_backup, read_manifest
+
+_FRAME_BYTES = 1 << 20
+
+
+def restore(
+    path: Path,
+    folder: Path,
+    *,
+    to_ts: int | None = None,
+    progress: Progress | None = None,
+    files: FileSystem | None = None,
+) -> int:
+    """Make a data folder from a backup; return the timestamp of its state when all of it is durable.
+
+    Parameters
+    ----------
+    path
+        The backup.
+    folder
+        Must not be there, or be empty.
+    to_ts
+        An earlier state than that of the backup.
+    progress
+        Told about bytes.
+    files
+        What the folder is written to.
+    """
+    files = files or Disk()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataFolderError(f"{folder} is not empty; name a folder that is not there yet")
+    with open_backup(path) as archive:
+        manifest = read_manifest(archive, str(path))
+        if to_ts is not None and not manifest.horizon <= to_ts <= manifest.timestamp:
+            raise DataFolderError(
+                f"{path} holds the states from {manifest.horizon} to {manifest.timestamp}, not that of {to_ts}"
+            )
+        draft = folder.with_name(f".{folder.name}.{os.getpid()}.restoring")
+        above = _missing(folder.absolute().parent)
+        draft.mkdir(mode=0o700, parents=True)
+        try:
+            last = asyncio.run(_write_log(draft / "log", files, archive, manifest, str(path), to_ts, progress))
+            _write(files, draft / "format", f"{DATA_FORMAT}\n".encode())
+            files.sync_folder(draft)
+            if folder.exists():
+                folder.rmdir()
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    for made in above:
+        files.sync_folder(made)
+    return last
+
+
+def _write(files: FileSystem, path: Path, data: bytes) -> None:
+    with contextlib.closing(files.make(path)) as file:
+        file.write(0, data)
+        file.sync()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folders which will have a new name in them, innermost first, when ``folder`` is made and used."""
+    found = [folder]
+    while not found[-1].exists():
+        found.append(found[-1].parent)
+    return found
+
+
+async def _write_log(
+    folder: Path,
+    files: FileSystem,
+    archive: zipfile.ZipFile,
+    manifest: Manifest,
+    name: str,
+    to_ts: int | None,
+    progress: Progress | None,
+) -> int:
+    log = await SegmentLog.open(folder, files=files)
+    try:
+        fold, last, position = Fold(), 0, 0
+        frame: list[bytes] = []
+        size = 0
+        for entry in entries_of(archive, manifest, name):
+            if to_ts is not None and entry.ts > to_ts:
+                continue  # what follows is read all the same: it may be damaged
+            whole = fold.complete(entry) if entry.ts <= manifest.horizon else entry
+            fold.entry(whole)
+            last = entry.ts
+            frame.append(encode_entry(whole))
+            size += len(frame[-1])
+            if size >= _FRAME_BYTES:
+                position = await _append(log, position, frame)
+                if progress is not None:
+                    progress(size)
+                frame, size = [], 0
+        if frame:
+            await _append(log, position, frame)
+        if to_ts is None and texts(fold.prints) != manifest.tables:
+            raise damaged(name, "its documents are not those that its manifest names")
+        return last
+    finally:
+        await log.close()
+
+
+async def _append(log: SegmentLog, position: int, frame: list[bytes]) -> int:
+    done = await log.append(position, frame)
+    if done.status == "unknown":
+        # The log finds out, or says that it cannot: ReadOnly
+        done = Appended("ok", position + 1) if await log.tail() == position + 1 else await log.append(position, frame)
+    if done.status != "ok":
+        raise DataFolderError(
+            f"the log in {log.folder} was not written ({done.status} at {done.position}): look at the disk, or whether somebody"
+            " else writes there, and restore again; nothing is left of this try"
+        )
+    return done.position
