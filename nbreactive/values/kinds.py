@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, Self, final
+from typing import Any, Final, NoReturn, Self, final
 
 from nbreactive.errors import InvalidValue
 from nbreactive.values.limits import MAX_INT64, MIN_INT64
@@ -59,5 +59,8 @@ class Unset:
         raise InvalidValue("UNSET means that a value is absent, so it cannot be stored or sent; leave the field out")
 
 
-UNSET: Final = Unset()
-"""Absent, which is not None: None is null. ``patch(id, {"f": UNSET})`` removes the field f."""
+UNSET: Final[Any] = Unset()
+"""Absent, which is not None: None is null. ``patch(id, {"f": UNSET})`` removes the field f.
+
+To type checkers it is anything: ``title: str = UNSET`` says that an argument may be left out.
+"""

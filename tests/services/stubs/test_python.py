@@ -19,7 +19,7 @@ import traitlets
 
 import nbreactive
 from nbreactive.client import LiveQuery
-from nbreactive import ActionCtx, BlockingActionCtx
+from nbreactive import UNSET, ActionCtx, BlockingActionCtx, mutation
 from nbreactive.values.kinds import Int64
 from reactive._generated.api import api, internal
 from reactive._generated.data_model import Anything, Events, Posts, PostsId, Users, UsersId
@@ -100,11 +100,18 @@ def a_blocking_action(ctx: BlockingActionCtx, post_id: PostsId) -> str:
     return ctx.run_action(api.posts.summarize, post_id=post_id)
 
 
+@mutation
+def update(ctx: MutationCtx, post_id: PostsId, title: str = UNSET, tags: list[str] | None = UNSET, **more: int) -> None:
+    if title is not UNSET:
+        assert_type(title, str)
+        ctx.db.patch(post_id, {"title": title, "cover": UNSET})
+
+
 def kinds(event: Events, anything: Anything) -> float:
     return event["n"] if event["kind"] == "a" else anything["whatever"]
 """
 BAD = """
-from nbreactive import ActionCtx
+from nbreactive import ActionCtx, mutation
 from reactive._generated.api import api, internal
 from reactive._generated.data_model import Events, PostsId, UsersId
 from reactive._generated.server import MutationCtx, QueryCtx
@@ -156,6 +163,11 @@ def a_mutation(ctx: MutationCtx) -> None:
 
 async def an_action(ctx: ActionCtx) -> int:
     return await ctx.run_action(api.posts.summarize, post_id=post)  # error: reportReturnType
+
+
+@mutation
+def update(ctx: MutationCtx, title: str = None, likes: int = "x") -> None:  # error: reportArgumentType
+    ctx.db.patch(post, {"title": likes})  # error: reportArgumentType reportCallIssue
 
 
 def kinds(event: Events) -> float:
