@@ -14,6 +14,8 @@ from nbreactive.engine.scheduled import BY_STATE, PENDING, finished, job_documen
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import ReadOnly
 from nbreactive.values import pack, unpack
+from nbreactive.values.keys import successor
+from nbreactive.values.limits import TransactionLimits
 from tests.engine.test_engine import Bench, run
 
 ID = bytes(15) + b"\x01"
@@ -98,6 +100,21 @@ def test_a_refused_commit_leaves_it_pending_and_it_can_be_done_later(tmp_path: P
         assert (state(bench), await bench.query("total")) == ("success", 1)
 
     run(tmp_path, body)
+
+
+def test_the_backends_own_writes_are_not_bounded_by_what_users_may_write(tmp_path: Path) -> None:
+    async def body(bench: Bench) -> None:
+        job = pack(job_document("m:add", {"text": "x" * (3 << 20)}, 0, 1.0))
+        big = [Write(SCHEDULED, number.to_bytes(16, "big"), job) for number in range(12)]
+        await bench.engine.transact(lambda *_: big)
+        job = pack(job_document("m:add", {}, 0, 1.0))
+        many = [Write(SCHEDULED, number.to_bytes(16, "big"), job) for number in range(1000, 2100)]
+        await bench.engine.transact(lambda *_: many)
+        reader = bench.engine.reader()
+        assert len(list(reader.scan(BY_STATE, PENDING, successor(PENDING), bench.engine.applied))) == 1112
+        reader.close()
+
+    run(tmp_path, body, transaction=TransactionLimits(documents_written=1, bytes_written=1))
 
 
 def test_watchers_are_told_touched_keys_and_that_commits_were_undone(tmp_path: Path) -> None:

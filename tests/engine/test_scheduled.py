@@ -77,6 +77,7 @@ def test_arguments_of_jobs_have_limits_of_their_own() -> None:
         check_writes(writes(1, 2 * SCHEDULED_ARGS), Catalog(), "public")
     with pytest.raises(LimitExceeded, match="bytes of scheduled functions"):
         check_writes(writes(9, SCHEDULED_ARGS), Catalog(), "public")
+    check_writes(writes(9, SCHEDULED_ARGS), Catalog(), "system", None)
 
 
 def test_long_texts_are_cut() -> None:
