@@ -12,6 +12,7 @@ from nbreactive.cli._output import say
 from nbreactive.cli._place import add_key, door, own_folder
 from nbreactive.cli._progress import Progress, amount
 from nbreactive.errors import InvalidValue
+from nbreactive.server.data_folder import cursor_key
 from nbreactive.services.backup import Manifest, folder_log, verify_elsewhere, write_backup
 from nbreactive.services.restore import restore
 from nbreactive.services.streams import records
@@ -52,13 +53,14 @@ def run_backup(options: argparse.Namespace) -> int:
     if found is None:
         with own_folder(options.place) as folder:
             horizon, size, batches = folder_log(folder)
-            manifest = _write(options, batches, horizon, "", size)
+            manifest = _write(options, batches, size, horizon=horizon, cursor_key=cursor_key(folder))
     else:
         with found.open("/api/admin/backup") as answer:
             coming = records(answer.read)
             _, head = next(coming)
             batches = _batches(coming)
-            manifest = _write(options, batches, head["horizon"], head["deployment"], head["bytes"])
+            known = {name: head[name] for name in ("horizon", "deployment", "cursor_key") if name in head}
+            manifest = _write(options, batches, head["bytes"], **known)
     verified = not options.no_verify
     if verified:
         verify_elsewhere(options.target)
@@ -81,9 +83,9 @@ def run_backup(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(options: argparse.Namespace, batches: Any, horizon: int, deployment: str, size: int) -> Manifest:
+def _write(options: argparse.Namespace, batches: Any, size: int, **known: Any) -> Manifest:
     with Progress("backing up", total=size, quiet=options.json) as progress:
-        return write_backup(options.target, batches, horizon=horizon, deployment=deployment, progress=progress.add)
+        return write_backup(options.target, batches, progress=progress.add, **known)
 
 
 def _batches(coming: Iterator[tuple[bytes, Any]]) -> Iterator[list[bytes]]:

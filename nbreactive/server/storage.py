@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol
 
 import msgspec
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from nbreactive.engine.catalog import BY_ID, FIRST_USER_TABLE, index_id
@@ -16,6 +17,7 @@ from nbreactive.engine.feed import first_batch
 from nbreactive.errors import InvalidValue, ProtocolError
 from nbreactive.server._handler import SiteHandler
 from nbreactive.server.admin import no_table
+from nbreactive.server.data_folder import cursor_key
 from nbreactive.server.parts import Parts
 from nbreactive.server.site import Site
 from nbreactive.services.doctor import examine_running
@@ -26,6 +28,8 @@ from nbreactive.values.packing import decoder_of
 
 _DOCUMENTS = 256
 """That are read before others get their turn."""
+_PIECE = 1 << 18
+"""Bytes of which the other side has to take some more in a while."""
 
 
 class Storage(Protocol):
@@ -45,16 +49,32 @@ class StorageHandler(SiteHandler):
         super().initialize(site)
         self.backend = backend
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Judge the request, and the caller."""
-        super().prepare()
+        await super().prepare()
         if self.request.method != "OPTIONS":
             self.caller.require("admin")
 
     async def send(self, kind: bytes, content: Any) -> None:
-        """Send one record, as fast as the other side takes it."""
-        self.write(record(kind, content))
-        await self.flush()
+        """Send one record, as fast as the other side takes it; one that stops for long is left, as it holds things up.
+
+        Raises
+        ------
+        StreamClosedError
+            It has gone, or was left.
+        """
+        data = memoryview(record(kind, content))
+        for begin in range(0, len(data), _PIECE):
+            self.write(bytes(data[begin : begin + _PIECE]))
+            try:
+                async with asyncio.timeout(self.site.limits.send_timeout):
+                    await self.flush()
+            except TimeoutError:
+                connection = self.request.connection
+                assert isinstance(connection, HTTP1Connection)
+                connection.close()
+                self.site.logs.event("a download was left: nobody reads it", "warning", door=self.request.path)
+                raise StreamClosedError from None
 
     def begin_stream(self) -> None:
         """Say that records follow."""
@@ -75,6 +95,7 @@ class BackupHandler(StorageHandler):
                 last = await first_batch(parts.log, tail - 1) if tail else None
                 ts = decode_entry(last.entries[-1]).ts if last is not None else 0
                 head = {"deployment": self.site.deployment, "timestamp": ts, "horizon": parts.log.horizon}
+                head["cursor_key"] = cursor_key(parts.log.folder.parent)
                 await self.send(b"h", head | {"bytes": parts.log.size()})
                 entries = 0
                 async for batch in parts.log.read():

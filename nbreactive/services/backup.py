@@ -5,6 +5,9 @@ environment, scheduled jobs, and the requests that were answered. The other repl
 
 The file is a ZIP of compressed parts and, last, ``manifest.json``, with a checksum of every part and fingerprints of
 every table at the backup's timestamp. A part is a sequence of frames: length (4 bytes), msgpack list of log entries.
+
+``cursor.key``, if it is there, is the key that seals the cursors of pages, so that those which clients hold go on after a restore.
+Whoever has the file has all data anyway, which is more than a cursor lets anybody see.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ FORMAT = "nbreactive-backup"
 VERSION = 1
 """Of the file; another one is refused."""
 _MANIFEST = "manifest.json"
+CURSOR_KEY = "cursor.key"
 _PART_BYTES = 64 << 20
 _FRAME_BYTES = 1 << 20
 _LENGTH = struct.Struct("<I")
@@ -75,7 +79,13 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def write_backup(
-    target: Path, batches: Batches, *, horizon: int = 0, deployment: str = "", progress: Progress | None = None
+    target: Path,
+    batches: Batches,
+    *,
+    horizon: int = 0,
+    deployment: str = "",
+    cursor_key: bytes | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Write a backup; the file is there when it is complete and durable.
 
@@ -89,6 +99,8 @@ def write_backup(
         The log's.
     deployment
         For whoever looks into the file.
+    cursor_key
+        The data folder's.
     progress
         Told about bytes.
     """
@@ -97,6 +109,8 @@ def write_backup(
     try:
         with os.fdopen(descriptor, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+                if cursor_key is not None:
+                    archive.writestr(CURSOR_KEY, cursor_key, zipfile.ZIP_STORED)
                 manifest = _write_parts(archive, batches, horizon, deployment, progress)
                 archive.writestr(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
             file.flush()
@@ -164,6 +178,16 @@ def open_backup(path: Path) -> zipfile.ZipFile:
         raise DataFolderError(f"{path} is not a backup of nbreactive, or was cut short ({error})") from None
 
 
+def read_cursor_key(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """Read the key of cursors, which older backups do not have; DataFolderError if it is not as it was written."""
+    if CURSOR_KEY not in archive.namelist():
+        return None
+    try:
+        return archive.read(CURSOR_KEY)
+    except _BROKEN as error:
+        raise damaged(name, f"{CURSOR_KEY}: {error}") from None
+
+
 def entries_of(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Iterator[Entry]:
     """Yield the entries of a backup; raises DataFolderError where something is not as the manifest says."""
     last = 0
@@ -190,6 +214,7 @@ def verify(path: Path) -> Manifest:
     """Read a whole backup and compare it with its manifest."""
     with open_backup(path) as archive:
         manifest = read_manifest(archive, str(path))
+        read_cursor_key(archive, str(path))
         fold, last = Fold(), 0
         for entry in entries_of(archive, manifest, str(path)):
             fold.entry(entry)

@@ -15,7 +15,16 @@ from nbreactive.engine.fingerprint import Fold, texts
 from nbreactive.engine.log import Appended
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import DataFolderError
-from nbreactive.services.backup import Manifest, Progress, damaged, entries_of, open_backup, read_manifest
+from nbreactive.services.backup import (
+    CURSOR_KEY,
+    Manifest,
+    Progress,
+    damaged,
+    entries_of,
+    open_backup,
+    read_cursor_key,
+    read_manifest,
+)
 
 _FRAME_BYTES = 1 << 20
 
@@ -58,6 +67,9 @@ def restore(
         try:
             last = asyncio.run(_write_log(draft / "log", files, archive, manifest, str(path), to_ts, progress))
             _write(files, draft / "format", f"{DATA_FORMAT}\n".encode())
+            key = read_cursor_key(archive, str(path))
+            if key is not None:
+                _write(files, draft / CURSOR_KEY, key)
             files.sync_folder(draft)
             if folder.exists():
                 folder.rmdir()
@@ -72,6 +84,7 @@ def restore(
 
 def _write(files: FileSystem, path: Path, data: bytes) -> None:
     with contextlib.closing(files.make(path)) as file:
+        path.chmod(0o600)
         file.write(0, data)
         file.sync()
 

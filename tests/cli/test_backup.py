@@ -36,6 +36,10 @@ def drop(ctx, n: int):
         ctx.db.delete(found["_id"])
 
 @query
+def page(ctx, opts: dict):
+    return ctx.db.query("notes").with_index("by_n").paginate(opts)
+
+@query
 def everything(ctx):
     return ctx.db.query("notes").with_index("by_n").collect()
 """
@@ -150,8 +154,11 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     nbreactive("backup", backend.data, file)
     whole = file.read_bytes()
     with zipfile.ZipFile(file) as archive:
-        parts = [(info.header_offset + 90, info.compress_size - 40) for info in archive.infolist()]
-    for place in [begin + size * tenth // 10 for begin, size in parts for tenth in range(10)]:
+        parts = archive.infolist()
+    assert [part.filename for part in parts] == ["cursor.key", "log/000001.bin", "manifest.json"]
+    ends = [part.header_offset for part in parts[1:]] + [archive.start_dir]
+    contents = [(end - part.compress_size, part.compress_size) for part, end in zip(parts, ends, strict=True)]
+    for place in [begin + size * tenth // 10 for begin, size in contents for tenth in range(10)]:
         broken = bytearray(whole)
         broken[place] ^= 0x40
         file.write_bytes(broken)
@@ -166,6 +173,27 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     assert "version 2" in nbreactive("restore", file, tmp_path / "restored", status=1)
     (tmp_path / "no.zip").write_text("no")
     assert "not a backup" in nbreactive("restore", tmp_path / "no.zip", tmp_path / "restored", status=1)
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_cursors_of_pages_go_on_after_a_restore(tmp_path: Path, served: bool) -> None:
+    file, backend = tmp_path / "backup.nbr", Served(tmp_path, {"notes": NOTES})
+
+    def page(of: Served, cursor: str | None) -> Any:
+        return of.call("query", "notes:page", opts={"numItems": 5, "cursor": cursor})
+
+    with backend:
+        fill(backend)
+        first = page(backend, None)
+        second = page(backend, first["continueCursor"])
+        if served:
+            nbreactive("backup", backend.url, file, "--admin-key", KEY)
+    if not served:
+        nbreactive("backup", backend.data, file)
+    nbreactive("restore", file, tmp_path / "then" / "data")
+    assert (tmp_path / "then" / "data" / "cursor.key").stat().st_mode & 0o777 == 0o600
+    with Served(tmp_path / "then", {"notes": NOTES}) as restored:
+        assert page(restored, first["continueCursor"])["page"] == second["page"] != []
 
 
 def test_a_backup_asks_for_the_admin_key(tmp_path: Path) -> None:
