@@ -31,9 +31,10 @@ class Background:
         self._pool = pool
         self._deployer = deployer
         self._functions: tuple[Manifest | None, dict[str, FunctionSpec]] = None, {}
-        self.jobs = Jobs(engine, run_action)
-        self.scheduler = Scheduler(engine, self.jobs, self._deployed)
-        self.crons = Crons(engine, self.jobs, self._deployed)
+        self.jobs = Jobs(engine, run_action, self._deployed)
+        self.scheduler = Scheduler(engine, self.jobs)
+        self.crons = Crons(engine, self.jobs)
+        deployer.on_settled = self._settled
 
     async def start(self) -> None:
         """Begin to run what is due."""
@@ -49,11 +50,17 @@ class Background:
         """Write how actions have ended, once they have."""
         await self.jobs.close()
 
+    def _settled(self) -> None:
+        """A deploy is in, or was undone."""
+        self._functions = None, {}
+        self.scheduler.wake()
+        self.crons.wake()
+
     def _deployed(self) -> Mapping[str, FunctionSpec] | None:
-        # What the workers run, which a deploy changes before it says so; nothing can be said of modules that cannot
-        # be imported at the moment: their jobs wait until they can be.
-        manifest = self._pool.manifest
-        if manifest is None or self._deployer.problem is not None:
+        # Nothing can be said of modules that cannot be imported at the moment: their jobs wait until they can be. Nor
+        # while a deploy is on its way: the workers run it already, and it may be undone yet.
+        manifest, deployer = self._pool.manifest, self._deployer
+        if manifest is None or deployer.problem is not None or manifest.version != deployer.manifest.version:
             return None
         if self._functions[0] is not manifest:
             self._functions = manifest, {spec.path: spec for spec in manifest.functions}

@@ -8,27 +8,25 @@ the backend was down. Whatever is skipped is logged, and the last results are ke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from nbreactive.engine.catalog import CREATION_TIME, CRON_LOGS, CRONS, all_modules
+from nbreactive.engine.catalog import CREATION_TIME, CRON_LOGS, CRONS
 from nbreactive.engine.scheduled import shortened
-from nbreactive.errors import FunctionNotFound, NBReactiveError, Unavailable
+from nbreactive.errors import FunctionNotFound, Unavailable
 from nbreactive.functions.paths import canonical_path
 from nbreactive.functions.specs import FunctionSpec
+from nbreactive.services.alarm import Alarm
+from nbreactive.services.changes import Batch
 from nbreactive.services.cron_documents import BY_NAME, LOGS_BY_NAME, Document, read_crons
 from nbreactive.services.cron_times import next_after
-from nbreactive.services.jobs import INTERRUPTED, Batch, End, Job, Jobs
-from nbreactive.services.scheduled_jobs import Functions
+from nbreactive.services.jobs import INTERRUPTED, End, Job, Jobs
 from nbreactive.values.keys import encode_key, successor
 from nbreactive.values.limits import CRON_LOGS as KEPT
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
-
-_LONGEST_SLEEP: Final = 30.0
-"""Seconds: the clock of the machine may be set, and stands still for timers while the machine sleeps."""
 
 
 class Tell(Protocol):
@@ -54,19 +52,14 @@ class Crons:
         Where they are.
     jobs
         Runs them.
-    functions
-        Gives the functions that are deployed now, by path; None while that cannot be said.
     """
 
-    def __init__(self, engine: Engine, jobs: Jobs, functions: Functions) -> None:
+    def __init__(self, engine: Engine, jobs: Jobs) -> None:
         self._engine = engine
         self._jobs = jobs
-        self._functions = functions
         self._running: set[bytes] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._soon: asyncio.Handle | None = None
+        self._alarm = Alarm(self._begin_due)
         self._loop = asyncio.get_running_loop()
-        self._stopped = True
         self.on_event: Tell | None = None
         """Told of occurrences that are skipped."""
 
@@ -77,20 +70,19 @@ class Crons:
             kind = cron.document["state"]["kind"]
             if kind != "pending":  # it had ended, or was interrupted, and nobody was there to go on
                 end = End("success") if kind == "success" else End("failed", INTERRUPTED)
-                await self._jobs.changes.make(partial(self._go_on_with, cron.id, end, cron.document["nextRun"]))
+                self._note(cron.id, partial(self._go_on_with, cron.id, end, cron.document["nextRun"]))
             elif cron.document["nextRun"] < now:
-                await self._jobs.changes.make(partial(self._skip, cron.id, now))
-        self._stopped = False
-        self._engine.watch(BY_NAME, lambda _: self._wake())
-        self._engine.watch(all_modules()[0], lambda _: self._wake())
-        self._wake()
+                self._note(cron.id, partial(self._skip, cron.id, now))
+        self._engine.watch(BY_NAME, lambda _: self.wake())
+        self._alarm.start()
 
     async def stop(self) -> None:
         """Begin nothing more; what runs may end."""
-        self._stopped = True
-        for handle in (self._timer, self._soon):
-            if handle is not None:
-                handle.cancel()
+        self._alarm.stop()
+
+    def wake(self) -> None:
+        """Look again at what is due: something was deployed."""
+        self._alarm.soon()
 
     # ---- what people ask for -------------------------------------------------------------------------------
 
@@ -144,18 +136,10 @@ class Crons:
         finally:
             reader.close()
 
-    def _wake(self) -> None:
-        if self._soon is None and not self._stopped:
-            self._soon = self._loop.call_soon(self._begin_due)
-
     def _begin_due(self) -> None:
-        self._soon = None
-        functions = self._functions()
-        if self._stopped or functions is None:
+        functions = self._jobs.functions()
+        if functions is None:  # whoever knows what is deployed wakes this when that can be said again
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         now, following = self._jobs.now(), float("inf")
         for cron in self._all():
             if cron.id in self._running or cron.document["state"]["kind"] != "pending":
@@ -164,9 +148,7 @@ class Crons:
                 self._begin(cron, functions)
             else:
                 following = min(following, cron.document["nextRun"])
-        if following < float("inf"):
-            seconds = min(max((following - now) / 1000, 0.0005), _LONGEST_SLEEP)
-            self._timer = self._loop.call_later(seconds, self._wake)
+        self._alarm.after((following - now) / 1000 if following < float("inf") else None)
 
     def _begin(self, cron: _Cron, functions: Mapping[str, FunctionSpec]) -> None:
         path = canonical_path(cron.document["function"])
@@ -179,29 +161,26 @@ class Crons:
 
     def _ended(self, job: Job, end: End) -> None:
         if end.kind == "again":
-            if not self._stopped:
-                self._loop.call_later(self._jobs.delay(job), self._leave, job)
+            if self._alarm.on:
+                self._loop.call_later(self._jobs.delay(job), self._leave, job.id)
         elif end.kind == "over":  # changed or removed while it ran, which has not happened
-            self._leave(job)
+            self._leave(job.id)
         else:
-            self._jobs.spawn(self._go_on(job, end))
+            self._note(job.id, partial(self._go_on_with, job.id, end, job.document["nextRun"]))
 
-    async def _go_on(self, job: Job, end: End) -> None:
-        """Write how a run has ended and when the next one is; however often it takes."""
-        while True:
-            try:
-                await self._jobs.changes.make(partial(self._go_on_with, job.id, end, job.document["nextRun"]))
-                break
-            except NBReactiveError:
-                if self._stopped:  # at the next start it is found as it is
-                    break
-                await asyncio.sleep(self._jobs.delay(job))
-        self._jobs.forget(job)
-        self._leave(job)
+    def _note(self, id: bytes, change: Callable[[Batch], None]) -> None:
+        """Write how a run has ended and when the next one is, before which it does not begin."""
+        self._running.add(id)
+        self._jobs.spawn(self._noted(id, change))
 
-    def _leave(self, job: Job) -> None:
-        self._running.discard(job.id)
-        self._wake()
+    async def _noted(self, id: bytes, change: Callable[[Batch], None]) -> None:
+        await self._jobs.persist(change)
+        self._jobs.forget(CRONS, id)
+        self._leave(id)
+
+    def _leave(self, id: bytes) -> None:
+        self._running.discard(id)
+        self._alarm.soon()
 
     # ---- writing -------------------------------------------------------------------------------------------
 

@@ -108,6 +108,8 @@ class Deployer:
         self.manifest = Manifest(0, (), ())
         self.problem: DeployRefused | None = None
         """Why the stored modules could not be imported at start."""
+        self.on_settled: Callable[[], None] | None = None
+        """Called when it is certain what is deployed: a deploy is in, or was undone."""
         self.after_deploy: Callable[[], Awaitable[None]] | None = None
         """Awaited before a deploy that has changed something is answered; it does not raise."""
 
@@ -178,8 +180,10 @@ class Deployer:
             except BaseException:
                 self._host.switch(self._active)
                 self._host.drop(version)
+                self._settled()
                 raise
             self.problem = None
+            self._settled()
             if self.after_deploy is not None:
                 await self.after_deploy()
             return self._result([name for name, module in changed.items() if module is not None], False, rerun)
@@ -260,6 +264,10 @@ class Deployer:
 
     def _bundle(self, version: int, sources: Mapping[str, ModuleSource]) -> Bundle:
         return Bundle(version, tuple(sources[name] for name in sorted(sources)))
+
+    def _settled(self) -> None:
+        if self.on_settled is not None:
+            self.on_settled()
 
     def _use(self, manifest: Manifest) -> None:
         self.manifest = manifest

@@ -7,31 +7,28 @@ up; and for the scheduler, which ends what was interrupted and deletes what has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from nbreactive.engine.catalog import SCHEDULED
+from nbreactive.engine.catalog import SCHEDULED, count_key
 from nbreactive.engine.scheduled import BY_COMPLETED, BY_STATE, IN_PROGRESS, PENDING, finished, is_pending, job_document
 from nbreactive.errors import FunctionNotFound, InvalidId, NotAllowed
 from nbreactive.functions.paths import canonical_path
-from nbreactive.functions.specs import FunctionSpec
-from nbreactive.services.jobs import INTERRUPTED, Batch, Changes, Document
+from nbreactive.services.changes import Batch, Changes, Document
+from nbreactive.services.jobs import INTERRUPTED, Functions
 from nbreactive.values._paths import with_article
 from nbreactive.values.ids import decode_id, encode_id
 from nbreactive.values.keys import END, encode_key, successor
-from nbreactive.values.limits import SCHEDULED_ARGS, exceed
+from nbreactive.values.limits import SCHEDULED_ARGS, SCHEDULED_OUTSTANDING, exceed
 from nbreactive.values.packing import unpack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
 _SOME: Final = 500
-"""Jobs that are changed, or deleted, in one commit."""
-
-Functions = Callable[[], Mapping[str, FunctionSpec] | None]
-"""Gives the functions that are deployed now, by path; None while that cannot be said."""
+"""Jobs that are read, or deleted, at a time."""
 
 
 class ScheduledJobs:
@@ -77,6 +74,7 @@ class ScheduledJobs:
         if len(args) > SCHEDULED_ARGS:
             fix = "store them as documents, and pass their ids"
             exceed("bytes of arguments of a scheduled function", len(args), SCHEDULED_ARGS, fix)
+        self._check_outstanding()
         given, id, by = unpack(args), self._engine.new_internal(), _job_of(parent)
 
         def add(batch: Batch) -> None:
@@ -97,11 +95,7 @@ class ScheduledJobs:
         while True:
             keys = self._keys(BY_STATE, low, successor(PENDING), _SOME)
             wanted = [key[-16:] for key in keys if path is None or self._name(key[-16:]) == path]
-
-            def cancel(batch: Batch, wanted: Iterable[bytes] = wanted) -> int:
-                return sum(self._cancel(id, batch) for id in wanted)
-
-            canceled += await self._changes.make(cancel)
+            canceled += sum(await asyncio.gather(*(self._changes.make(partial(self._cancel, id)) for id in wanted)))
             if len(keys) < _SOME:
                 return canceled
             low = keys[-1] + b"\0"
@@ -139,17 +133,15 @@ class ScheduledJobs:
 
     # ---- the past ------------------------------------------------------------------------------------------
 
-    async def end_interrupted(self) -> None:
-        """Say of actions that were under way when the backend died that they have failed."""
-        while ids := [key[-16:] for key in self._keys(BY_STATE, IN_PROGRESS, successor(IN_PROGRESS), _SOME)]:
+    def interrupted(self) -> list[bytes]:
+        """Return the jobs (internal ids) whose actions were under way when the backend died, before any is begun."""
+        return [key[-16:] for key in self._keys(BY_STATE, IN_PROGRESS, successor(IN_PROGRESS), None)]
 
-            def fail(batch: Batch, ids: Iterable[bytes] = ids) -> None:
-                for id in ids:
-                    found = batch.find(SCHEDULED, id)
-                    if found is not None:
-                        batch.put(SCHEDULED, id, finished(found[0], "failed", self._now(), INTERRUPTED))
-
-            await self._changes.make(fail)
+    def interrupt(self, id: bytes, batch: Batch) -> None:
+        """Say of one of them that it has failed."""
+        found = batch.find(SCHEDULED, id)
+        if found is not None and found[0]["state"]["kind"] == "inProgress":
+            batch.put(SCHEDULED, id, finished(found[0], "failed", self._now(), INTERRUPTED))
 
     async def delete_old(self, kept_ms: float) -> float | None:
         """Delete jobs that ended so long ago, in small batches; returns when (ms) the next one is to be deleted."""
@@ -172,7 +164,18 @@ class ScheduledJobs:
 
     # ---- reading -------------------------------------------------------------------------------------------
 
-    def _keys(self, index: int, low: bytes, high: bytes, count: int) -> list[bytes]:
+    def _check_outstanding(self) -> None:
+        # Like that of mutations: those that schedule at the same time do not see each other.
+        reader = self._engine.reader()
+        try:
+            pending = reader.count(count_key(BY_STATE, PENDING), self._engine.applied)
+        finally:
+            reader.close()
+        if pending >= SCHEDULED_OUTSTANDING:
+            fix = "schedule the next ones when these have run"
+            exceed("scheduled functions that have not run yet", pending + 1, SCHEDULED_OUTSTANDING, fix)
+
+    def _keys(self, index: int, low: bytes, high: bytes, count: int | None) -> list[bytes]:
         reader = self._engine.reader()
         try:
             return [key for key, _ in islice(reader.scan(index, low, high, self._engine.applied), count)]

@@ -40,8 +40,8 @@ class Deployment:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Deployment]:
-    parts = await Parts.open(PartsConfig(folder, workers=1))
+async def running(folder: Path, **options: Any) -> AsyncIterator[Deployment]:
+    parts = await Parts.open(PartsConfig(folder, workers=1, **options))
     try:
         await parts.begin()
         yield Deployment(parts)

@@ -11,7 +11,7 @@ import pytest
 from nbreactive.engine.catalog import SCHEDULED
 from nbreactive.engine.requests import MutationRequest, QuerySpec
 from nbreactive.errors import FunctionNotFound, NotAllowed
-from nbreactive.services.jobs import Batch
+from nbreactive.services.changes import Batch
 from nbreactive.values.ids import decode_id
 from nbreactive.values.json import decode_json
 from nbreactive.values.limits import SCHEDULED_ARGS, SCHEDULED_FUNCTIONS
