@@ -30,7 +30,7 @@ from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
 from nbreactive.runtime.group import Group, Method
 from nbreactive.runtime.handles import Job, Worker
-from nbreactive.runtime.verdicts import crashed, failed, paused, problem_of, timed_out
+from nbreactive.runtime.verdicts import crashed, failed, lost, paused, problem_of, timed_out
 from nbreactive.runtime.versions import Versions
 from nbreactive.values.limits import USER_SECONDS, TransactionLimits
 
@@ -343,7 +343,7 @@ class Pool:
     def _on_lost(self, workers: list[Worker]) -> None:
         # Whatever ended the zygote, it was not any of these functions.
         for worker in workers:
-            self._gone(worker, crashed(worker.job.call, worker.fate()) if worker.job is not None else None)
+            self._gone(worker, lost(worker.job.call) if worker.job is not None else None)
 
     def _crashed(self, worker: Worker) -> Outcome | None:
         job = worker.job

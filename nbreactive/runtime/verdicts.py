@@ -14,6 +14,8 @@ from nbreactive.runtime import timing
 from nbreactive.runtime.breaker import KILLS, WINDOW_SECONDS
 from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE, SCHEDULED_ARGS
 
+_SOON: Final = 500
+"""Milliseconds after which a live query is run again that was ended for no fault of its own."""
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -64,6 +66,12 @@ def timed_out(call: Call, seconds: float, *, importing: bool) -> Outcome:
 def crashed(call: Call, how: str) -> Outcome:
     """The outcome of a call whose worker is gone; ``how`` completes a sentence about the function."""
     return failed(FunctionCrashed(f"{call.path} {how}; it has written nothing"), call)
+
+
+def lost(call: Call) -> Outcome:
+    """The outcome of a call whose worker went with the process that all workers are forked from."""
+    error = Unavailable(f"the function workers were ended while {call.path} ran; it has written nothing. Call it again")
+    return failed(error, call, every=_SOON)
 
 
 def paused(call: Call, remaining: float) -> Outcome:
