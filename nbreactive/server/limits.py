@@ -37,7 +37,7 @@ class ServerLimits:
     ping_after: float = 15.0
     """Seconds of silence before an application-level Ping."""
     send_timeout: float = 60.0
-    """Seconds that a client may take to read one transition before it is sent away with 1013."""
+    """Seconds that a client may take to read one transition before it is sent away with 1013, or a piece of a download."""
     backlog_bytes: int = 64 * MIB
     """Bytes that may wait for one socket."""
     drain_seconds: float = 10.0
