@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol
 
 import msgspec
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from nbreactive.engine.catalog import BY_ID, FIRST_USER_TABLE, index_id
@@ -27,6 +28,8 @@ from nbreactive.values.packing import decoder_of
 
 _DOCUMENTS = 256
 """That are read before others get their turn."""
+_PIECE = 1 << 18
+"""Bytes of which the other side has to take some more in a while."""
 
 
 class Storage(Protocol):
@@ -53,9 +56,25 @@ class StorageHandler(SiteHandler):
             self.caller.require("admin")
 
     async def send(self, kind: bytes, content: Any) -> None:
-        """Send one record, as fast as the other side takes it."""
-        self.write(record(kind, content))
-        await self.flush()
+        """Send one record, as fast as the other side takes it; one that stops for long is left, as it holds things up.
+
+        Raises
+        ------
+        StreamClosedError
+            It has gone, or was left.
+        """
+        data = memoryview(record(kind, content))
+        for begin in range(0, len(data), _PIECE):
+            self.write(bytes(data[begin : begin + _PIECE]))
+            try:
+                async with asyncio.timeout(self.site.limits.send_timeout):
+                    await self.flush()
+            except TimeoutError:
+                connection = self.request.connection
+                assert isinstance(connection, HTTP1Connection)
+                connection.close()
+                self.site.logs.event("a download was left: nobody reads it", "warning", door=self.request.path)
+                raise StreamClosedError from None
 
     def begin_stream(self) -> None:
         """Say that records follow."""
