@@ -219,6 +219,25 @@ async def send_response(
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
     else:
-        pieces = iter(body)  # run in a thread: it may wait, as a plain def may
-        while (data := await asyncio.to_thread(next, pieces, None)) is not None:
+        await _send_plainly(iter(body), piece)
+
+
+async def _send_plainly(pieces: Iterator[Any], piece: Callable[[Any], Any]) -> None:
+    """Send what a plain iterator gives; each step is run in a thread: it may wait, as a plain def may.
+
+    Nothing reaches a thread from outside. So if the action is stopped it ends when the step does, and a host in which
+    that takes long is retired (:mod:`nbreactive.runtime.action_pool`), with the thread.
+    """
+    step: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+            if (data := await asyncio.shield(step)) is None:
+                return
             await piece(data)
+    finally:
+        if step is not None:
+            await asyncio.wait([step])
+        close = getattr(pieces, "close", None)
+        if close is not None:  # at once, as above, and where it may wait
+            await asyncio.to_thread(close)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +91,19 @@ async def forever(ctx, request):
     return Response(ticks())
 
 @http_action
+async def plain_body(ctx, request):
+    closed, seconds = request.query["closed"], float(request.query["seconds"])
+    def ticks():
+        try:
+            while True:
+                yield "tick\\n"
+                time.sleep(seconds)
+        finally:
+            with open(closed, "w"):
+                pass
+    return Response(ticks())
+
+@http_action
 async def too_much(ctx, request):
     return Response(b"x" * (21 << 20))
 
@@ -133,6 +147,7 @@ http.route(path_prefix="/about/deeper/", method="GET", handler=deeper)
 http.route(path="/breaks", method="GET", handler=breaks)
 http.route(path="/breaks-late", method="GET", handler=breaks_late)
 http.route(path="/forever", method="GET", handler=forever)
+http.route(path="/plain-body", method="GET", handler=plain_body)
 http.route(path="/too-much", method="GET", handler=too_much)
 http.route(path="/odd-header", method="GET", handler=odd_header)
 http.route(path="/deleted", method="GET", handler=deleted)
@@ -350,6 +365,30 @@ def test_an_endless_response_ends_with_its_reader(backend: Served) -> None:
             received += client.recv(4096)
     until(lambda: "the ticker was stopped" in backend.call("query", "m:events"))
     until(lambda: backend.fetch("/api/admin/status", admin=True)["actions"]["running"] == 0)
+
+
+def leave_plain_body(backend: Served, closed: Path, seconds: float) -> None:
+    with socket.create_connection(("127.0.0.1", backend.port), timeout=60) as client:
+        client.sendall(
+            f"GET /http/plain-body?closed={closed}&seconds={seconds} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
+        received = b""
+        while b"tick" not in received:
+            received += client.recv(4096)
+
+
+def test_a_plain_iterator_is_closed_when_its_reader_leaves(backend: Served, tmp_path: Path) -> None:
+    leave_plain_body(backend, tmp_path / "closed", 0.01)
+    until((tmp_path / "closed").exists)
+    until(lambda: backend.fetch("/api/admin/status", admin=True)["actions"]["running"] == 0)
+
+
+def test_a_plain_iterator_that_does_not_go_on_does_not_keep_its_host(backend: Served, tmp_path: Path) -> None:
+    leave_plain_body(backend, tmp_path / "closed", 1e6)
+    pids = set(backend.fetch("/api/admin/status", admin=True)["actions"]["pids"])
+    assert ask(backend, "GET", "/about/x")[0] == 200
+    until(lambda: not pids & set(backend.fetch("/api/admin/status", admin=True)["actions"]["pids"]))
+    assert ask(backend, "GET", "/about/x")[0] == 200
 
 
 def test_an_http_action_is_no_function_to_be_called(backend: Served) -> None:
