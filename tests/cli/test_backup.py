@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,15 @@ def test_a_backup_of_a_folder_that_nobody_serves_and_an_earlier_state(tmp_path: 
     assert (empty / "format").read_text() == f"{DATA_FORMAT}\n"
 
 
+def same(file: Path, wanted: dict[str, bytes]) -> bool:
+    """Whether all that is in an archive is as it should be."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {name: archive.read(name) for name in wanted} == wanted
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        return False
+
+
 def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "backup.nbr"
     with Served(tmp_path, {"notes": NOTES}) as backend:
@@ -155,16 +165,21 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     whole = file.read_bytes()
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
-    assert [part.filename for part in parts] == ["cursor.key", "log/000001.bin", "manifest.json"]
+        assert [part.filename for part in parts] == ["cursor.key", "log/000001.bin", "manifest.json"]
+        wanted, refused = {part.filename: archive.read(part) for part in parts}, 0
     ends = [part.header_offset for part in parts[1:]] + [archive.start_dir]
     contents = [(end - part.compress_size, part.compress_size) for part, end in zip(parts, ends, strict=True)]
     for place in [begin + size * tenth // 10 for begin, size in contents for tenth in range(10)]:
         broken = bytearray(whole)
         broken[place] ^= 0x40
         file.write_bytes(broken)
+        if same(file, wanted):  # what is said twice may be taken from either place
+            continue
+        refused += 1
         said = nbreactive("restore", file, tmp_path / "restored", status=1)
         assert "backup" in said and "Traceback" not in said
         assert not list(tmp_path.glob("*restor*"))
+    assert refused > 24
     file.write_bytes(whole[: len(whole) // 2])
     assert "cut short" in nbreactive("restore", file, tmp_path / "restored", status=1)
     file.write_bytes(whole)
