@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from nbreactive.errors import InvalidId, InvalidValue
+from nbreactive.services.export_lines import decode_line, encode_line
 from nbreactive.values._paths import with_article
-from nbreactive.values.export_json import decode_export, encode_export
 from nbreactive.values.ids import decode_id, encode_id
 from nbreactive.values.packing import unpack
 
@@ -69,7 +69,7 @@ def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[i
             assert out is not None
             for id, packed in documents:
                 doc = unpack(packed) | {"_id": encode_id(number, id)}
-                out.write(encode_export(doc).encode() + b"\n")
+                out.write(encode_line(doc).encode() + b"\n")
             total += len(documents)
         if out is not None:
             out.close()
@@ -136,7 +136,7 @@ def jsonl(file: IO[bytes], name: str, *, integers: bool) -> Iterator[tuple[int, 
         for number, line in enumerate(TextIOWrapper(file, "utf-8-sig"), 1):
             if line.strip():
                 where = f"{name} line {number}"
-                yield len(line), document(decode_export(line, where, integers=integers), where)
+                yield len(line), document(decode_line(line, where, integers=integers), where)
     except (UnicodeDecodeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InvalidValue(f"cannot be read behind line {number} ({error})", name) from None
 

@@ -1,4 +1,4 @@
-"""Values as they stand in Convex's exports: JSON in which an integer is a 64-bit integer, and a float has a dot.
+"""The lines of Convex's exports: one value each, in JSON where an integer is a 64-bit integer, and a float has a dot.
 
 What JSON lacks has the forms of :mod:`nbreactive.values.json`. Our own ``int`` is Convex's number with a mark that its
 exports do not have, so it is written as a float; the validator of its table makes it an ``int`` again.
@@ -18,18 +18,18 @@ from nbreactive.values.json import from_jsonable, to_jsonable
 from nbreactive.values.kinds import Int64
 
 
-def encode_export(value: Any) -> str:
+def encode_line(value: Any) -> str:
     """Return a checked value as one line.
 
     Examples
     --------
-    >>> encode_export({"n": Int64(5), "x": 5.0, "count": 3, "raw": b"ab"})
+    >>> encode_line({"n": Int64(5), "x": 5.0, "count": 3, "raw": b"ab"})
     '{"count":3.0,"n":5,"raw":{"$bytes":"YWI="},"x":5.0}'
     """
     return json.dumps(_to_export(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def decode_export(line: str, where: str = "", *, integers: bool = True) -> Any:
+def decode_line(line: str, where: str = "", *, integers: bool = True) -> Any:
     """Return the value of one line.
 
     Parameters
@@ -43,7 +43,7 @@ def decode_export(line: str, where: str = "", *, integers: bool = True) -> Any:
 
     Examples
     --------
-    >>> decode_export('{"n": 5, "x": 5.0}'), decode_export('{"n": 5}', integers=False)
+    >>> decode_line('{"n": 5, "x": 5.0}'), decode_line('{"n": 5}', integers=False)
     ({'n': Int64(5), 'x': 5.0}, {'n': 5})
     """
     try:

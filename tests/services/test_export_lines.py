@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 from nbreactive.errors import InvalidValue
+from nbreactive.services.export_lines import decode_line, encode_line
 from nbreactive.values import Int64
-from nbreactive.values.export_json import decode_export, encode_export
 from nbreactive.values.packing import pack
 from tests.values._strategies import values
 
@@ -33,17 +33,17 @@ def canonical(value: Any) -> bytes:
 
 @given(values)
 def test_what_is_exported_comes_back(value: Any) -> None:
-    line = encode_export(value)
+    line = encode_line(value)
     assert "\n" not in line
-    assert canonical(decode_export(line)) == canonical(as_exported(value))
+    assert canonical(decode_line(line)) == canonical(as_exported(value))
     json.loads(line)
 
 
 def test_numbers_stand_as_convex_writes_them() -> None:
-    assert encode_export([Int64(-(2**63)), 1.0, -0.0, 1e300, 7]) == "[-9223372036854775808,1.0,-0.0,1e+300,7.0]"
-    assert decode_export("[1, 1.0, 1e2]") == [Int64(1), 1.0, 100.0]
-    assert type(decode_export("1")) is Int64
-    assert type(decode_export("1", integers=False)) is int
+    assert encode_line([Int64(-(2**63)), 1.0, -0.0, 1e300, 7]) == "[-9223372036854775808,1.0,-0.0,1e+300,7.0]"
+    assert decode_line("[1, 1.0, 1e2]") == [Int64(1), 1.0, 100.0]
+    assert type(decode_line("1")) is Int64
+    assert type(decode_line("1", integers=False)) is int
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_numbers_stand_as_convex_writes_them() -> None:
 )
 def test_what_is_no_value_is_refused(line: str) -> None:
     with pytest.raises(InvalidValue):
-        decode_export(line, "file line 3")
+        decode_line(line, "file line 3")
