@@ -4,10 +4,11 @@
 (:mod:`nbreactive.runtime.durations`). A call that runs for longer than 20 ms does not count any
 more, so the spare takes its place and the next one is started: one slow call never keeps the others waiting. After its
 time (1 s, :mod:`nbreactive.runtime.timing`) the worker is killed and the call fails; a worker that dies takes one call
-with it, which has written nothing. What runs on behalf of scheduled functions lets everybody else go
-first, save one call in nine, and has ``workers`` processes at most, however long it takes. A call that was given to a worker in which an earlier one, though answered, still
-runs (only forged answers do that) is given to another worker instead, once. A function that does so again and again is not run for a while
-(:mod:`nbreactive.runtime.breaker`). Deploys change what new calls run on (:mod:`nbreactive.runtime.versions`).
+with it, which has written nothing. What runs on behalf of scheduled functions lets everybody else go first
+(:mod:`nbreactive.runtime.call_queue`) and has ``workers`` processes at most, however long it takes. A call that was given
+to a worker in which an earlier one, though answered, still runs (only forged answers do that) is given to another worker
+instead, once. A function that does so again and again is not run for a while (:mod:`nbreactive.runtime.breaker`). Deploys
+change what new calls run on (:mod:`nbreactive.runtime.versions`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,6 +25,7 @@ from nbreactive.errors import Unavailable
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime._processes import cpu_of
 from nbreactive.runtime.breaker import Breaker
+from nbreactive.runtime.call_queue import CallQueue
 from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
@@ -39,8 +40,6 @@ _TICK_SECONDS: Final = 0.01
 _SYSTEM_FACTOR: Final = 10
 _WAITING: Final = 8
 """Calls that wait in a worker."""
-_PATIENT: Final = 8
-"""Calls that go before one on behalf of a job."""
 _EMPTY: Final = Bundle(0, ())
 
 
@@ -111,11 +110,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._workers = workers
         self._user_time = user_time
-        self._queue: deque[Job] = deque()
-        self._behind: deque[Job] = deque()
-        """What nobody waits for: calls on behalf of jobs, which let others go first, but not for ever."""
-        self._passed = 0
-        """Calls that were given out since the last one on behalf of a job."""
+        self._queue = CallQueue()
         self._breaker = Breaker()
         self._durations = Durations()
         self._watching: asyncio.TimerHandle | None = None
@@ -173,53 +168,35 @@ class Pool:
             reason = "the function workers are not running; the backend is starting or stopping"
             job.finish(failed(Unavailable(reason), call))
             return future
-        job.queued = True
-        if urgent:
-            self._queue.appendleft(job)
-        elif call.job:
-            self._behind.append(job)
-        else:
-            self._queue.append(job)
+        self._queue.add(job, urgent=urgent)
         self._dispatch()
         return future
 
     def _dispatch(self) -> None:
+        while (taken := self._queue.take(self._room)) is not None:
+            self._give(*taken)
+
+    def _room(self, job: Job, behind: bool) -> Worker | None:
+        """Find a worker for a call: one that is idle, or one in which it may wait."""
         group = self._versions.current
         if group is None:
-            return
-        while self._queue or self._behind:
-            if self._behind and (not self._queue or self._passed >= _PATIENT):
-                if self._give_out(group, self._behind):
-                    self._passed = 0
-                    continue
-                if not self._queue:
-                    return
-            if not self._give_out(group, self._queue):
-                return
-            self._passed += 1
-
-    def _give_out(self, group: Group, queue: deque[Job]) -> bool:
-        """Give the first of a queue to a worker, if there is room for it."""
-        idle = group.idle
-        free = idle and len(group.busy) - group.stuck < self._workers
-        if queue is self._behind and free:
+            return None
+        free = bool(group.idle) and len(group.busy) - group.stuck < self._workers
+        if behind and free:
             free = sum(worker.job is not None and bool(worker.job.call.job) for worker in group.busy) < self._workers
-        worker = None if free else self._least_busy(group, queue[0])
-        if not free and worker is None:
-            return False
-        job = queue.popleft()
-        job.queued = False
+        return group.idle[-1] if free else self._least_busy(group, job)
+
+    def _give(self, job: Job, worker: Worker) -> None:
         # The caller may have been cancelled meanwhile, or another worker was faster.
         if job.future.done() or (self._breaker and self._paused(job)):
-            return True
-        if worker is None:
-            worker = idle.pop()
-            group.busy.add(worker)
+            return
+        if worker.job is None:
+            worker.group.idle.remove(worker)
+            worker.group.busy.add(worker)
         self._counts["calls"] += 1
         worker.send(job)
         if self._watching is None:
             self._watching = self._loop.call_later(_TICK_SECONDS, self._watch)
-        return True
 
     def _least_busy(self, group: Group, job: Job) -> Worker | None:
         """Find a worker in which a short job may wait."""
@@ -236,8 +213,7 @@ class Pool:
         """Let others run what waits in a worker, which may still run it, too: whichever is first counts."""
         for job in reversed(worker.waiting):
             if not job.queued:
-                job.queued = True
-                (self._behind if job.call.job else self._queue).appendleft(job)
+                self._queue.put_back(job)
 
     def _paused(self, job: Job) -> bool:
         remaining = self._breaker.remaining(job.call.path, time.monotonic())
@@ -277,7 +253,7 @@ class Pool:
             group.busy.discard(worker)
             group.idle.append(worker)
         job.finish(reply.outcome)
-        if self._queue or self._behind:
+        if self._queue:
             self._dispatch()
         self._versions.settle(group)
 
@@ -335,9 +311,9 @@ class Pool:
         """Run the job of a worker that is gone on another one, once: what ran before it had answered, but not ended."""
         job = worker.job
         assert job is not None
-        job.moved = job.queued = True
+        job.moved = True
         self._counts["moved"] += 1
-        self._queue.appendleft(job)
+        self._queue.put_back(job)
         self._gone(worker, None)
 
     def _on_lost(self, workers: list[Worker]) -> None:
@@ -363,10 +339,8 @@ class Pool:
         self._died()
         if not self._versions.replace(worker.group):
             error = Unavailable("no function worker can be started at the moment; see the log of the backend")
-            for waiting in (*self._queue, *self._behind):
+            for waiting in self._queue.clear():
                 waiting.finish(failed(error, waiting.call))
-            self._queue.clear()
-            self._behind.clear()
         self._dispatch()
 
     def _blame(self, worker: Worker, job: Job) -> None:
@@ -391,12 +365,9 @@ class Pool:
             self._watching.cancel()
         busy = [worker for group in self._versions.all() for worker in group.busy]
         jobs = [
-            *self._queue,
-            *self._behind,
+            *self._queue.clear(),
             *(job for worker in busy for job in (worker.job, *worker.waiting) if job is not None),
         ]
-        self._queue.clear()
-        self._behind.clear()
         for job in jobs:
             job.finish(failed(Unavailable("the backend is stopping; call again when it is back"), job.call))
         await self._versions.close()
@@ -406,7 +377,7 @@ class Pool:
         group = self._versions.current
         return {
             "workers": self._workers,
-            "queued": len(self._queue) + len(self._behind),
+            "queued": len(self._queue),
             "stuck": group.stuck if group is not None else 0,
             **self._counts,
             **(group.status() if group is not None else {}),
