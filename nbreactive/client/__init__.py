@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from nbreactive.client import discovery, standalone, threads
 from nbreactive.client.arguments import SKIP, path_of
@@ -24,6 +24,13 @@ from nbreactive.client.page_updates import (
 from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, NBReactiveError
+
+if TYPE_CHECKING:
+    from nbreactive.client.arguments import Skip
+    from nbreactive.client.typed import LiveLike, PagesLike, Untyped
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = [
     "SKIP",
@@ -172,13 +179,25 @@ def install() -> None:
     references.set_caller(_CurrentClient())
 
 
-def use_query(ref: Any, *skip: Any, **args: Any) -> LiveQuery:
+@overload
+def use_query(ref: Untyped, /, *skip: Any, **args: Any) -> LiveQuery: ...
+@overload
+def use_query(ref: LiveLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+def use_query(ref: LiveLike[..., R], skip: Skip, /) -> R: ...
+def use_query(ref: Any, /, *skip: Any, **args: Any) -> Any:
     """Make a query live: the same as ``ref.live(**args)``; ``use_query(ref, SKIP)`` waits for arguments."""
     given = _given("use_query", ref, skip, args)
     return ref.live(dict(given)) if callable(getattr(ref, "live", None)) else current().live(ref, given)
 
 
-def use_paginated_query(ref: Any, *skip: Any, **args: Any) -> PaginatedQuery:
+@overload
+def use_paginated_query(ref: Untyped, /, *skip: Any, **args: Any) -> PaginatedQuery: ...
+@overload
+def use_paginated_query(ref: PagesLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+def use_paginated_query(ref: PagesLike[..., R], skip: Skip, /) -> R: ...
+def use_paginated_query(ref: Any, /, *skip: Any, **args: Any) -> Any:
     """Make a paginated query live: its first page now, more with ``.load_more()``, all of them live.
 
     The function takes a parameter hinted ``PaginationOpts`` and returns what ``.paginate(opts)`` gives; that argument is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import traitlets
 
@@ -11,7 +11,7 @@ from nbreactive.errors import ArgumentError
 from nbreactive.values.checks import check_value
 
 
-class _Skip:
+class Skip:
     """Stands for the arguments of a live query that is to pause."""
 
     def __repr__(self) -> str:
@@ -21,11 +21,11 @@ class _Skip:
         return False
 
 
-SKIP = _Skip()
+SKIP: Final = Skip()
 """Given as an argument (or as the value of a widget), it pauses a live query: the last value stays."""
 
 
-Bound = traitlets.HasTraits | _Skip
+Bound = traitlets.HasTraits | Skip
 """What a live query takes for any argument: something whose ``value`` it follows (a widget, a live query), or SKIP."""
 
 

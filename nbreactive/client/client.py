@@ -86,7 +86,7 @@ class Client:
         outcome = await asyncio.wrap_future(self._thread.submit(self._begin(path, args, update)[0]))
         return self._result(path, outcome)
 
-    def start(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> PendingCall:
+    def start(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> PendingCall[Any]:
         """Send a mutation and return at once; live queries show the optimistic ``update`` when this returns.
 
         Its result is what the returned future gives. If the update raises, this raises it, and nothing is sent.

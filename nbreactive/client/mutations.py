@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from nbreactive.client.arguments import path_of
 from nbreactive.client.optimistic import Update
 from nbreactive.client.pending import PendingCall
 from nbreactive.errors import ArgumentError, NBReactiveError
 
+if TYPE_CHECKING:
+    from nbreactive.client.typed import CallLike, Untyped
 
-class BoundMutation:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class BoundMutation(Generic[P, R]):
     """A mutation as a function.
 
     Call it to wait for its result, ``.start(...)`` it to go on at once, ``await`` its ``.aio(...)`` in async code.
@@ -22,7 +28,7 @@ class BoundMutation:
         self.path = path_of(ref)
         self._update = update
 
-    def with_optimistic_update(self, update: Update, /) -> BoundMutation:
+    def with_optimistic_update(self, update: Update, /) -> BoundMutation[P, R]:
         """Return the same mutation with an update of live queries, which shows its effect before the server answers.
 
         Parameters
@@ -52,40 +58,44 @@ class BoundMutation:
             )
         return BoundMutation(self.path, update)
 
-    def __call__(self, *given: Mapping[str, Any], **args: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it and return its result."""
         client = _current()
         if self._update is None:
-            return client.call(self.path, self._one(given, args))
+            return client.call(self.path, self._one(args, kwargs))
         client.check_thread(f"{self.path}(...)")
-        started = self.start(*given, **args)
+        started = self.start(*args, **kwargs)
         try:
             return started.result()
         except NBReactiveError as error:
             raise error.with_traceback(None) from None  # the user's lines, and not our own
 
-    def start(self, *given: Mapping[str, Any], **args: Any) -> PendingCall:
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> PendingCall[R]:
         """Run it without waiting: a button's callback, which would hold the kernel up, is done at once.
 
         Mutations that are started one after the other run in that order. A failure that nobody asks the returned
         future for is written into the log.
         """
-        return _current().start(self.path, self._one(given, args), self._update)
+        return _current().start(self.path, self._one(args, kwargs), self._update)
 
-    async def aio(self, *given: Mapping[str, Any], **args: Any) -> Any:
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it without blocking the caller's loop."""
-        return await _current().aio(self.path, self._one(given, args), self._update)
+        return await _current().aio(self.path, self._one(args, kwargs), self._update)
 
-    def _one(self, given: tuple[Mapping[str, Any], ...], args: dict[str, Any]) -> Mapping[str, Any]:
+    def _one(self, given: tuple[object, ...], args: dict[str, Any]) -> Mapping[str, Any]:
         if given and (args or len(given) > 1):
             raise ArgumentError(f"{self.path} takes keywords or one dict, not both.")
-        return given[0] if given else args
+        return cast("Mapping[str, Any]", given[0]) if given else args
 
     def __repr__(self) -> str:
         return f"<mutation {self.path}{' with an optimistic update' if self._update is not None else ''}>"
 
 
-def use_mutation(ref: Any) -> BoundMutation:
+@overload
+def use_mutation(ref: Untyped, /) -> BoundMutation[..., Any]: ...
+@overload
+def use_mutation(ref: CallLike[P, R], /) -> BoundMutation[P, R]: ...
+def use_mutation(ref: Any, /) -> BoundMutation[..., Any]:
     """Return a mutation as a function: ``like = use_mutation(api.posts.like); like(post_id=...)``.
 
     With ``.with_optimistic_update(...)`` live queries show what it will do before the server has answered.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from nbreactive.client import threads
 from nbreactive.client.protocol import Outcome
 from nbreactive.errors import NBReactiveError
 
+R = TypeVar("R")
+
 _log = logging.getLogger("nbreactive.functions")
 
 
-class PendingCall(concurrent.futures.Future[Any]):
+class PendingCall(concurrent.futures.Future[R]):
     """What a started mutation will return; a failure that nobody asks for is written into the log.
 
     Parameters
@@ -59,7 +61,7 @@ class PendingCall(concurrent.futures.Future[Any]):
             else:
                 self.set_result(outcome.value)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> R:
         """Wait for the mutation and return its result; raises its error."""
         self._ask()
         return super().result(timeout)

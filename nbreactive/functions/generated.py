@@ -32,7 +32,8 @@ MODULES: Final = frozenset(f"{PACKAGE}.{name.replace('/', '.')}" for name in SOU
 _RESERVED: Final = frozenset(keyword.kwlist) | frozenset(
     {
         *("Any", "Id", "Int64", "Literal", "Never", "NotRequired", "TYPE_CHECKING", "TypedDict"),
-        *("ActionReference", "Bound", "Live", "Mapping", "MutationReference", "QueryReference", "Sequence"),
+        *("ActionReference", "Bound", "Live", "MutationReference", "Paginated", "QueryReference"),
+        *("Mapping", "Sequence"),
         *("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
         *("Callable", "DatabaseReader", "IndexRange", "TypedQuery", "Unset"),
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from nbreactive.functions.generated import class_names, document_validator
+from nbreactive.functions.pagination import ARGUMENT
 from nbreactive.functions.specs import FunctionSpec, TableSpec
 from nbreactive.services.stubs.python_types import PythonTypes
 from nbreactive.services.stubs.tree import Node, arguments_of, function_tree, python_attribute
@@ -22,6 +23,7 @@ from nbreactive.functions.references import api, internal
 
 __all__ = ["api", "internal"]
 '''
+_TYPED: Final = ("ActionReference", "Bound", "Live", "MutationReference", "Paginated", "QueryReference")
 _KINDS: Final = {"query": "QueryReference", "mutation": "MutationReference", "action": "ActionReference"}
 
 
@@ -95,7 +97,7 @@ class _ApiStub:
             "from typing import Any, Literal, Never, NotRequired, TypedDict, overload",
             "",
             "from nbreactive import Id, Int64",
-            "from nbreactive.client.typed import ActionReference, Bound, Live, MutationReference, QueryReference",
+            f"from nbreactive.client.typed import {', '.join(_TYPED)}",
             *([f"from .data_model import {', '.join(model)}"] if model else []),
             "",
         ]
@@ -141,10 +143,18 @@ class _ApiStub:
         if spec.kind == "query":
             yield f"    def live({', '.join(self._parameters(spec, name, ' | Bound'))}) -> Live[{client}]:"
             yield from docstring(_described(spec), "        ")
+            fields = arguments_of(spec)
+            row = _row(returns) if fields is None or ARGUMENT in fields else None
+            if row is not None:
+                rows = self._types.received(row, f"{name}_result_page", loaded=False)
+                own = self._parameters(spec, name, " | Bound", paginated=True)
+                yield f"    def __as_pages__({', '.join(own)}) -> Paginated[{rows}]: ..."
 
-    def _parameters(self, spec: FunctionSpec, name: str, also: str = "") -> list[str]:
+    def _parameters(self, spec: FunctionSpec, name: str, also: str = "", *, paginated: bool = False) -> list[str]:
         """The parameters: keywords, or one dict where that is how they have to be passed."""
         fields = arguments_of(spec)
+        if paginated and fields is not None:  # pages are asked for by the paginated query itself
+            fields = {field: each for field, each in fields.items() if field != ARGUMENT}
         if fields is None:
             given = self._types.given(spec.args, name)
             given = "Mapping[str, Any]" if given == "Any" else given
@@ -167,6 +177,16 @@ class _ApiStub:
         while self_ in fields:
             self_ = f"_{self_}"
         return [self_, *(["*"] if keywords else []), *keywords]
+
+
+def _row(returns: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the validator of the rows, if the result is a page, or may be one."""
+    if returns["type"] == "any":
+        return returns
+    page = returns["value"].get("page") if returns["type"] == "object" else None
+    if page is None or "continueCursor" not in returns["value"] or page["fieldType"]["type"] not in ("array", "any"):
+        return None
+    return page["fieldType"].get("value", page["fieldType"])
 
 
 def _described(spec: FunctionSpec) -> str:

@@ -36,7 +36,7 @@ schema = define_schema({
     "posts": '''
 from typing import Literal
 
-from nbreactive import UNSET, action, internal_mutation, mutation, query, v
+from nbreactive import PaginationOpts, PaginationResult, UNSET, action, internal_mutation, mutation, query, v
 from reactive._generated.api import api
 from reactive._generated.data_model import Posts, PostsId, UsersId
 
@@ -53,6 +53,16 @@ def get(ctx, post_id: PostsId) -> Posts | None:
 @query
 def list_(ctx, author_id: UsersId | None = None, limit: int = 10, order: Literal["asc", "desc"] = "desc") -> list[Posts]:
     return ctx.db.query("posts").order(order).take(limit)
+
+
+@query
+def pages(ctx, opts: PaginationOpts, author_id: UsersId | None = None) -> PaginationResult[Posts]:
+    return ctx.db.query("posts").paginate(opts)
+
+
+@query
+def loose(ctx, opts: PaginationOpts):
+    return ctx.db.query("posts").paginate(opts)
 
 
 @query

@@ -18,8 +18,8 @@ from typing import assert_type
 import traitlets
 
 import nbreactive
-from nbreactive.client import LiveQuery
-from nbreactive import UNSET, ActionCtx, BlockingActionCtx, mutation
+from nbreactive.client import LiveQuery, PaginatedQuery
+from nbreactive import SKIP, UNSET, ActionCtx, BlockingActionCtx, mutation, use_mutation, use_paginated_query, use_query
 from nbreactive.values.kinds import Int64
 from reactive._generated.api import api, internal
 from reactive._generated.data_model import Anything, Events, Posts, PostsId, Users, UsersId
@@ -53,8 +53,32 @@ plain: LiveQuery = api.posts.list.options(wait=False).live(limit=Slider(), autho
 api.posts.list.live(limit=plain)
 
 
+assert_type(use_query(api.posts.titles).value, list[str])
+assert_type(use_query(api.posts.list.options(wait=False), limit=Slider(), author_id=SKIP).value[0]["likes"], int)
+assert_type(use_query(api.posts["live"], {"from": "x"}).value, dict[str, float])
+assert_type(use_query(api.posts.get, SKIP).value == use_query(api.posts.get, post_id=post).value, bool)
+rows = use_paginated_query(api.posts.pages.options(page_size=20), author_id=user)
+rows.load_more()
+assert_type(rows.results[0]["title"], str)
+assert_type(rows.value[0]["at"], float)
+assert_type(use_paginated_query(api.posts.pages, SKIP).results[0]["_id"], PostsId)
+print(use_paginated_query(api.posts.pages, author_id=Slider()), use_paginated_query(api.posts.loose).status)
+add = use_mutation(api.posts.add)
+assert_type(add(title="x", author_id=user), PostsId)
+assert_type(add.start(title="x", author_id=user).result(), PostsId)
+shown = use_mutation(internal.posts.like).with_optimistic_update(lambda store, args: print(store, args["post_id"]))
+assert_type(shown(post_id=post, by=1), None)
+assert_type(use_mutation(api.posts.import_)({"from": 3}), Int64)
+anything = nbreactive.api.chat
+assert_type(use_query(anything.list, n=3), LiveQuery)
+assert_type(use_query("chat:list", SKIP), LiveQuery)
+assert_type(use_paginated_query(anything.list, author="me"), PaginatedQuery)
+use_mutation(anything.send).with_optimistic_update(print)(body="x")
+
+
 async def outside() -> None:
     assert_type(await api.posts.titles.aio(), list[str])
+    assert_type(await add.aio(title="x", author_id=user), PostsId)
     await asyncio.gather(api.posts.list.aio(limit=2), api.posts.add.aio(title="t", author_id=user))
 
 
@@ -111,7 +135,7 @@ def kinds(event: Events, anything: Anything) -> float:
     return event["n"] if event["kind"] == "a" else anything["whatever"]
 """
 BAD = """
-from nbreactive import ActionCtx, mutation
+from nbreactive import SKIP, ActionCtx, mutation, use_mutation, use_paginated_query, use_query
 from reactive._generated.api import api, internal
 from reactive._generated.data_model import Events, PostsId, UsersId
 from reactive._generated.server import MutationCtx, QueryCtx
@@ -133,6 +157,21 @@ api.posts.like(post_id=post, by=3)  # error: reportAttributeAccessIssue reportUn
 api.chat.send(body="x")  # error: reportAttributeAccessIssue reportUnknownMemberType
 api.admin()  # error: reportCallIssue
 number: int = api.posts.titles()  # error: reportAssignmentType
+use_query(api.posts.list, limits=3)  # error: reportCallIssue
+use_query(api.posts.list, limit="many")  # error: reportArgumentType reportCallIssue
+use_query(api.posts.get)  # error: reportCallIssue
+use_query(api.posts.add, title="x", author_id=user)  # error: reportArgumentType reportCallIssue
+names: list[int] = use_query(api.posts.titles).value  # error: reportAssignmentType
+use_paginated_query(api.posts.pages, author=user)  # error: reportCallIssue
+use_paginated_query(api.posts.pages, author_id=post)  # error: reportArgumentType reportCallIssue
+use_paginated_query(api.posts.pages, paginationOpts=SKIP)  # error: reportCallIssue
+use_paginated_query(api.posts.titles)  # error: reportArgumentType reportCallIssue
+print(use_paginated_query(api.posts.pages).results[0]["titel"])  # error: reportGeneralTypeIssues reportUnknownArgumentType
+use_mutation(api.posts.add)(titel="x", author_id=user)  # error: reportCallIssue
+use_mutation(api.posts.add)(title=1, author_id=user)  # error: reportArgumentType
+use_mutation(api.posts.add).start(title="x")  # error: reportCallIssue
+use_mutation(api.posts.titles)  # error: reportArgumentType reportCallIssue
+number = use_mutation(api.posts.add)(title="x", author_id=user)  # error: reportAssignmentType
 
 
 async def outside() -> None:
