@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,12 @@ import pytest
 # Machines that do much at once are slow now and then: that is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+if sys.platform == "win32":
+    # Engines within tests watch sockets, which asyncio's own choice there cannot (nbreactive/_loops.py).
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
 
 _HOMES = (
     "JUPYTER_CONFIG_DIR",

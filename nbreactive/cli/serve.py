@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nbreactive._loops import run_backend
 from nbreactive.errors import InvalidValue
 from nbreactive.server.backend import Backend, BackendConfig
 from nbreactive.server.deployments import check_name, check_names
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
     check_names([config.deployment, *(other.deployment for other in others)])
     config = replace(config, others=others)
     os.environ.pop("NBREACTIVE_ADMIN_KEY", None)
-    return _run_loop(_serve(config, options.idle_exit))
+    return run_backend(_serve(config, options.idle_exit))
 
 
 def _beside(config: BackendConfig, also: str) -> BackendConfig:
@@ -161,14 +161,6 @@ def _beside(config: BackendConfig, also: str) -> BackendConfig:
         functions=config.functions and config.functions.with_name(f"{config.functions.name}-{name}"),
         url=f"{config.url.rstrip('/')}/{name}" if config.url else None,
     )
-
-
-def _run_loop(main: Coroutine[Any, Any, int]) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(main)
-    import uvloop
-
-    return uvloop.run(main)
 
 
 async def _serve(config: BackendConfig, idle_exit: float | None) -> int:

@@ -19,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, NamedTuple, TypeVar
 
+from nbreactive._loops import new_loop
+
 T = TypeVar("T")
 _log = logging.getLogger("nbreactive")
 _ROUNDS = 4
@@ -29,7 +31,7 @@ class LoopThread:
     """The thread ``nbreactive-client``: one asyncio loop for all connections of the process."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="nbreactive-client")
         self._thread.start()
 

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
     from nbreactive.engine.row_index import RowIndex
     from nbreactive.engine.segments import ClosedSegment, SegmentLog
+    from nbreactive.services.files import Files
 
 _log = logging.getLogger("nbreactive.retention")
 
@@ -59,6 +62,8 @@ class RetentionReport(msgspec.Struct, frozen=True):
     versions: int
     """Versions that went out of store.duckdb."""
     seconds: float
+    files: int = 0
+    """Contents of files that were deleted."""
 
 
 class Retention:
@@ -70,6 +75,8 @@ class Retention:
         Whose history.
     keep
         For how long, seconds.
+    files
+        Contents that no document names go when the history goes that named them.
     """
 
     def __init__(
@@ -80,11 +87,13 @@ class Retention:
         columns: Columns,
         *,
         keep: float = KEEP_SECONDS,
+        files: Files | None = None,
     ) -> None:
         self._log = log
         self._index = index
         self._engine = engine
         self._columns = columns
+        self._files = files
         self.keep = keep
         self.busy = asyncio.Lock()
         """Held while the log is rewritten; whoever reads all of it, as a backup does, holds it too."""
@@ -125,8 +134,9 @@ class Retention:
             if horizon > 0:
                 await self._compact(horizon, thorough)
                 versions = await self._columns.trim(horizon)
+            files = await self._files.sweep(keep) if self._files is not None else 0
             after = _size(self._log.closed())
-            return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3))
+            return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3), files)
 
     async def _roll(self, horizon: int) -> None:
         """Close the last segment if anything in it is old: only closed ones are rewritten."""
@@ -166,34 +176,53 @@ class Retention:
         return last is not None and decode_entry(last.entries[-1]).ts <= horizon
 
     async def _run(self, job: CompactionJob) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "nbreactive.engine._compaction_worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": _PLACE},
-        )
+        # Read by threads: the loop that watches sockets cannot watch processes on Windows.
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(  # noqa: ASYNC220 - no longer than asyncio takes to start one
+                (sys.executable, "-P", "-m", "nbreactive.engine._compaction_worker"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=os.environ | {"PYTHONPATH": _PLACE},
+            )
+            try:
+                await self._follow(process, msgspec.json.encode(job))
+                if await asyncio.to_thread(process.wait):
+                    said.seek(0)
+                    words = said.read().decode("utf-8", "replace").strip()
+                    raise DataFolderError(words or f"the process that rewrites the log ended with {process.returncode}")
+            finally:
+                process.kill()
+                await asyncio.to_thread(_close, process)
+                for draft in self._log.folder.glob(DRAFTS):  # of a process that did not come to its end
+                    with contextlib.suppress(OSError):
+                        draft.unlink()
+
+    async def _follow(self, process: subprocess.Popen[bytes], job: bytes) -> None:
+        """Give it its job, and put what it has made into place, one after the other."""
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            process.stdin.write(msgspec.json.encode(job) + b"\n")
-            await process.stdin.drain()
-            while line := await process.stdout.readline():
-                done = msgspec.json.decode(line, type=CompactedFile)
-                await self._log.compact(Path(done.draft), done.header)
-                process.stdin.write(b"\n")
-            said = (await process.stderr.read()).decode("utf-8", "replace").strip()
-            if await process.wait():
-                raise DataFolderError(said or f"the process that rewrites the log ended with {process.returncode}")
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-            for draft in self._log.folder.glob(DRAFTS):  # of a process that did not come to its end
-                with contextlib.suppress(OSError):
-                    draft.unlink()
+        tell, hear = process.stdin, process.stdout
+
+        def next_line(words: bytes) -> bytes:
+            with contextlib.suppress(BrokenPipeError):  # what it says of its end is read later
+                tell.write(words)
+                tell.flush()
+            return hear.readline()
+
+        words = job
+        while line := await asyncio.to_thread(next_line, words + b"\n"):
+            done = msgspec.json.decode(line, type=CompactedFile)
+            await self._log.compact(Path(done.draft), done.header)
+            words = b""
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def seconds_of(text: str) -> float:
