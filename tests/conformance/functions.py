@@ -1,5 +1,7 @@
 """What the conformance tests deploy."""
 
+from tests.served import Served
+
 MODULE = """
 from nbreactive import AppError, action, api, mutation, query
 
@@ -97,3 +99,8 @@ def refuse_outside(ctx, why: str):
 def drop(ctx, text: str):
     ctx.db.delete(ctx.db.query("notes").filter(lambda q: q.field("text") == text).first()["_id"])
 """
+
+
+def texts(backend: Served) -> list[str]:
+    """What was added, in order."""
+    return [document["text"] for document in backend.call("query", "conform:list")]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,12 +68,6 @@ class Cli:
         done = self.run(*arguments)
         assert done.returncode != 0, done.stdout
         return done.stderr
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("cli"), {"conform": MODULE}) as running:
-        yield running
 
 
 @pytest.fixture

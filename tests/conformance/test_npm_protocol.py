@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.faults import PHASES, Once, mutate_through, open_when_read
-from tests.conformance.functions import MODULE
+from tests.conformance.functions import MODULE, texts
 from tests.conformance.packages import needs_node, provide
 from tests.conformance.programs import Program, program
 from tests.conformance.proxy import SECONDS, Passing, Proxy, wait_until
@@ -20,18 +20,6 @@ from tests.served import KEY, Served
 
 pytestmark = [pytest.mark.slow, needs_node]
 NPM = Path(__file__).parent / "npm"
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("npm"), {"conform": MODULE}) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(backend: Served) -> Iterator[Proxy]:
-    with Proxy(backend.port) as running:
-        yield running
 
 
 @pytest.fixture
@@ -48,10 +36,6 @@ def start(proxy: Proxy) -> Iterator[Callable[..., Program]]:
     yield begin
     for context in running:
         context.__exit__(None, None, None)
-
-
-def texts(backend: Served) -> list[str]:
-    return [document["text"] for document in backend.call("query", "conform:list")]
 
 
 # ---- mutations ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.faults import PHASES, Phase, mutate_through, open_when_read
-from tests.conformance.functions import MODULE
+from tests.conformance.functions import texts
 from tests.conformance.programs import Program, program
 from tests.conformance.proxy import Proxy, wait_until
 from tests.served import KEY, Served
@@ -33,26 +33,10 @@ HAPPENS: dict[Phase, int] = {
 """How often, at least, a mutation happens when the backend is killed in a phase of it."""
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("pypi"), {"conform": MODULE}) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(backend: Served) -> Iterator[Proxy]:
-    with Proxy(backend.port) as running:
-        yield running
-
-
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[Program]:
     with program([sys.executable, "python_live.py", proxy.url], HERE, "@") as running:
         yield running
-
-
-def texts(backend: Served) -> list[str]:
-    return [document["text"] for document in backend.call("query", "conform:list")]
 
 
 @pytest.mark.parametrize("phase", PHASES)
