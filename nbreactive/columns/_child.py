@@ -6,12 +6,18 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import nbreactive
 from nbreactive.columns import _frames as frames
+from nbreactive.columns.documents import DocumentStream
 from nbreactive.errors import InvalidValue, NBReactiveError, ProtocolError, Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting another one
@@ -73,6 +79,28 @@ class Child:
         while not isinstance(reply, frames.End):
             yield reply
             reply = self._read()
+
+    def only(self, request: frames.Request, kind: type[R]) -> R:
+        """Return the one reply to a request."""
+        found = list(self.stream(request))
+        if len(found) != 1 or not isinstance(found[0], kind):
+            raise ProtocolError(f"the columns process answered {found!r:.100} where {kind.__name__} was asked for")
+        return found[0]
+
+    def rows(self, table: str) -> bytes:
+        """Return a typed table, as an Arrow IPC stream."""
+        return b"".join(reply.data for reply in self.stream(frames.Rows(table)) if isinstance(reply, frames.Part))
+
+    def documents(self, consume: Callable[[DocumentStream], T]) -> T:
+        """Call ``consume`` with all documents, and return its result."""
+        replies = self.stream(frames.Documents())
+        first = next(replies)
+        if not isinstance(first, frames.Applied):
+            raise ProtocolError(f"the columns process answered {type(first).__name__} to Documents")
+        try:
+            return consume(DocumentStream(first.ts, replies))
+        finally:
+            deque(replies, maxlen=0)  # what was not consumed must not be taken for the next answer
 
     def kill(self) -> None:
         """End the process at once; a call in flight raises ChildDied. May be called from any thread."""

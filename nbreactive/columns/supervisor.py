@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nbreactive.columns import _frames as frames
+from nbreactive.columns._backlog import Backlog, batches
 from nbreactive.columns._child import Child, ChildDied
 from nbreactive.columns.documents import DocumentStream
 from nbreactive.engine.entries import Entry
@@ -28,22 +28,17 @@ from nbreactive.errors import DataFolderError, NBReactiveError, ProtocolError, U
 __all__ = ["Columns", "DocumentStream", "ReadLog"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
 """Yields the durable entries after a ts, in order, and ends where the log ends."""
 
 _log = logging.getLogger("nbreactive.columns")
 
-_BUFFER = 16 << 20
-_BATCH = 4 << 20
-_BATCH_COMMITS = 4096
 _COLLECT = 0.1
 _SHARE = 0.1
 """Of one core, for keeping the store up to date while nobody waits for it: a batch costs much more than its commits."""
 _LONGEST = 3.0
 """Seconds that the store may be behind for the sake of that share."""
-_PER_WRITE = 64
 _SILENT_DEATHS = 3
 
 
@@ -97,10 +92,7 @@ class Columns:
         self._closing = False
         self._rewriting = False
         self._ahead = False
-        self._pending: deque[tuple[int, frames.Commit]] = deque()
-        self._pending_bytes = 0
-        self._behind = True
-        """Whether the log has entries for us that are not pending."""
+        self._backlog = Backlog()
         self._fed = asyncio.Event()
         self._waiters = 0
         self._silent = 0
@@ -147,7 +139,7 @@ class Columns:
         if self._task is None or self._closing:
             return
         self._closing = True
-        self._forget()
+        self._backlog.drop()
         self._hurry.set()
         self._fed.set()
         try:
@@ -172,8 +164,8 @@ class Columns:
             "running": self._up.is_set(),
             "pid": self._child.pid if self._child else None,
             "applied": self.applied,
-            "waiting": len(self._pending),
-            "catching_up": self._behind,
+            "waiting": len(self._backlog),
+            "catching_up": self._backlog.behind,
             "restarts": self.restarts,
             "error": self.error,
         }
@@ -182,15 +174,9 @@ class Columns:
 
     async def feed(self, entries: Sequence[Entry]) -> None:
         """Take durable entries, in order; never waits. Feed everything from the moment of :meth:`start` on."""
-        for entry in entries:
-            size = _size(entry)
-            if self._pending_bytes + size > _BUFFER:
-                self._forget()
-            if self._pending_bytes > _BUFFER // 2:
-                self._hurry.set()
-            if not self._behind:
-                self._pending.append((size, frames.Commit(entry.ts, list(entry.writes))))
-                self._pending_bytes += size
+        self._backlog.add(entries)
+        if self._backlog.urgent:
+            self._hurry.set()
         self._fed.set()
 
     async def wait(self, ts: int, seconds: float = 30) -> None:
@@ -218,13 +204,8 @@ class Columns:
         at_least
             Wait until this ts is applied.
         """
-
-        def ask(child: Child) -> bytes:
-            parts = [reply.data for reply in child.stream(frames.Rows(table)) if isinstance(reply, frames.Part)]
-            return b"".join(parts)
-
         await self.wait(at_least)
-        return await self._ask(ask)
+        return await self._ask(lambda child: child.rows(table))
 
     async def documents(self, consume: Callable[[DocumentStream], T]) -> T:
         """Call ``consume`` with all documents, in the thread that talks to the process, and return its result.
@@ -232,29 +213,18 @@ class Columns:
         If the process dies on the way, ``consume`` is called again, with a new stream; what it did before must not
         count.
         """
-
-        def ask(child: Child) -> T:
-            replies = child.stream(frames.Documents())
-            first = next(replies)
-            if not isinstance(first, frames.Applied):
-                raise ProtocolError(f"the columns process answered {type(first).__name__} to Documents")
-            try:
-                return consume(DocumentStream(first.ts, replies))
-            finally:
-                deque(replies, maxlen=0)  # what was not consumed must not be taken for the next answer
-
-        return await self._ask(ask)
+        return await self._ask(lambda child: child.documents(consume))
 
     async def inspect(self, upto: int) -> frames.Inspection:
         """Look at everything that is stored; documents as of ``upto``."""
-        return await self._ask(lambda child: _only(child.stream(frames.Inspect(upto)), frames.Inspection))
+        return await self._ask(lambda child: child.only(frames.Inspect(upto), frames.Inspection))
 
     async def trim(self, horizon: int) -> int:
         """Drop versions that were replaced or deleted by ``horizon``, which is applied; return how many.
 
         If most of the file is free then, the process starts again and writes it anew; meanwhile nothing can be asked.
         """
-        done = await self._ask(lambda child: _only(child.stream(frames.Trim(horizon)), frames.Trimmed))
+        done = await self._ask(lambda child: child.only(frames.Trim(horizon), frames.Trimmed))
         if done.wasteful and done.versions and not self._closing:
             self._rewriting = True
             self._hurry.set()
@@ -311,10 +281,10 @@ class Columns:
             if self._rewriting:
                 self._rewriting = False
                 self._open = msgspec.structs.replace(self._open, rewrite=True)
-                self._forget()
+                self._backlog.drop()
                 continue
             self.restarts += 1
-            self._forget()
+            self._backlog.drop()
             delay = 0.05 if self.applied > before else min(delay * 2, 10)
             _log.warning("columns: %s; starting again in %.2g s", self.error, delay)
             with contextlib.suppress(TimeoutError):
@@ -349,11 +319,11 @@ class Columns:
         while True:
             if not self._up.is_set():
                 raise ChildDied(self.error)
-            if self._behind:
+            if self._backlog.behind:
                 await self._catch_up()
-            elif self._pending:
+            elif self._backlog:
                 begun = loop.time()
-                await self._apply(self._take())
+                await self._apply(self._backlog.take())
                 await self._rest(min((loop.time() - begun) / _SHARE, _LONGEST))
             elif self._closing or self._rewriting:
                 return
@@ -364,7 +334,7 @@ class Columns:
 
     async def _rest(self, seconds: float) -> None:
         """Let commits gather, unless somebody waits for them or there are many already."""
-        if self._waiters or self._closing or self._rewriting or self._pending_bytes > _BUFFER // 2:
+        if self._waiters or self._closing or self._rewriting or self._backlog.urgent:
             return
         self._hurry.clear()
         with contextlib.suppress(TimeoutError):
@@ -373,25 +343,9 @@ class Columns:
 
     async def _catch_up(self) -> None:
         # Entries that are fed from here on are pending; those that the log shows, too, are skipped by their ts
-        self._behind = False
-        commits, size = list[frames.Commit](), 0
-        async for entries in self._read_log(self.applied):
-            for entry in entries:
-                commits.append(frames.Commit(entry.ts, list(entry.writes)))
-                size += _size(entry)
-                if size >= _BATCH or len(commits) >= _BATCH_COMMITS:
-                    await self._apply(commits)
-                    commits, size = [], 0
-        await self._apply(commits)
-
-    def _take(self) -> list[frames.Commit]:
-        commits, size = list[frames.Commit](), 0
-        while self._pending and size < _BATCH and len(commits) < _BATCH_COMMITS:
-            taken, commit = self._pending.popleft()
-            self._pending_bytes -= taken
-            size += taken
-            commits.append(commit)
-        return commits
+        self._backlog.behind = False
+        async for commits in batches(self._read_log(self.applied)):
+            await self._apply(commits)
 
     async def _apply(self, commits: list[frames.Commit]) -> None:
         if commits and commits[-1].ts > self.applied:
@@ -409,24 +363,8 @@ class Columns:
         if isinstance(error, ChildDied) and error.damaged:
             self._open = msgspec.structs.replace(self._open, suspect=True)
 
-    def _forget(self) -> None:
-        self._pending.clear()
-        self._pending_bytes = 0
-        self._behind = True
-
     async def _dispose(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             with contextlib.suppress(NBReactiveError):
                 await asyncio.get_running_loop().run_in_executor(self._thread, child.dispose)
-
-
-def _only(replies: Iterator[frames.Reply], kind: type[R]) -> R:
-    found = list(replies)
-    if len(found) != 1 or not isinstance(found[0], kind):
-        raise ProtocolError(f"the columns process answered {found!r:.100} where {kind.__name__} was asked for")
-    return found[0]
-
-
-def _size(entry: Entry) -> int:
-    return _PER_WRITE + sum(_PER_WRITE + len(write.doc or b"") for write in entry.writes)

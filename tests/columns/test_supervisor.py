@@ -118,7 +118,7 @@ def test_sigkill_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_the_buffer_comes_from_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbreactive.columns.supervisor._BUFFER", 2000)
+    monkeypatch.setattr("nbreactive.columns._backlog._BUFFER", 2000)
 
     async def main() -> None:
         db = Database()
@@ -126,7 +126,7 @@ def test_what_does_not_fit_the_buffer_comes_from_the_log(tmp_path: Path, monkeyp
             await columns.feed([db.define("notes")])
             for n in range(300):
                 await columns.feed([db.commit((NOTES, n, {"n": n}))])
-                assert columns._pending_bytes <= 2000
+                assert columns._backlog.bytes <= 2000
                 if n % 50 == 0:
                     await asyncio.sleep(0.01)
             assert len(table(await columns.rows("notes", at_least=db.ts))) == 300
@@ -355,12 +355,12 @@ def test_a_process_that_died_goes_on_with_its_store_although_the_log_was_shorter
         await columns.start(tail=db.ts)
         try:
             db.commit((NOTES, 1, {"n": 1}))
-            columns._forget()
+            columns._backlog.drop()
             await columns.feed([])
             await columns.wait(db.ts)
             columns.kill()
             db.commit((NOTES, 2, {"n": 2}))
-            columns._forget()
+            columns._backlog.drop()
             await columns.feed([])
             assert len(table(await columns.rows("notes", db.ts))) == 2
         finally:
