@@ -16,7 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
-from nbreactive.notebook import environment, logs_view
+from nbreactive.notebook import environment, jobs, logs_view
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import report, status_line
@@ -28,6 +28,7 @@ _USAGE = {
     "tables": "tables",
     "logs": logs_view.USAGE,
     "env": environment.USAGE,
+    "jobs": jobs.USAGE,
     "run": "run FUNCTION [JSON ARGUMENTS]",
     "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]",
     "history": "history [MODULE]",
@@ -47,6 +48,7 @@ _WHAT = {
     "tables": "the tables, how many documents they have, and their indexes",
     "logs": "what functions printed, and which failed",
     "env": "environment variables of the functions (ctx.env): list, set, remove",
+    "jobs": "scheduled functions and cron jobs: list, cancel, run now",
     "run": 'call a function: %reactive run chat.send {"body": "hi"}',
     "deploy": "deploy files of functions; each becomes the module of its name",
     "history": "who deployed what, and when",
@@ -158,6 +160,14 @@ class ReactiveMagics(Magics):
     def _env(self, rest: str) -> None:
         words = environment.words_of(rest, lambda line: _words("env", line, 0, 3, {"--from-file": False}, keep=True)[0])
         show(environment.environment(client(), words))
+
+    def _jobs(self, rest: str) -> None:
+        words, _ = _words("jobs", rest, 0, 2)
+
+        def ask(address: str, body: dict[str, Any] | None) -> Any:
+            return client().admin("GET" if body is None else "POST", address, body)
+
+        show(aligned(jobs.jobs(ask, words)))
 
     # ---- deploying ----
 

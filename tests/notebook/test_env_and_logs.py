@@ -140,3 +140,8 @@ def test_who_may_not_deploy_sees_no_log_and_no_variable(backend: Served, tmp_pat
     for command in ("%reactive logs", "%reactive env", "%reactive env set X=1"):
         assert "admin key" in kernel.run(command).error_text
     kernel.close()
+
+
+def test_jobs_are_listed(kernel: Kernel) -> None:
+    assert kernel.run("%reactive jobs").plain.strip() == "nothing is scheduled"
+    assert "Usage: %reactive jobs" in kernel.run("%reactive jobs kill nothing").error_text
