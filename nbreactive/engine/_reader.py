@@ -10,7 +10,7 @@ The loops below run for every row of every query: they are written for speed (ab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import lmdb
 
@@ -28,7 +28,12 @@ from nbreactive.engine._row_keys import (
     lower_bound,
     pack_index,
     upper_bound,
+    vectors_key,
 )
+from nbreactive.engine._vector_notes import decode_note
+
+if TYPE_CHECKING:
+    from nbreactive.engine.vector_store import VectorMaps, VectorView
 
 _SKIP = 8
 """After so many versions in a row that do not count, a scan seeks instead of stepping."""
@@ -46,8 +51,17 @@ class Reader:
     """
 
     def __init__(
-        self, begin: Callable[[], Txn], documents: object, entries: object, counts: object, requests: object
+        self,
+        begin: Callable[[], Txn],
+        documents: object,
+        entries: object,
+        counts: object,
+        requests: object,
+        meta: object,
+        vectors: Callable[[], VectorMaps],
     ) -> None:
+        self._meta = meta
+        self._vectors = vectors
         self._begin = begin
         self._requests = requests
         self._documents = documents
@@ -103,6 +117,13 @@ class Reader:
         assert txn is not None, "the reader is closed"
         found = txn.get(stored, db=self._requests)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return None if found is None else (int.from_bytes(found[:TS_BYTES], "big"), found[TS_BYTES:])
+
+    def vectors(self, index_id: int) -> VectorView | None:
+        """Return what there is of a vector index; None: nothing, it has to be made."""
+        txn = self._txn
+        assert txn is not None, "the reader is closed"
+        note = txn.get(vectors_key(index_id), db=self._meta)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return None if note is None else self._vectors().view(index_id, decode_note(note))
 
     def count(self, key: bytes, ts: int) -> int:
         """Return a counter; ``key`` is its index id (4 bytes) and the equality prefix."""

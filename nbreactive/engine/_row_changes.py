@@ -7,6 +7,7 @@ nobody any more, nor can its own tombstones, and then the journal has no need of
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,12 +21,16 @@ from nbreactive.engine._row_keys import (
     INDEX_BYTES,
     LIVE,
     TS_BYTES,
+    VECTORS,
     count_key,
     document_key,
     entry_key,
     inverted,
+    vectors_key,
 )
+from nbreactive.engine._vector_notes import VectorNote, decode_note, encode_note
 from nbreactive.engine.entries import Request
+from nbreactive.engine.vector_values import VectorRow
 from nbreactive.errors import DataFolderError, InvalidValue
 
 IndexKey = tuple[int, bytes]
@@ -54,6 +59,17 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """Keys that it had and has no more."""
     counts: Sequence[tuple[bytes, int]] = ()
     """Counters (index id in 4 bytes, then an equality prefix) and what to add."""
+    vectors: Sequence[VectorRow] = ()
+    """What the document has in vector indexes from now on; where an index is being filled (no ``table``), since
+    ``previous``."""
+
+
+class VectorState(msgspec.Struct, frozen=True, gc=False):
+    """A vector index that a commit begins, or finds to hold every document."""
+
+    dimensions: int
+    filters: int
+    complete: bool
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +80,8 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     request: Request | None = None
     filled: Mapping[int, bytes | None] = {}
     """Index id -> the last document id that its backfill has passed with this commit; None: it is not being filled."""
+    vectors: Mapping[int, VectorState] = {}
+    """Index id -> what becomes of a vector index with this commit."""
 
 
 class _Journal(msgspec.Struct, array_like=True):
@@ -181,6 +199,32 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
     set_number(dbs, txn, b"applied", applied)
     if log_position:
         set_number(dbs, txn, b"position", log_position)
+
+
+def put_notes(dbs: Databases, txn: Txn, notes: Mapping[int, VectorNote]) -> None:
+    """Store what is known about vector indexes."""
+    for index, note in notes.items():
+        txn.put(vectors_key(index), encode_note(note), db=dbs.meta)
+
+
+def replace_notes(dbs: Databases, txn: Txn, notes: Mapping[int, VectorNote]) -> None:
+    """Store what is known about vector indexes, and nothing of others."""
+    for index in get_notes(dbs, txn):
+        if index not in notes:
+            txn.delete(vectors_key(index), db=dbs.meta)
+    put_notes(dbs, txn, notes)
+
+
+def get_notes(dbs: Databases, txn: Txn) -> dict[int, VectorNote]:
+    """Return what is known about vector indexes, by index id."""
+    cursor = txn.cursor(dbs.meta)
+    notes: dict[int, VectorNote] = {}
+    more = cursor.set_range(vectors_key(0))
+    while more and cursor.key().startswith(VECTORS):
+        with contextlib.suppress(msgspec.MsgspecError):
+            notes[int.from_bytes(cursor.key()[len(VECTORS) :], "big")] = decode_note(cursor.value())
+        more = cursor.next()
+    return notes
 
 
 def filled(dbs: Databases, txn: Txn, index_id: int) -> bytes | None:

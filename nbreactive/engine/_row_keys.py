@@ -39,6 +39,9 @@ LAST_TABLE = (1 << 32 - SLOT_BITS) - 2
 COUNTS = 1
 """The pseudo index of counters in read sets; no table has it, as table numbers start at 1."""
 
+VECTORS = b"vectors"
+"""Begins the keys under which it is noted what is in the files of a vector index."""
+
 pack_index = struct.Struct(">I").pack
 _pack_ts = struct.Struct(">Q").pack
 _pack_length = struct.Struct(">H").pack
@@ -72,6 +75,11 @@ def count_key(key: bytes) -> bytes:
     if len(prefix) > CUT:
         return key[:INDEX_BYTES] + b"\xff\xff" + prefix[:CUT] + _digest(prefix)
     return key[:INDEX_BYTES] + _pack_length(len(prefix)) + prefix
+
+
+def vectors_key(index_id: int) -> bytes:
+    """Return where it is noted what is in the files of a vector index."""
+    return VECTORS + pack_index(index_id)
 
 
 def lower_bound(index_id: int, low: bytes) -> bytes:

@@ -9,6 +9,7 @@ copy of a folder is another file (another inode), so a copy that was taken while
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -75,3 +76,4 @@ def discard(folder: Path) -> None:
     """Delete an LMDB file that is not believed."""
     for name in ("marker.json", "data.mdb", "lock.mdb"):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "vectors", ignore_errors=True)

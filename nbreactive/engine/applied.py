@@ -7,7 +7,7 @@ them into the row index in one LMDB transaction - or, when that fails, leaves no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +18,9 @@ from nbreactive.engine.clock import Clock
 from nbreactive.engine.entries import Entry, Request, encode_entry
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
-from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, request_key
+from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
 from nbreactive.engine.transactions import Write
+from nbreactive.engine.vector_values import STATE, vector_row
 from nbreactive.errors import InvalidValue
 from nbreactive.functions.specs import Visibility
 from nbreactive.values.limits import TransactionLimits
@@ -215,6 +216,15 @@ class Turn:
         self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
         self._assign(ts, Prepared(list(rows), {}, state.catalog, []), None, (index.id, upto))
 
+    def add_complete(self, index: IndexInfo) -> None:
+        """Add that a vector index which was made anew has every document now; all who searched it in vain may look."""
+        state = self._state
+        ts = state.next_ts()
+        entry = Entry(ts, state.epoch, [])
+        self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
+        complete = {index.id: VectorState(index.dimensions, len(index.filter_fields), complete=True)}
+        self._assign(ts, Prepared([], {index.id: [STATE]}, state.catalog, []), None, vectors=complete)
+
     def finish(self, on_applied: Callable[[int, Keys], None]) -> None:
         """Put everything into the row index and tell ``on_applied``; if that fails nothing has happened."""
         state = self._state
@@ -232,14 +242,22 @@ class Turn:
             on_applied(ts, keys)
 
     def _assign(
-        self, ts: int, prepared: Prepared, request: Request | None, filling: tuple[int, bytes] | None = None
+        self,
+        ts: int,
+        prepared: Prepared,
+        request: Request | None,
+        filling: tuple[int, bytes] | None = None,
+        vectors: Mapping[int, VectorState] | None = None,
     ) -> None:
         state = self._state
+        vectors = vectors or {}
         built: list[RowWrite] = []
         filled: dict[int, bytes | None] = {}
         if prepared.catalog is not state.catalog:
+            vectors = _vector_states(state, prepared.catalog)
             for table, index in _made_ready(state.catalog, prepared.catalog):
-                built += _build(state, table, index, state.filled.get(index.id, b""))
+                if index.kind != "vector":
+                    built += _build(state, table, index, state.filled.get(index.id, b""))
                 filled[index.id] = None
         if filling is not None:
             filled[filling[0]] = filling[1]
@@ -248,7 +266,7 @@ class Turn:
         for row in prepared.rows:
             if row.table:
                 self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None
-        self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled))
+        self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled, vectors))
         self._keys.append((ts, prepared.touched))
         state.changes.add(ts, prepared.touched)
         state.highest = max(state.highest, ts)
@@ -289,12 +307,15 @@ def _build(state: AppliedState, table: TableInfo, index: IndexInfo, after: bytes
     for _, id in reader.scan(table.indexes[BY_ID].id, after + b"\x00", END, ts):
         found = reader.document(table.number, id, ts)
         if found is not None:
-            rows.append(entry_row(index, found[0], id))
+            rows.append(entry_row(index, found[0], id, found[1]))
     return rows
 
 
-def entry_row(index: IndexInfo, packed: bytes, id: bytes) -> RowWrite:
-    """Return the row that adds one document to one index."""
+def entry_row(index: IndexInfo, packed: bytes, id: bytes, version: int) -> RowWrite:
+    """Return the row that adds one document, of that version, to one index."""
+    if index.kind == "vector":
+        vector = vector_row(index, unpack(packed))
+        return RowWrite(0, id, None, version, vectors=[vector] if vector is not None else ())
     entries, counts = index_entries(index, unpack(packed), id)
     return RowWrite(0, id, None, puts=entries, counts=[(key, 1) for key in counts])
 
@@ -313,3 +334,29 @@ def _made_ready(before: Catalog, after: Catalog) -> list[tuple[TableInfo, IndexI
             if index.state == "ready" and index.id not in ready
         ]
     return made
+
+
+def _vector_states(state: AppliedState, after: Catalog) -> dict[int, VectorState]:
+    """What becomes of vector indexes with a change of the catalog: they begin, or a backfill has put everything into them.
+
+    One that is ready and lacks documents (its backfill was not logged, so a replay does not see it) is left incomplete,
+    and filled by :mod:`nbreactive.engine.vector_upkeep`.
+    """
+    states: dict[int, VectorState] = {}
+    for number, table in after.by_number.items():
+        old = state.catalog.number(number)
+        if old is table or not table.vector:
+            continue
+        before = {index.id: index.state for index in old.vector} if old is not None else {}
+        for index in table.vector:
+            if before.get(index.id) not in (index.state, "ready"):
+                left = state.filled.get(index.id, b"")
+                complete = index.state == "ready" and not _any_after(state, table, left)
+                states[index.id] = VectorState(index.dimensions, len(index.filter_fields), complete)
+    return states
+
+
+def _any_after(state: AppliedState, table: TableInfo, after: bytes) -> bool:
+    """Whether there is a document with an id after ``after``."""
+    rows = state.reader.scan(table.indexes[BY_ID].id, after and after + b"\x00", END, state.applied)
+    return next(iter(rows), None) is not None

@@ -61,8 +61,8 @@ async def backfill(
         rows: list[RowWrite] = []
         upto = END
         scan = state.reader.scan_documents(info.indexes[BY_ID].id, after and after + b"\x00", None, state.applied)
-        for _, id, packed, _ in scan:
-            rows.append(entry_row(wanted, packed, id))
+        for _, id, packed, version in scan:
+            rows.append(entry_row(wanted, packed, id, version))
             if len(rows) >= many or clock.monotonic() - started > CHUNK_SECONDS / 2:
                 upto = id
                 break

@@ -127,10 +127,14 @@ class TableInfo:
     """Internal id of the describing document in ``_tables``; empty for reserved tables."""
     ordered: tuple[IndexInfo, ...] = field(init=False, compare=False)
     """The declared indexes of the kind ``ordered``."""
+    vector: tuple[IndexInfo, ...] = field(init=False, compare=False)
+    """Those of the kind ``vector``."""
 
     def __post_init__(self) -> None:
         ordered = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "ordered")
         object.__setattr__(self, "ordered", ordered)
+        vector = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "vector")
+        object.__setattr__(self, "vector", vector)
 
     def index(self, name: str) -> IndexInfo | None:
         """Find an index by name, in whatever state."""

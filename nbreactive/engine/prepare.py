@@ -32,6 +32,7 @@ from nbreactive.engine.catalog import (
 from nbreactive.engine.row_index import RowWrite
 from nbreactive.engine.scheduled import job_problem
 from nbreactive.engine.transactions import Write
+from nbreactive.engine.vector_values import VectorRow, vector_change
 from nbreactive.errors import Conflict, InvalidValue
 from nbreactive.functions.specs import Visibility
 from nbreactive.values.limits import (
@@ -173,7 +174,9 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
         if found is None and write.doc is None:
             continue
         skip = unfilled(table, write.id, filled)
-        old_keys, old_counts = table.entries(unpack(found[0]), write.id, skip) if found is not None else ((), ())
+        old: Mapping[str, Any] | None = unpack(found[0]) if found is not None else None
+        old_keys, old_counts = table.entries(old, write.id, skip) if old is not None else ((), ())
+        doc: Mapping[str, Any] | None = None
         new_keys, new_counts = (), ()
         if write.doc is not None:
             doc = _document(write.doc)
@@ -193,11 +196,25 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
             touched.setdefault(id, []).append(key)
         for id, key in puts:
             touched.setdefault(id, []).append(key)
-        rows.append(RowWrite(write.table, write.id, write.doc, write.previous, puts, dels, counts))
+        vectors = _vectors(table, old, doc, touched) if table.vector else ()
+        rows.append(RowWrite(write.table, write.id, write.doc, write.previous, puts, dels, counts, vectors))
     changed = [key for key, delta in deltas.items() if delta]
     if changed:
         touched[COUNTS] = changed
     return Prepared(rows, touched, after, logged, created)
+
+
+def _vectors(
+    table: TableInfo, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, touched: dict[int, list[bytes]]
+) -> list[VectorRow]:
+    """Return what changes in the vector indexes of a table; also of one that is being filled, which leaves it then."""
+    rows: list[VectorRow] = []
+    for index in table.vector:
+        change = vector_change(index, old, new)
+        if change is not None:
+            rows.append(change[0])
+            touched.setdefault(index.id, []).extend(change[1])
+    return rows
 
 
 def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:

@@ -18,7 +18,7 @@ import msgspec
 from nbreactive.engine.catalog import all_modules
 from nbreactive.engine.gate import Snapshot
 from nbreactive.engine.read_set import union
-from nbreactive.engine.transactions import Failure, LogLine, Outcome, Reads
+from nbreactive.engine.transactions import Failure, LogLine, Nearest, Outcome, Reads
 from nbreactive.functions.specs import Visibility
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LiveResult:
     """What the newest run of a query found, for everybody or for one identity."""
 
     __slots__ = (
-        "checked", "every", "identity_key", "made", "query", "reads", "snapshot", "stale", "subscribers", "timer", "touched",
+        "checked", "every", "identity_key", "interests", "made", "query", "reads", "snapshot", "stale", "subscribers", "timer", "touched",
     )  # fmt: skip
 
     def __init__(self, query: Query, identity_key: bytes | None) -> None:
@@ -61,6 +61,7 @@ class LiveResult:
         """None: it is the same for everybody."""
         self.snapshot = Snapshot(-1, 0)
         self.reads: Reads = {}
+        self.interests: Sequence[Nearest] = ()
         self.made = 0.0
         """When, on the monotonic clock: what nobody is subscribed to also ages, since functions may read the time."""
         self.checked = -1
@@ -93,6 +94,7 @@ class Found(NamedTuple):
     live: LiveResult
     result: QueryResult
     reads: Reads
+    interests: Sequence[Nearest] = ()
 
 
 class Query:
@@ -174,6 +176,7 @@ def _bytes_of(live: LiveResult, result: QueryResult) -> int:
     failure = result.failure
     if failure is not None:
         size += len(failure.message) + len(failure.data or b"") + len(failure.trace) + len(failure.detail)
+    size += sum(_INTERVAL + len(interest.vector) for interest in live.interests)
     for intervals in live.reads.values():
         size += sum(_INTERVAL + len(low) + len(high) for low, high in intervals)
     return size
@@ -213,3 +216,10 @@ def reads_of(outcome: Outcome, before: Reads) -> Reads:
         return outcome.reads
     index_id, interval = all_modules()
     return union(outcome.reads, before, {index_id: [interval]})
+
+
+def interests_of(outcome: Outcome, before: Sequence[Nearest]) -> Sequence[Nearest]:
+    """Return what of :func:`reads_of` is judged more exactly; for a killed run that is what it was last time."""
+    if outcome.failure is None or outcome.failure.code not in _TRANSIENT:
+        return outcome.interests
+    return [*before, *outcome.interests]

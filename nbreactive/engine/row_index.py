@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import lmdb
 
@@ -28,13 +28,21 @@ from nbreactive.engine._row_changes import (
     Databases,
     IndexKey,
     RowWrite,
+    VectorState,
+    get_notes,
     get_number,
+    put_notes,
+    replace_notes,
     request_key,
     set_number,
 )
+from nbreactive.engine._vector_notes import VectorNote
 from nbreactive.errors import DataFolderError, ReadOnly
 
-__all__ = ["Applied", "IndexKey", "Reader", "RowIndex", "RowWrite", "open_environment", "request_key"]
+if TYPE_CHECKING:
+    from nbreactive.engine.vector_store import VectorMaps, VectorStore
+
+__all__ = ["Applied", "IndexKey", "Reader", "RowIndex", "RowWrite", "VectorState", "open_environment", "request_key"]
 
 T = TypeVar("T")
 
@@ -55,6 +63,14 @@ class RowIndex:
         create = not env.flags()["readonly"]
         self._dbs = Databases(*(env.open_db(name.encode(), create=create) for name in Databases._fields))
         self._closed = False
+        self._maps: VectorMaps | None = None
+        self._vectors: VectorStore | None = None
+        if not create:
+            return
+        with self._begin() as txn:
+            notes = get_notes(self._dbs, txn)
+        if notes:
+            self._note(replace_notes, self.vectors.notes)
 
     @classmethod
     def open(cls, path: str | Path, *, map_size: int = MAP_SIZE, readonly: bool = False) -> RowIndex:
@@ -94,6 +110,8 @@ class RowIndex:
         if self._closed:
             return
         self._closed = True
+        if self._vectors is not None:
+            self._vectors.close(sync=self._trusted)
         for reader in list(self._readers):
             reader.close()
         readonly = self._env.flags()["readonly"]
@@ -147,7 +165,8 @@ class RowIndex:
 
     def reader(self) -> Reader:
         """Return a reader that sees what is committed now."""
-        reader = Reader(self._begin, self._dbs.documents, self._dbs.entries, self._dbs.counts, self._dbs.requests)
+        dbs = self._dbs
+        reader = Reader(self._begin, dbs.documents, dbs.entries, dbs.counts, dbs.requests, dbs.meta, self._vector_maps)
         self._readers.add(reader)
         return reader
 
@@ -167,7 +186,17 @@ class RowIndex:
         log_position
             A position up to which the log is in the index, batch included or not; see :attr:`log_position`.
         """
-        self._write(lambda txn: _row_changes.apply(self._dbs, txn, batch, log_position))
+        if not any(commit.vectors or any(write.vectors for write in commit.writes) for commit in batch):
+            self._write(lambda txn: _row_changes.apply(self._dbs, txn, batch, log_position))
+            return
+        try:
+            notes = self.vectors.apply(batch)
+            self._write(lambda txn: self._apply_noted(txn, batch, log_position, notes))
+        except BaseException as error:
+            self._reload_vectors()
+            if isinstance(error, OSError):
+                self._refuse(error)
+            raise
 
     def rewind(self, to_ts: int) -> int:
         """Take back every commit after ``to_ts``; return how many there were.
@@ -179,7 +208,10 @@ class RowIndex:
         DataFolderError
             ``to_ts`` is below the horizon: the index must be rebuilt.
         """
-        return self._write(lambda txn: _row_changes.rewind(self._dbs, txn, to_ts))
+        commits = self._write(lambda txn: _row_changes.rewind(self._dbs, txn, to_ts))
+        if commits and self._vectors is not None:
+            self._reload_vectors()
+        return commits
 
     def collect(self, horizon: int, limit: int = 1000) -> int:
         """Drop versions that no snapshot at or after ``horizon`` sees; stop after about ``limit`` keys.
@@ -212,6 +244,8 @@ class RowIndex:
             The least epoch that it has afterwards.
         """
         epoch = max(epoch, self.epoch + 1)
+        if self._vectors is not None:
+            self._vectors.reload({}, applied)
         with self._env.begin(write=True) as txn:
             for db in self._dbs:
                 txn.drop(db, delete=False)
@@ -225,6 +259,54 @@ class RowIndex:
             ):
                 set_number(self._dbs, txn, name, number)
         self.trust()
+
+    # ---- vector indexes ------------------------------------------------------------------------------------------
+
+    @property
+    def vectors(self) -> VectorStore:
+        """The vector indexes; what changes in them beside commits is told to :meth:`note_vectors`."""
+        if self._vectors is None:
+            from nbreactive.engine.vector_store import FOLDER, VectorStore
+
+            with self._begin() as txn:
+                notes = get_notes(self._dbs, txn)
+            self._vectors = VectorStore(self._folder / FOLDER, notes, self.applied)
+        return self._vectors
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether there is any vector index."""
+        return self._vectors is not None
+
+    def note_vectors(self) -> None:
+        """Let readers have the vector indexes as they are now."""
+        self._note(replace_notes, self.vectors.notes)
+
+    def _apply_noted(
+        self, txn: Txn, batch: Sequence[Applied], log_position: int, notes: Mapping[int, VectorNote]
+    ) -> None:
+        _row_changes.apply(self._dbs, txn, batch, log_position)
+        put_notes(self._dbs, txn, notes)
+
+    def _note(
+        self, put: Callable[[Databases, Txn, Mapping[int, VectorNote]], None], notes: Mapping[int, VectorNote]
+    ) -> None:
+        self._write(lambda txn: put(self._dbs, txn, notes))
+
+    def _reload_vectors(self) -> None:
+        """Bring the vector indexes to what is applied."""
+        with self._begin() as txn:
+            notes = get_notes(self._dbs, txn)
+        self.vectors.reload(notes, self.applied)
+        if self.vectors.notes != notes:
+            self.note_vectors()
+
+    def _vector_maps(self) -> VectorMaps:
+        if self._maps is None:
+            from nbreactive.engine.vector_store import FOLDER, VectorMaps
+
+            self._maps = VectorMaps(self._folder / FOLDER)
+        return self._maps
 
     # ---- LMDB --------------------------------------------------------------------------------------------------
 
@@ -248,11 +330,14 @@ class RowIndex:
                 self._grow()
             except lmdb.Error as error:
                 if error.code in _FULL:
-                    raise ReadOnly(
-                        f"the row index in {self._folder} cannot be written ({error}):"
-                        " free some space on its disk, writing goes on by itself"
-                    ) from error
+                    self._refuse(error)
                 raise
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        raise ReadOnly(
+            f"the row index in {self._folder} cannot be written ({error}):"
+            " free some space on its disk, writing goes on by itself"
+        ) from error
 
     def _grow(self) -> None:
         # LMDB maps the file anew, so no transaction of this process may be open meanwhile.

@@ -12,7 +12,7 @@ against the change list when somebody asks for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +21,7 @@ from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.gate import Gate, Lost, Snapshot
+from nbreactive.engine.interests import Interest, Interests, unrefined
 from nbreactive.engine.intervals import ReadSetMap
 from nbreactive.engine.query_cache import (
     Found,
@@ -29,6 +30,7 @@ from nbreactive.engine.query_cache import (
     QueryKey,
     ResultCache,
     Run,
+    interests_of,
     is_transient,
     reads_of,
     result_of,
@@ -73,6 +75,7 @@ class Runs:
         self._cache = ResultCache(cache_bytes)
         self._queries: dict[QueryKey, Query] = {}
         self._map: ReadSetMap[LiveResult] = ReadSetMap()
+        self._interests: Interests[LiveResult] = Interests(state)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -104,7 +107,7 @@ class Runs:
                 if live is not None and self._right(live, snapshot):
                     kept = self._cache.get(live)
                     if kept is not None:
-                        return Found(live, kept, live.reads)
+                        return Found(live, kept, live.reads, live.interests)
             run = query.runs.get(identity_key)
             if run is None and query.runs and not query.identity_read:
                 run = next(iter(query.runs.values()))
@@ -120,20 +123,22 @@ class Runs:
                 found is not None
                 and (found.live.identity_key is None or found.live.identity_key == identity_key)
                 and not self._gate.lost(run.snapshot)
-                and self.unchanged(found.reads, run.snapshot.ts, snapshot.ts)
+                and self.unchanged(found.reads, run.snapshot.ts, snapshot.ts, found.interests)
             ):
                 return found
         raise Unavailable("the backend is shutting down; try again in a moment")
 
-    def unchanged(self, reads: Reads, ts: int, other: int) -> bool:
-        """Whether nothing between the two timestamps has touched ``reads``."""
+    def unchanged(self, reads: Reads, ts: int, other: int, interests: Sequence[Interest] = ()) -> bool:
+        """Whether nothing between the two timestamps has touched ``reads``, or what concerns the ``interests``."""
         low, high = (ts, other) if ts <= other else (other, ts)
         if low == high:
             return True
         changes = self._state.changes
         if low < changes.start:
             return False
-        touch = changes.first_touch(reads, low)
+        if interests and not self._interests.untouched(interests, reads, low, high):
+            return False
+        touch = changes.first_touch(unrefined(reads, interests), low)
         return touch is None or touch.ts > high
 
     def attach(self, subscription: Subscription, live: LiveResult) -> None:
@@ -145,9 +150,9 @@ class Runs:
         live.subscribers[subscription] = None
         if len(live.subscribers) == 1:
             # Nobody was told while nobody was subscribed.
-            live.touched = not self.unchanged(live.reads, live.checked, self._state.applied)
+            live.touched = not self.unchanged(live.reads, live.checked, self._state.applied, live.interests)
             live.query.results.setdefault(live.identity_key, live)
-            self._map.add(live.reads, live)
+            self._watch(live)
             self._arm(live)
 
     def detach(self, subscription: Subscription) -> None:
@@ -158,14 +163,14 @@ class Runs:
         subscription.live = None
         del live.subscribers[subscription]
         if not live.subscribers:
-            self._map.remove(live.reads, live)
+            self._unwatch(live)
             live.checked = live.snapshot.ts if live.touched else self._state.applied
             self._arm(live)
             self._forget(live)
 
-    def applied(self, keys: Keys) -> None:
+    def applied(self, ts: int, keys: Keys) -> None:
         """Take note of the keys that a commit has touched."""
-        for live in self._map.touched(keys):
+        for live in self._map.touched(keys) | self._interests.touched(ts, keys):
             if not live.touched:
                 live.touched = True
                 self.on_invalid(live.subscribers)
@@ -176,7 +181,9 @@ class Runs:
         for query in list(self._queries.values()):
             for live in list(query.results.values()):
                 live.checked = min(live.checked, durable)
-                live.touched = bool(live.subscribers) and not self.unchanged(live.reads, live.snapshot.ts, durable)
+                live.touched = bool(live.subscribers) and not self.unchanged(
+                    live.reads, live.snapshot.ts, durable, live.interests
+                )
                 if self._gate.lost(live.snapshot):
                     live.stale = True
                     self._cache.drop(live)
@@ -226,15 +233,17 @@ class Runs:
         if live is None:
             live = query.results[key] = LiveResult(query, key)
         result = result_of(outcome, run.snapshot.ts, request_id)
-        reads = reads_of(outcome, live.reads)
+        reads, interests = reads_of(outcome, live.reads), interests_of(outcome, live.interests)
         if live.stale or run.snapshot.ts >= live.snapshot.ts:
-            touched = not self.unchanged(reads, run.snapshot.ts, self._state.applied)
-            if live.subscribers and (touched or reads != live.reads):
-                if reads != live.reads:
-                    self._map.remove(live.reads, live)
-                    self._map.add(reads, live)
+            touched = not self.unchanged(reads, run.snapshot.ts, self._state.applied, interests)
+            moved = reads != live.reads or interests != live.interests
+            if live.subscribers and (touched or moved):
+                if moved:
+                    self._unwatch(live)
+                    live.reads, live.interests = reads, interests
+                    self._watch(live)
                 self.on_invalid(live.subscribers)
-            live.reads = reads
+            live.reads, live.interests = reads, interests
             live.snapshot = run.snapshot
             live.touched = touched
             live.checked = run.snapshot.ts
@@ -248,7 +257,7 @@ class Runs:
             else:
                 for gone in self._cache.put(live, result):
                     self._forget(gone)
-        return Found(live, result, reads)
+        return Found(live, result, reads, interests)
 
     def _right(self, live: LiveResult, snapshot: Snapshot) -> bool:
         """Whether a live result is what a run at ``snapshot`` would give."""
@@ -260,11 +269,21 @@ class Runs:
         elif self._clock.monotonic() - live.made > MAX_AGE:
             return False
         elif live.snapshot.ts <= snapshot.ts:
-            if snapshot.ts > live.checked and self.unchanged(live.reads, live.checked, self._state.applied):
+            if snapshot.ts > live.checked and self.unchanged(
+                live.reads, live.checked, self._state.applied, live.interests
+            ):
                 live.checked = self._state.applied
             if snapshot.ts <= live.checked:
                 return True
-        return self.unchanged(live.reads, live.snapshot.ts, snapshot.ts)
+        return self.unchanged(live.reads, live.snapshot.ts, snapshot.ts, live.interests)
+
+    def _watch(self, live: LiveResult) -> None:
+        self._map.add(unrefined(live.reads, live.interests), live)
+        self._interests.add(live.interests, live)
+
+    def _unwatch(self, live: LiveResult) -> None:
+        self._map.remove(unrefined(live.reads, live.interests), live)
+        self._interests.remove(live.interests, live)
 
     # ---- periods ---------------------------------------------------------------------------------------------
 

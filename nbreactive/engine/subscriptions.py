@@ -192,7 +192,7 @@ class Subscriptions:
         if (
             found.live.stale
             or found.live.touched
-            or not self._runs.unchanged(found.reads, snapshot.ts, self._state.applied)
+            or not self._runs.unchanged(found.reads, snapshot.ts, self._state.applied, found.interests)
         ):
             dirty[subscription] = None
         else:
@@ -211,7 +211,7 @@ class Subscriptions:
 
     def applied(self, ts: int, keys: Keys) -> None:
         """Take note of a commit."""
-        self._runs.applied(keys)
+        self._runs.applied(ts, keys)
         if self._waiting:
             for wanted, future in self._waiting:
                 if wanted <= ts and not future.done():

@@ -5,6 +5,7 @@ These structs are the wire between the backend and its function workers too (msg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -55,6 +56,20 @@ class Write(msgspec.Struct, frozen=True, array_like=True):
     """The timestamp of the version that it replaces; 0 for a new document."""
 
 
+class Nearest(msgspec.Struct, frozen=True, array_like=True, tag="nearest"):
+    """An interest: only vectors that are as near as the last one found concern who read the index (its keys are read, too).
+
+    See :mod:`nbreactive.engine.interests`.
+    """
+
+    index: int
+    filters: Sequence[tuple[int, bytes]]
+    """Position and code of a filter field, one of which must hold; none: all documents."""
+    vector: bytes
+    score: float = -math.inf
+    """Of the last one found; fewer than wanted were found: minus infinity."""
+
+
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
     """One line that a function printed or logged."""
 
@@ -83,6 +98,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result as encoded JSON: encoded once, in the worker, whoever and however many receive it."""
     failure: Failure | None = None
     reads: Reads = {}
+    interests: Sequence[Nearest] = ()
+    """Which writes to the indexes that they name concern a live query, more exactly than ``reads`` say."""
     writes: Sequence[Write] = ()
     logs: Sequence[LogLine] = ()
     identity_read: bool = False

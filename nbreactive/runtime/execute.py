@@ -113,6 +113,7 @@ class Runner:
             value=value,
             failure=failure,
             reads=txn.reads(),
+            interests=txn.interests if kind == "query" else (),
             writes=writes,
             logs=log.close(),
             identity_read=execution.identity_read,

@@ -8,7 +8,7 @@ that it has seen with the version of the document that describes each, and at ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nbreactive.engine.catalog import (
     BY_NAME,
@@ -23,6 +23,9 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.values.packing import unpack
 from nbreactive.values.validators import Validator, from_json
+
+if TYPE_CHECKING:
+    from nbreactive.engine.vector_store import VectorView
 
 _BUILT_IN: Final = Catalog()
 
@@ -46,6 +49,10 @@ class SnapshotReader(Protocol):
 
     def count(self, key: bytes, ts: int) -> int:
         """Value of a counter."""
+        ...
+
+    def vectors(self, index_id: int) -> VectorView | None:
+        """Return what there is of a vector index."""
         ...
 
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from nbreactive.engine.catalog import (
     BY_ID,
@@ -31,7 +31,7 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.engine.read_set import ReadSetBuilder
 from nbreactive.engine.scheduled import BY_STATE, PENDING
-from nbreactive.engine.transactions import Reads, Write
+from nbreactive.engine.transactions import Interval, Nearest, Reads, Write
 from nbreactive.errors import LimitExceeded, NBReactiveError, NotAllowed
 from nbreactive.runtime.cursors import Pages
 from nbreactive.runtime.determinism import real_monotonic
@@ -48,6 +48,9 @@ from nbreactive.values.limits import (
     over,
 )
 from nbreactive.values.packing import pack
+
+if TYPE_CHECKING:
+    from nbreactive.engine.vector_store import VectorView
 
 _LIMITS: Final = TransactionLimits()
 _RENEW_AFTER: Final = 0.005
@@ -104,6 +107,7 @@ class Transaction:
         self.limits = limits
         self._reads = ReadSetBuilder(limits.ranges_read)
         self._reads.add(*_ALL_MODULES)
+        self.interests: list[Nearest] = []
         self._scans: list[Scan] = []
         self._found: dict[str, Table | None] = {}
         self._scanned: set[int] = set()
@@ -222,6 +226,28 @@ class Transaction:
         self._record(index_id, low, high)
         return self._reader
 
+    def look_at_vectors(self, index_id: int, intervals: Sequence[Interval]) -> VectorView | None:
+        """Note that those who touch ``intervals`` of a vector index concern this transaction; returns what there is of it."""
+        self._check()
+        self._renew()
+        self.queries += 1
+        for low, high in intervals:
+            self._record(index_id, low, high)
+        return self._reader.vectors(index_id)
+
+    def note_interest(self, interest: Nearest, place: int | None = None) -> int:
+        """Say which of the writes to an index concern this transaction, or say it more exactly than before at ``place``."""
+        if place is None:
+            self.interests.append(interest)
+            return len(self.interests) - 1
+        self.interests[place] = interest
+        return place
+
+    def pending(self, info: TableInfo) -> Mapping[bytes, Pending]:
+        """Documents of a table that this transaction has written, by id."""
+        overlay = self._overlays.get(info.number)
+        return overlay.docs if overlay is not None else {}
+
     def fetch(self, index_id: int, low: bytes, high: bytes, reverse: bool, count: int) -> list[tuple[bytes, bytes]]:
         """Up to ``count`` stored keys of a range."""
         self._check()
@@ -262,8 +288,12 @@ class Transaction:
     def _renew(self) -> None:
         now = real_monotonic()
         if now - self._renewed > _RENEW_AFTER:
-            self._reader.renew()
-            self._renewed = real_monotonic()
+            self.renew_now()
+
+    def renew_now(self) -> None:
+        """See what the row index has become, whatever was read a moment ago."""
+        self._reader.renew()
+        self._renewed = real_monotonic()
 
     def only_table_scanned(self) -> Table | None:
         """The table, if queries have scanned exactly one."""

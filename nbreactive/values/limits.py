@@ -40,6 +40,10 @@ FILTER_FIELDS: Final = 16
 """Of one search index or vector index."""
 VECTOR_DIMENSIONS: Final = (2, 4096)
 """The fewest and the most."""
+VECTOR_RESULTS: Final = 256
+"""Of one vector search."""
+VECTOR_FILTERS: Final = 64
+"""Conditions in the filter of one vector search."""
 
 # one transaction
 READ_DOCUMENTS: Final = 32_000
