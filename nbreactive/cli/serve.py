@@ -76,7 +76,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="another deployment (repeatable), at /NAME/api/...: functions in FUNCTIONS_DIR-NAME, data in DIR-NAME",
     )
     parser.add_argument(
-        "--url", metavar="URL", help="where others reach this deployment, for functions (default: where it listens)"
+        "--url",
+        "--public-url",
+        metavar="URL",
+        help="where others reach this deployment, for functions (default: where it listens)",
+    )
+    parser.add_argument(
+        "--files",
+        metavar="URL",
+        help="keep stored files there, e.g. s3://bucket/files (needs s3fs, gcsfs, ...; default: DATA/files)",
     )
     parser.add_argument(
         "--limit",
@@ -139,6 +147,7 @@ def run(options: argparse.Namespace) -> int:
         limits=limits.server,
         transaction=limits.transaction,
         url=options.url,
+        files_at=options.files,
     )
     others = tuple(_beside(config, also) for also in options.also)
     check_names([config.deployment, *(other.deployment for other in others)])
@@ -160,6 +169,7 @@ def _beside(config: BackendConfig, also: str) -> BackendConfig:
         data=config.data.with_name(f"{config.data.name}-{name}"),
         functions=config.functions and config.functions.with_name(f"{config.functions.name}-{name}"),
         url=f"{config.url.rstrip('/')}/{name}" if config.url else None,
+        files_at=f"{config.files_at.rstrip('/')}-{name}" if config.files_at else None,
     )
 
 

@@ -19,7 +19,7 @@ from nbreactive.engine.entries import Entry, Request, encode_entry
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
-from nbreactive.engine.transactions import Write
+from nbreactive.engine.transactions import NewFile, Write
 from nbreactive.engine.vector_values import STATE, vector_row
 from nbreactive.errors import InvalidValue
 from nbreactive.functions.specs import Visibility
@@ -179,14 +179,16 @@ class Turn:
         own: Write | None = None,
         log: bool = False,
         trusted: bool = False,
+        files: Sequence[NewFile] = (),
     ) -> int:
         """Check and add one transaction; return its timestamp, which stands in the log for sure with ``log``.
 
-        ``own`` is a write of the backend's, which is not checked; ``trusted``: all are, and may be any number.
+        ``own`` is a write of the backend's, which is not checked; ``trusted``: all are, and may be any number. ``files``
+        are those of which the content is kept.
         """
         state = self._state
         after = catalog_after(writes, state.catalog, reach)
-        check_writes(writes, after, reach, state.limits if not trusted else None)
+        check_writes(writes, after, reach, state.limits if not trusted else None, files)
         if own is not None:
             writes = [*(write for write in writes if (write.table, write.id) != (own.table, own.id)), own]
         prepared = prepare(writes, self._current, after, state.filled)

@@ -24,7 +24,7 @@ from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
 
-TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS = 1, 2, 3, 4, 5, 6, 7
+TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS, STORAGE = 1, 2, 3, 4, 5, 6, 7, 8
 FIRST_USER_TABLE = 10_001
 
 COUNTS = 1
@@ -357,6 +357,7 @@ _SYSTEM = (
     ),
     _system(CRONS, "_crons", by_name=("name",)),
     _system(CRON_LOGS, "_cron_job_logs", by_name=("name",)),
+    _system(STORAGE, "_storage", by_address=("address",)),
 )
 _SYSTEM_BY_NAME: Mapping[str, TableInfo] = {table.name: table for table in _SYSTEM}
 _SYSTEM_BY_NUMBER: Mapping[int, TableInfo] = {table.number: table for table in _SYSTEM}

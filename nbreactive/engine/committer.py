@@ -26,14 +26,23 @@ from nbreactive.engine.gate import Gate, Snapshot
 from nbreactive.engine.prepare import StaleVersion
 from nbreactive.engine.row_index import Reader
 from nbreactive.engine.telling import tell
-from nbreactive.engine.transactions import Reads, Write
+from nbreactive.engine.transactions import NewFile, Reads, Write
 from nbreactive.errors import Conflict
 from nbreactive.functions.specs import Visibility
 
 HotKey = tuple[int, bytes]
 """Index id and key that transactions lose on."""
 
-Transact = Callable[[Reader, Catalog, int], Sequence[Write]]
+
+
+class Recorded(NamedTuple):
+    """Writes of the backend itself, and the record by which it will know that it has done them."""
+
+    writes: Sequence[Write]
+    request: Request | None
+
+
+Transact = Callable[[Reader, Catalog, int], Sequence[Write] | Recorded]
 """A transaction of the backend itself: looks at the newest state and says what to write."""
 
 
@@ -59,6 +68,8 @@ class Commit(NamedTuple):
     """Seconds that it may wait for others to be taken together with it."""
     own: Write | None = None
     """A write of the backend's, besides those of the function."""
+    files: Sequence[NewFile] = ()
+    """Files that it stores; their content is kept."""
 
 
 Told = Callable[[Snapshot | Exception], None]
@@ -222,8 +233,9 @@ class Committer:
         state = self.state
         try:
             if not isinstance(work, Commit):
-                writes = work(state.reader, state.catalog, state.applied)
-                return turn.add(writes, None, "system", trusted=True) if writes else state.applied
+                made = work(state.reader, state.catalog, state.applied)
+                writes, request = made if isinstance(made, Recorded) else (made, None)
+                return turn.add(writes, request, "system", trusted=True) if writes else state.applied
             self.validate(work)
             request = work.request
             if (
@@ -232,7 +244,7 @@ class Committer:
                 and state.request(request.identity_key, request.session, request.id)
             ):
                 raise Lose  # another engine was asked, too, and its answer is in the log
-            return turn.add(work.writes, request, work.reach, own=work.own)
+            return turn.add(work.writes, request, work.reach, own=work.own, files=work.files)
         except StaleVersion as stale:
             raise Lose((stale.index_id, stale.key)) from stale
 

@@ -31,12 +31,13 @@ from nbreactive.engine.flush import Flusher
 from nbreactive.engine.gate import Gate, Lost
 from nbreactive.engine.housekeeping import Housekeeping
 from nbreactive.engine.log import CommitLog
-from nbreactive.engine.mutations import Ended, Mutations
+from nbreactive.engine.mutations import Ended, KeepFiles, Mutations
 from nbreactive.engine.queries import Queries
 from nbreactive.engine.recovery import Source, behind, rebuild, recover
 from nbreactive.engine.requests import MutationRequest, QueryRequest, Result
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.engine.runs import Runs
+from nbreactive.engine.stored_files import no_files
 from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.telling import end_of
 from nbreactive.engine.transactions import Executor
@@ -73,6 +74,8 @@ class Engine:
         self._ids = 0
         self._work: set[asyncio.Task[None]] = set()
         self._watched: list[tuple[int, Changed]] = []
+        self.keep_files: KeepFiles = no_files
+        """Keeps the files that mutations store."""
         self.gate = Gate(durable)
         self._feed = Feed(log, durable)
         self.executing = Executing(state, self.gate, executor, random)
@@ -109,6 +112,7 @@ class Engine:
             max_active=limits.mutations,
             max_losses=limits.losses,
             crowd=limits.crowd,
+            keep=lambda files: self.keep_files(files),
         )
         self._housekeeping = Housekeeping(
             state,

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -25,11 +26,14 @@ from nbreactive.engine.lanes import Lanes
 from nbreactive.engine.order import Order, Ticket
 from nbreactive.engine.requests import MutationRequest, Result, owner_key
 from nbreactive.engine.telling import tell
-from nbreactive.engine.transactions import Outcome, Write
+from nbreactive.engine.transactions import NewFile, Outcome, Write
 from nbreactive.errors import Overloaded
 
 Execute = Callable[[MutationRequest, Snapshot, bool], asyncio.Future[Outcome]]
 """Start a mutation at a snapshot; True is urgent."""
+
+KeepFiles = Callable[[Sequence[NewFile]], AbstractAsyncContextManager[None]]
+"""Keeps the content of files durably from the entry on; on an exception they are let go of again."""
 
 Ended = Callable[[Result | BaseException], None]
 """Told how a mutation ended, in the moment in which that is certain."""
@@ -113,6 +117,8 @@ class Mutations:
         After so many losses a mutation gets the exclusive slot.
     crowd
         While so many functions run, commits wait for theirs, so that they share a flush.
+    keep
+        Keeps the files that functions store.
     """
 
     def __init__(
@@ -126,6 +132,7 @@ class Mutations:
         max_active: int,
         max_losses: int,
         crowd: int,
+        keep: KeepFiles,
     ) -> None:
         self._state = state
         self._gate = gate
@@ -135,6 +142,7 @@ class Mutations:
         self._max_active = max_active
         self._max_losses = max_losses
         self._crowd = crowd
+        self._keep = keep
         self._lanes = Lanes()
         self._order = Order(gate)
         self._under_way: set[_Mutation] = set()
@@ -220,6 +228,10 @@ class Mutations:
             self._finish(mutation, error)
             return
         done = _Attempt(begun.seen, begun.seen, running.result(), wrote=False)
+        if done.outcome.files:  # which takes a while
+            mutation.done = done
+            self._take_up(mutation)
+            return
         commit = self._commit_of(mutation, done, self._patience(mutation.ticket))
         if commit is None:
             self._is_applied(mutation, done)
@@ -325,6 +337,9 @@ class Mutations:
         commit = self._commit_of(mutation, done, self._patience(mutation.ticket) if patient else 0.0, slot)
         if commit is None:
             return done
+        if commit.files:
+            async with self._keep(commit.files):
+                return _Attempt(done.seen, await self._committer.commit(commit), done.outcome, wrote=True)
         return _Attempt(done.seen, await self._committer.commit(commit), done.outcome, wrote=True)
 
     def _begin(self, mutation: _Mutation, *, urgent: bool) -> _Begun:
@@ -342,7 +357,8 @@ class Mutations:
             return None
         record = Request(*key, outcome.value) if key is not None else None
         own = completes() if completes is not None else None
-        return Commit(done.seen, outcome.reads, outcome.writes, record, mutation.request.reach, slot, patience, own)
+        reach = mutation.request.reach
+        return Commit(done.seen, outcome.reads, outcome.writes, record, reach, slot, patience, own, outcome.files)
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""

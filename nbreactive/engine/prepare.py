@@ -20,6 +20,7 @@ from nbreactive.engine.catalog import (
     FIRST_DECLARED,
     FIRST_USER_TABLE,
     SCHEDULED,
+    STORAGE,
     TABLES,
     Catalog,
     IndexInfo,
@@ -31,7 +32,8 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.engine.row_index import RowWrite
 from nbreactive.engine.scheduled import job_problem
-from nbreactive.engine.transactions import Write
+from nbreactive.engine.stored_files import check_stored
+from nbreactive.engine.transactions import NewFile, Write
 from nbreactive.engine.vector_values import VectorRow, vector_change
 from nbreactive.errors import Conflict, InvalidValue
 from nbreactive.functions.specs import Visibility
@@ -79,7 +81,11 @@ _LIMITS = TransactionLimits()
 
 
 def check_writes(
-    writes: Sequence[Write], catalog: Catalog, reach: Visibility, limits: TransactionLimits | None = _LIMITS
+    writes: Sequence[Write],
+    catalog: Catalog,
+    reach: Visibility,
+    limits: TransactionLimits | None = _LIMITS,
+    files: Sequence[NewFile] = (),
 ) -> None:
     """Refuse what no honest worker sends: too much, too large, unknown tables, reserved ones, malformed ids.
 
@@ -89,6 +95,7 @@ def check_writes(
     if len(writes) > most + SCHEDULED_FUNCTIONS:
         exceed("documents written by one transaction", len(writes), most, "write in several mutations")
     total = scheduled = 0
+    stored = False
     seen: set[tuple[int, bytes]] = set()
     for write in writes:
         if len(write.id) != 16 or (write.table, write.id) in seen:
@@ -96,6 +103,9 @@ def check_writes(
         seen.add((write.table, write.id))
         if write.table == SCHEDULED:
             scheduled += _check_job(write, reach)
+            continue
+        if write.table == STORAGE:
+            stored = True
             continue
         if write.table < FIRST_USER_TABLE and reach != "system" and (write.table != TABLES or write.previous):
             raise InvalidValue(f"a function may not write the reserved table {write.table}; nothing was written")
@@ -108,6 +118,8 @@ def check_writes(
                 exceed("bytes of one document", len(write.doc), DOCUMENT_SIZE, "split it into several documents")
     if limits is None:
         return
+    if stored:
+        check_stored(writes, files)
     if total > 2 * limits.bytes_written:
         exceed("bytes written by one transaction", total, limits.bytes_written, "write in several mutations")
     if scheduled > 2 * SCHEDULED_ARGS_TOTAL:

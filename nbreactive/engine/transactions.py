@@ -70,6 +70,13 @@ class Nearest(msgspec.Struct, frozen=True, array_like=True, tag="nearest"):
     """Of the last one found; fewer than wanted were found: minus infinity."""
 
 
+class NewFile(msgspec.Struct, frozen=True, array_like=True):
+    """The content of a file that a mutation stores; its document is among the writes."""
+
+    sha256: str
+    data: bytes
+
+
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
     """One line that a function printed or logged."""
 
@@ -110,6 +117,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The columns of an empty list, where they are known."""
     kind: Kind = "query"
     duration_us: int = 0
+    files: Sequence[NewFile] = ()
+    """What is to be kept before the writes are committed."""
 
 
 class Executor(Protocol):

@@ -44,6 +44,9 @@ class NBReactiveApp(ExtensionApp):
     functions_dir = Unicode(
         config=True, help="Watched folder of functions; default: reactive in the server's root folder."
     )
+    files = Unicode(
+        "", config=True, help="Where stored files are kept, e.g. s3://bucket/files; default: files in the data folder."
+    )
     workers = Int(0, config=True, help="Number of function workers; 0 leaves it to the backend.")
     backend_command = List(
         Unicode(),
@@ -78,6 +81,8 @@ class NBReactiveApp(ExtensionApp):
         arguments += [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
         if self.url:
             arguments += ["--url", self.url]
+        if self.files:
+            arguments += ["--files", self.files]
         arguments += ["--keep-history", self.keep_history]
         if self.workers:
             arguments += ["--workers", str(self.workers)]

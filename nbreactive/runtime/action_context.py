@@ -17,6 +17,7 @@ from nbreactive.engine.transactions import Call, Failure
 from nbreactive.errors import AppError, InvalidValue, LimitExceeded, NotAllowed, from_wire
 from nbreactive.functions import Function
 from nbreactive.functions.specs import Kind, Visibility
+from nbreactive.runtime.action_storage import ActionStorage
 from nbreactive.runtime.context import Deployment, request_metadata
 from nbreactive.runtime.environment import missing
 from nbreactive.runtime.frames import Answer
@@ -98,6 +99,23 @@ class Running:
         self._open[asked.task] = asked
         asked.task.add_done_callback(self._answered)
         return asked
+
+    async def request(self, what: str, content: bytes = b"", number: int = 0) -> bytes:
+        """Ask the backend something about files; returns what it says, as it is."""
+        self.check_running()
+        answer = await self._send("file", what, content, number)
+        if answer.failure is not None:
+            raise error_of(answer.failure)
+        return answer.value
+
+    def forget(self, what: str, number: int) -> None:
+        """Tell the backend something, whatever it answers."""
+        if not self.log.closed:
+            self._send("file", what, b"", number)
+
+    async def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do what blocks, in a thread."""
+        return await asyncio.to_thread(work, *arguments)
 
     def _answered(self, task: asyncio.Task[Any]) -> None:
         asked = self._open.pop(task, None)
@@ -256,7 +274,7 @@ class ActionMeta:
 
 
 class ActionContext:
-    """``ctx`` of an action: ``run_query run_mutation run_action scheduler auth env log now meta``."""
+    """``ctx`` of an action: ``run_query run_mutation run_action scheduler storage auth env log now meta``."""
 
     kind: Kind = "action"
 
@@ -264,6 +282,7 @@ class ActionContext:
         self._running = running
         self.log = Logger(running.log)
         self.scheduler = ActionScheduler(running)
+        self.storage = ActionStorage(running)
         self.auth = ActionAuth(running)
         self.env = ActionEnv(env)
         self.meta = ActionMeta(running, path, function.visibility)

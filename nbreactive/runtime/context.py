@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from nbreactive.engine.catalog import TableInfo
-from nbreactive.engine.transactions import Call
+from nbreactive.engine.transactions import Call, NewFile
 from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.database import DatabaseReader, DatabaseWriter
@@ -19,6 +19,7 @@ from nbreactive.runtime.environment import Environment
 from nbreactive.runtime.lookup import Functions
 from nbreactive.runtime.output import CallLog, Logger
 from nbreactive.runtime.scheduling import Scheduler
+from nbreactive.runtime.storage import StorageReader, StorageWriter
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.kinds import Int64
 from nbreactive.values.limits import CALL_DEPTH, SCHEDULED_ARGS_TOTAL, SCHEDULED_FUNCTIONS, over
@@ -52,7 +53,18 @@ _NO_FUNCTIONS: Functions = {}
 class Execution:
     """What all functions of one call share."""
 
-    __slots__ = ("call", "deployment", "every", "functions", "identity_read", "invoke", "log", "txn")
+    __slots__ = (
+        "call",
+        "deployment",
+        "every",
+        "files",
+        "functions",
+        "identity_read",
+        "invoke",
+        "log",
+        "txn",
+        "upload_key",
+    )
 
     def __init__(
         self,
@@ -62,6 +74,7 @@ class Execution:
         invoke: Invoke,
         deployment: Deployment = _DEPLOYMENT,
         functions: Functions = _NO_FUNCTIONS,
+        upload_key: bytes = b"",
     ) -> None:
         self.call = call
         self.txn = txn
@@ -71,6 +84,9 @@ class Execution:
         self.functions = functions
         self.identity_read = False
         self.every = 0
+        self.upload_key = upload_key
+        self.files: dict[str, NewFile] = {}
+        """Contents of files that were stored, by checksum."""
 
 
 class Auth:
@@ -150,7 +166,7 @@ class Meta:
 
 
 class QueryContext:
-    """``ctx`` of a query: ``db auth env run_query now log meta``."""
+    """``ctx`` of a query: ``db auth storage env run_query now log meta``."""
 
     kind: Kind = "query"
 
@@ -166,6 +182,11 @@ class QueryContext:
     def auth(self) -> Auth:
         """Who calls."""
         return Auth(self._execution)
+
+    @property
+    def storage(self) -> StorageReader:
+        """Stored files: ``ctx.storage.get_url(id)``."""
+        return StorageReader(self._execution)
 
     @property
     def env(self) -> Environment:
@@ -243,6 +264,11 @@ class MutationContext(QueryContext):
     def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
         super().__init__(execution, path, visibility, depth)
         self.db: DatabaseWriter = DatabaseWriter(execution.txn)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def storage(self) -> StorageWriter:
+        """Stored files: ``ctx.storage.generate_upload_url()``, ``ctx.storage.delete(id)``."""
+        return StorageWriter(self._execution)
 
     @property
     def scheduler(self) -> Scheduler:

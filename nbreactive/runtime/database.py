@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, SCHEDULED
+from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, SCHEDULED, STORAGE
+from nbreactive.engine.stored_files import ADDRESS
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
 from nbreactive.runtime.query import Document, Query
 from nbreactive.runtime.tables import Table
@@ -131,6 +132,12 @@ class SystemReader(DatabaseReader):
             return None, internal
         return self._txn.table_number(number), internal
 
+    def _open(self, table: Table, id: bytes, packed: bytes) -> Document:
+        document = super()._open(table, id, packed)
+        if table.info.number == STORAGE:
+            del document[ADDRESS]  # by which anybody could read the file
+        return document
+
     def _named(self, name: object) -> Table:
         if name not in _SYSTEM_TABLES:
             known = ", ".join(_SYSTEM_TABLES)
@@ -247,4 +254,4 @@ def _check_table_name(name: object) -> None:
 
 
 _GOOD_NAMES: set[str] = set()
-_SYSTEM_TABLES: Final[Mapping[str, int]] = {"_scheduled_functions": SCHEDULED}
+_SYSTEM_TABLES: Final[Mapping[str, int]] = {"_scheduled_functions": SCHEDULED, "_storage": STORAGE}

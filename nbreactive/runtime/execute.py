@@ -10,7 +10,8 @@ import builtins
 import time
 from typing import Any, Final
 
-from nbreactive.engine.transactions import Call, Failure, Outcome, Write
+from nbreactive.engine.transactions import Call, Failure, NewFile, Outcome, Write
+from nbreactive.engine.upload_tokens import upload_key
 from nbreactive.functions import Function, bind
 from nbreactive.functions.specs import Kind
 from nbreactive.runtime import system
@@ -21,6 +22,7 @@ from nbreactive.runtime.errors_of import failure_of
 from nbreactive.runtime.loader import Program
 from nbreactive.runtime.lookup import checked_result, find, refuse_giants, resolve, too_long
 from nbreactive.runtime.output import CallLog, captured
+from nbreactive.runtime.storage import files_of
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.json import encode_json
@@ -70,6 +72,7 @@ class Runner:
         self._limits = limits or TransactionLimits()
         self._deployment = Deployment(deployment, "prod" if production else "dev")
         self._seal = Seal(cursor_key)
+        self._upload_key = upload_key(cursor_key)
         self.opened_files = False
         """Whether the last call has opened files."""
         self.changed_builtins = False
@@ -82,11 +85,12 @@ class Runner:
         log = CallLog()
         txn = Transaction(self._reader, self._tables, call.snapshot, call.now, call.seed, self._limits)
         txn.pages = Pages(self._seal, call.journal)
-        execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions)
+        execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
         kind: Kind = call.kind or "query"
         value: bytes = b"null"
         failure: Failure | None = None
         writes: list[Write] = []
+        files: list[NewFile] = []
         columns: list[str] | None = None
         try:
             path, function = find(self._functions, call)
@@ -106,6 +110,7 @@ class Runner:
                 columns = self._columns(function, txn)
             if kind == "mutation":
                 writes = txn.writes()
+                files = files_of(execution, writes)
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the call, not the worker
             failure = failure_of(error, call.request_id, production=self._production)
             value = b"null"
@@ -115,6 +120,7 @@ class Runner:
             reads=txn.reads(),
             interests=txn.interests if kind == "query" else (),
             writes=writes,
+            files=files,
             logs=log.close(),
             identity_read=execution.identity_read,
             every=execution.every,

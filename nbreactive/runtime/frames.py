@@ -174,13 +174,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
     call: int
     number: int
-    what: Literal["query", "mutation", "action", "schedule", "cancel"]
+    what: Literal["query", "mutation", "action", "schedule", "cancel", "file"]
     target: str
-    """The path of a function, or the id of a job."""
+    """The path of a function, the id of a job, or what is done to a file."""
     args: bytes = b""
-    """Packed."""
+    """Packed; of a file, also its bytes."""
     when: int = 0
-    """Of a job: ms since the epoch."""
+    """Of a job: ms since the epoch. Of a file: a handle, or where to read."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -188,7 +188,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
     number: int
     value: bytes = b"null"
-    """Encoded JSON."""
+    """Encoded JSON; of a file that is read, its bytes."""
     failure: Failure | None = None
 
 

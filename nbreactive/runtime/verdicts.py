@@ -7,12 +7,12 @@ from typing import Final
 
 import msgspec
 
-from nbreactive.engine.catalog import FIRST_USER_TABLE, SCHEDULED, TABLES
+from nbreactive.engine.catalog import FIRST_USER_TABLE, SCHEDULED, STORAGE, TABLES
 from nbreactive.engine.transactions import Call, Failure, Outcome
 from nbreactive.errors import FunctionCrashed, FunctionTimeout, Unavailable
 from nbreactive.runtime import timing
 from nbreactive.runtime.breaker import KILLS, WINDOW_SECONDS
-from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE, SCHEDULED_ARGS
+from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE, SCHEDULED_ARGS, STORED_BYTES
 
 _SOON: Final = 500
 """Milliseconds after which a live query is run again that was ended for no fault of its own."""
@@ -29,10 +29,15 @@ def problem_of(outcome: Outcome) -> str:
         return "a result that is not JSON"
     if outcome.writes and (outcome.kind != "mutation" or outcome.failure is not None):
         return "writes of a call that cannot write"
+    if outcome.files:
+        if outcome.kind != "mutation" or outcome.failure is not None:
+            return "files of a call that cannot store any"
+        if sum(len(file.data) for file in outcome.files) > STORED_BYTES:
+            return "files that are too large"
     for write in outcome.writes:
         if len(write.id) != 16 or write.previous < 0:
             return "a write to no document of users"
-        if write.table < FIRST_USER_TABLE and write.table not in (TABLES, SCHEDULED):
+        if write.table < FIRST_USER_TABLE and write.table not in (TABLES, SCHEDULED, STORAGE):
             return "a write to no document of users"
         largest = DOCUMENT_SIZE if write.table != SCHEDULED else SCHEDULED_ARGS
         if write.doc is not None and len(write.doc) > 2 * largest:

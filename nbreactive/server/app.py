@@ -10,7 +10,7 @@ from tornado.routing import Router
 from tornado.web import Application, HTTPError
 
 from nbreactive._uploads import ANY_SIZE, UploadHandler
-from nbreactive.server import admin, convex_cli, environment, http, log_streams, schedules, storage
+from nbreactive.server import admin, convex_cli, environment, file_admin, files, http, log_streams, schedules, storage
 from nbreactive.server._handler import NothingHere, SiteHandler
 from nbreactive.server.http_actions import HttpActionHandler
 from nbreactive.server.site import Site
@@ -66,6 +66,8 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         ),
         (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
         (r"/http(/.*)?", HttpActionHandler, shared),
+        *((pattern, handler, shared) for pattern, handler in files.ROUTES),
+        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in file_admin.ROUTES),
         *convex_cli.routes(shared),
         (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),

@@ -38,6 +38,7 @@ from nbreactive.services.actions import Report
 from nbreactive.services.background import Background
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
+from nbreactive.services.files import Files
 from nbreactive.services.folder import FunctionsFolder
 
 
@@ -63,6 +64,7 @@ class Backend:
             deployment=config.deployment,
             routes=lambda: self.deployer.manifest.routes,
             limits=config.limits,
+            files=lambda: self._parts.files,
         )
         self.application = make_application(self.site, self)
         self._servers: list[HTTPServer] = []
@@ -122,6 +124,11 @@ class Backend:
     def deployer(self) -> Deployer:
         """What is deployed."""
         return self._parts.deployer
+
+    @property
+    def files(self) -> Files:
+        """Stored files."""
+        return self._parts.files
 
     @property
     def background(self) -> Background:

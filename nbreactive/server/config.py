@@ -44,6 +44,8 @@ class BackendConfig:
     """Further deployments, answered behind the same door."""
     files: FileSystem = field(default_factory=Disk)
     """What the log is written to."""
+    files_at: str | None = None
+    """Where stored files are kept, as fsspec names it (``s3://bucket/files``); None: in the data folder."""
 
 
 def parts_config(config: BackendConfig) -> PartsConfig:
@@ -57,4 +59,6 @@ def parts_config(config: BackendConfig) -> PartsConfig:
         limits=config.transaction,
         deployment=config.deployment,
         keep_history=config.keep_history,
+        files_at=config.files_at,
+        file_bytes=config.limits.file_bytes,
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from nbreactive.errors import InvalidValue
 from nbreactive.values.limits import (
+    FILE_BYTES,
     MESSAGE_BYTES,
     MIB,
     PENDING_ACTIONS,
@@ -41,6 +42,8 @@ class ServerLimits:
     backlog_bytes: int = 64 * MIB
     """Bytes that may wait for one socket."""
     drain_seconds: float = 10.0
+    file_bytes: int = FILE_BYTES
+    """One stored file."""
 
 
 class Limits(NamedTuple):
@@ -57,6 +60,7 @@ _SERVER = (
     "sockets_per_caller",
     "pending_mutations",
     "pending_actions",
+    "file_bytes",
 )
 _MOST = {"documents_written": 1_000_000, "bytes_written": 32 * MIB, "message_bytes": 256 * MIB, "seconds": 60}
 """Beyond these the machinery itself ends: the frames of workers, the log's entries, the patience of clients."""
@@ -73,7 +77,7 @@ def parse_limits(settings: Iterable[str], limits: Limits | None = None) -> Limit
     >>> parse_limits(["documents=5"])
     Traceback (most recent call last):
     nbreactive.errors.InvalidValue: there is no limit 'documents'; there are bytes_read, bytes_written, documents_read, \
-documents_written, message_bytes, pending_actions, pending_mutations, queries_per_socket, ranges_read, seconds, sockets, \
+documents_written, file_bytes, message_bytes, pending_actions, pending_mutations, queries_per_socket, ranges_read, seconds, sockets, \
 sockets_per_caller
     """
     transaction, server = limits or Limits()

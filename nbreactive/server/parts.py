@@ -28,18 +28,22 @@ from nbreactive.engine.log import CommitLog
 from nbreactive.engine.recovery import Documents
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.segments import SegmentLog
+from nbreactive.engine.upload_tokens import upload_key
 from nbreactive.errors import DataFolderError, Unavailable
 from nbreactive.functions.specs import Manifest
 from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.pool import Pool
+from nbreactive.runtime.storage import NOWHERE, URL
 from nbreactive.server.data_folder import cursor_key
 from nbreactive.server.reset import STORE
 from nbreactive.services.actions import Actions
 from nbreactive.services.background import Background
+from nbreactive.services.blobs import Blobs
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
+from nbreactive.services.files import Files
 from nbreactive.services.retention import KEEP_SECONDS, Retention
-from nbreactive.values.limits import ACTION_SECONDS, TransactionLimits
+from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
 
 _PATIENCE = 45
 """Seconds for opening a store that the start depends on; somebody else may have it open for a while."""
@@ -60,6 +64,9 @@ class PartsConfig:
     limits: TransactionLimits = field(default_factory=TransactionLimits)
     deployment: str = "default"
     keep_history: float = KEEP_SECONDS
+    files_at: str | None = None
+    """Where stored files are kept; None: in the data folder."""
+    file_bytes: int = FILE_BYTES
 
 
 class Parts:
@@ -76,6 +83,7 @@ class Parts:
         action_pool: ActionPool,
         actions: Actions,
         background: Background,
+        files: Files,
         tail: int,
         keep_history: float,
     ) -> None:
@@ -88,7 +96,8 @@ class Parts:
         self.action_pool = action_pool
         self.actions = actions
         self.background = background
-        self.retention = Retention(log, index, engine, columns, keep=keep_history)
+        self.files = files
+        self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self._feeding = asyncio.create_task(self._feed(tail))
         self._trimming = asyncio.create_task(self.retention.run())
 
@@ -114,6 +123,8 @@ class Parts:
                 )
             index = RowIndex.open(config.data / "index")
             opened.callback(index.close)
+            secret = cursor_key(config.data)
+            blobs = Blobs(config.data / "files", config.files_at)
             pool = Pool(
                 config.data / "index",
                 workers=config.workers,
@@ -122,7 +133,7 @@ class Parts:
                 deployment=config.deployment,
                 mode=config.mode,
                 import_paths=config.import_paths,
-                cursor_key=cursor_key(config.data),
+                cursor_key=secret,
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
@@ -144,12 +155,34 @@ class Parts:
                 await pool.start()
             if known and believed:
                 await columns.opened(_GLANCE)
+            files = Files(
+                engine,
+                blobs,
+                upload_key(secret),
+                deployment=config.deployment,
+                url=lambda: env_at(engine).get(URL, NOWHERE),
+                most=config.file_bytes,
+            )
+            await files.open()
+            engine.keep_files = files.keep
             opened.pop_all()
         actions = Actions(engine, action_pool, lambda: env_at(engine))
+        actions.files = files
         background = Background(engine, pool, deployer, actions.run)
         actions.jobs = background.scheduler.table
         return cls(
-            log, index, columns, pool, engine, deployer, action_pool, actions, background, tail, config.keep_history
+            log,
+            index,
+            columns,
+            pool,
+            engine,
+            deployer,
+            action_pool,
+            actions,
+            background,
+            files,
+            tail,
+            config.keep_history,
         )
 
     async def begin(self) -> None:
@@ -164,6 +197,7 @@ class Parts:
         await self.action_pool.close()
         await self.background.close()
         await self.engine.close()
+        await self.files.close()
         await self.pool.close()
         self._feeding.cancel()
         await asyncio.gather(self._feeding, return_exceptions=True)

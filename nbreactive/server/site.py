@@ -15,6 +15,7 @@ from nbreactive.server.origins import OriginPolicy
 
 if TYPE_CHECKING:
     from nbreactive.server.websocket import Sockets
+    from nbreactive.services.files import Files
 
 
 @dataclass
@@ -30,3 +31,5 @@ class Site:
     routes: Callable[[], Sequence[RouteSpec]] = tuple
     """Which HTTP actions answer which requests, as deployed now."""
     limits: ServerLimits = field(default_factory=ServerLimits)
+    files: Callable[[], Files] | None = None
+    """The stored files."""

@@ -19,12 +19,14 @@ from nbreactive.errors import LimitExceeded, NBReactiveError, Unavailable
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.action_pool import ActionPool, Exchange
 from nbreactive.runtime.frames import Answer, Ask
+from nbreactive.services.action_files import ActionFiles
 from nbreactive.values.json import encode_json
 from nbreactive.values.limits import CALL_DEPTH, over
 
 if TYPE_CHECKING:
     from nbreactive.engine.catalog import Catalog
     from nbreactive.engine.engine import Engine
+    from nbreactive.services.files import Files
 
 
 class ActionRequest(msgspec.Struct, frozen=True):
@@ -87,6 +89,8 @@ class Actions:
         self._names: tuple[Catalog | None, dict[int, str]] = (None, {})
         self.jobs: Jobs | None = None
         """What schedules functions."""
+        self.files: Files | None = None
+        """Where they store files."""
         self.on_run: Callable[[Report], None] | None = None
         """Told of what actions run."""
 
@@ -108,7 +112,11 @@ class Actions:
         )
         try:
             tables, env = self._tables(), self._env()
-            return await self._pool.run(call, lambda ask: self._answer(request, ask), tables, env, exchange)
+            files = ActionFiles(self.files)
+            try:
+                return await self._pool.run(call, lambda ask: self._answer(request, ask, files), tables, env, exchange)
+            finally:
+                await files.close()
         except Unavailable as error:
             return Outcome(failure=Failure(error.code, error.message), kind="action")
 
@@ -120,8 +128,10 @@ class Actions:
 
     # ---- what actions ask for ------------------------------------------------------------------------------
 
-    async def _answer(self, request: ActionRequest, ask: Ask) -> Answer:
+    async def _answer(self, request: ActionRequest, ask: Ask, files: ActionFiles) -> Answer:
         try:
+            if ask.what == "file":
+                return Answer(ask.number, await files.answer(ask))
             value, failure = await self._do(request, ask)
         except NBReactiveError as error:
             value, failure = b"null", Failure(error.code, error.message)

@@ -74,6 +74,12 @@ HTTP_RESPONSE: Final = 20 * MIB
 LOG_LINES: Final = 256
 LOG_LINE: Final = 4 * KIB
 
+# files
+FILE_BYTES: Final = 5 * 1024 * MIB
+"""In one file (``serve --limit file_bytes=...``); Convex has no limit but time."""
+STORED_BYTES: Final = 16 * MIB
+"""In all files that one mutation stores, which travel in its transaction; actions and uploads stream theirs."""
+
 # scheduled functions
 SCHEDULED_FUNCTIONS: Final = 1000
 """By one mutation."""
