@@ -27,6 +27,7 @@ from nbreactive.engine.catalog import BY_ID, TABLES, Catalog, TableInfo
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
+from nbreactive.engine.postings import entries_of
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.errors import NBReactiveError
 from nbreactive.values.packing import unpack
@@ -189,13 +190,15 @@ def _index(reader: Reader, found: Examination) -> None:
     for table in catalog.by_number.values():
         if table.ephemeral:
             continue
-        declared = {index.id for index in table.ordered if index.state == "ready"}
+        declared = {index.id for index in (*table.ordered, *table.text) if index.state == "ready"}
         declared.add(table.indexes[1].id)
         wanted = {index: Fingerprint() for index in declared}
         documents = tables[table.number] = Fingerprint()
         for _, id, doc, version in reader.scan_documents(table.indexes[BY_ID].id, b"", None, ts):
             documents.add(hash_document(id, version, doc))
-            for index, key in table.entries(unpack(doc), id).keys:
+            fields = unpack(doc)
+            text = (entry for index in table.text for entry in entries_of(index, fields, id)[0])
+            for index, key in (*table.entries(fields, id).keys, *text):
                 if index in declared:
                     wanted[index].add(hash_document(id, 0, key))
         found.index_problems += _entries_of(reader, table, wanted, ts)

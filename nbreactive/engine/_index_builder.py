@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import compress, pairwise
+from itertools import compress, pairwise, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -39,9 +39,11 @@ from nbreactive.engine.catalog import (
     FIRST_DECLARED,
     TABLES,
     Catalog,
+    IndexInfo,
     TableInfo,
     field_of,
 )
+from nbreactive.engine.postings import counters_of, postings_from
 from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_column
 from nbreactive.values.packing import decoder_of
@@ -151,11 +153,10 @@ class Builder:
         declared = [
             index
             for n, index in enumerate(table.indexes)
-            if n >= FIRST_DECLARED and index.state == "ready" and index.kind == "ordered" and self._mine(n)
+            if n >= FIRST_DECLARED and index.state == "ready" and index.kind != "vector" and self._mine(n)
         ]
-        fields = _reader(tuple(dict.fromkeys([CREATION_TIME, *(name for index in declared for name in index.fields)])))(
-            columns.docs
-        )
+        names = [name for index in declared for name in (*index.fields, *index.filter_fields)]
+        fields = _reader(tuple(dict.fromkeys([CREATION_TIME, *names])))(columns.docs)
         created = encode_column(fields[CREATION_TIME])
         tails = [time + id + version for time, id, version in zip(created, columns.ids, columns.versions, strict=True)]
         if self._mine(BY_ID):
@@ -164,11 +165,30 @@ class Builder:
             head = pack_index(table.indexes[BY_CREATION_TIME].id)
             self._hold(table.indexes[BY_CREATION_TIME].id, [head + tail for tail in tails])
         for index in declared:
+            if index.kind == "text":
+                self._index_text(index, columns, fields)
+                continue
             prefixes = [pack_index(index.id)] * len(tails)
             for name in index.fields:
                 prefixes = [p + value for p, value in zip(prefixes, encode_column(fields[name]), strict=True)]
                 self._counts.update(prefixes)
             self._hold(index.id, [prefix + tail for prefix, tail in zip(prefixes, tails, strict=True)])
+
+    def _index_text(self, index: IndexInfo, columns: _Columns, fields: Mapping[str, list[Any]]) -> None:
+        head = pack_index(index.id)
+        values = (
+            zip(*(fields[name] for name in index.filter_fields), strict=True) if index.filter_fields else repeat(())
+        )
+        rows = zip(fields[index.fields[0]], values, fields[CREATION_TIME], columns.ids, columns.versions, strict=False)
+        entries: list[bytes] = []
+        for text, filters, created, id, version in rows:
+            postings = postings_from(text, filters, created, id)
+            if postings.terms:
+                self._counts.update(counters_of(index, postings))
+                keys = [*postings.term_keys(postings.terms), *postings.scope_keys(postings.scopes)]
+                entries += [head + key + version for key in keys]
+        if entries:
+            self._hold(index.id, entries)
 
     def _hold(self, index_id: int, entries: list[bytes]) -> None:
         sizes = [*map(len, entries)]

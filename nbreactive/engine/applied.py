@@ -166,6 +166,7 @@ class Turn:
         self._keys: list[tuple[int, Keys]] = []
         self._pending: list[Pending] = []
         self._newest: dict[tuple[int, bytes], tuple[bytes, int] | None] = {}
+        self._counted: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._batch)
@@ -191,7 +192,7 @@ class Turn:
         check_writes(writes, after, reach, state.limits if not trusted else None, files)
         if own is not None:
             writes = [*(write for write in writes if (write.table, write.id) != (own.table, own.id)), own]
-        prepared = prepare(writes, self._current, after, state.filled)
+        prepared = prepare(writes, self._current, after, state.filled, self._count)
         ts = state.next_ts(prepared.created)
         entry = Entry(ts, state.epoch, prepared.logged, request)
         logged = bool(prepared.logged) or state.log_everything or log
@@ -207,7 +208,8 @@ class Turn:
         state = self._state
         if gaps:
             entry = msgspec.structs.replace(entry, writes=[self._replacing(write) for write in entry.writes])
-        prepared = prepare(entry.writes, self._current, catalog_after(entry.writes, state.catalog), state.filled)
+        after = catalog_after(entry.writes, state.catalog)
+        prepared = prepare(entry.writes, self._current, after, state.filled, self._count)
         self._assign(entry.ts, prepared, entry.request)
 
     def add_filled(self, index: IndexInfo, rows: Sequence[RowWrite], upto: bytes) -> None:
@@ -268,6 +270,8 @@ class Turn:
         for row in prepared.rows:
             if row.table:
                 self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None
+        if prepared.counted:
+            self._counted.update(prepared.counted)
         self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled, vectors))
         self._keys.append((ts, prepared.touched))
         state.changes.add(ts, prepared.touched)
@@ -281,6 +285,10 @@ class Turn:
     def _current(self, table: int, id: bytes) -> tuple[bytes, int] | None:
         key = (table, id)
         return self._newest[key] if key in self._newest else self._state.document(table, id)
+
+    def _count(self, key: bytes) -> int:
+        number = self._counted.get(key)
+        return self._state.reader.count(key, self._state.applied) if number is None else number
 
 
 def replay(

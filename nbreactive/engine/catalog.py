@@ -127,12 +127,16 @@ class TableInfo:
     """Internal id of the describing document in ``_tables``; empty for reserved tables."""
     ordered: tuple[IndexInfo, ...] = field(init=False, compare=False)
     """The declared indexes of the kind ``ordered``."""
+    text: tuple[IndexInfo, ...] = field(init=False, compare=False)
+    """Those of the kind ``text``."""
     vector: tuple[IndexInfo, ...] = field(init=False, compare=False)
     """Those of the kind ``vector``."""
 
     def __post_init__(self) -> None:
         ordered = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "ordered")
         object.__setattr__(self, "ordered", ordered)
+        text = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "text")
+        object.__setattr__(self, "text", text)
         vector = tuple(index for index in self.indexes[FIRST_DECLARED:] if index.kind == "vector")
         object.__setattr__(self, "vector", vector)
 
@@ -141,7 +145,10 @@ class TableInfo:
         return next((index for index in self.indexes if index.name == name), None)
 
     def entries(self, doc: Mapping[str, Any], id: bytes, skip: Iterable[int] = ()) -> DocumentKeys:
-        """Index keys and counters of a document in one go; ``skip`` names indexes that are not maintained (yet)."""
+        """Index keys and counters of a document in one go; ``skip`` names indexes that are not maintained (yet).
+
+        Those of the indexes that are ordered; what text indexes keep is in :mod:`nbreactive.engine.postings`.
+        """
         created = encode_key(doc[CREATION_TIME])
         keys = [(self.indexes[BY_CREATION_TIME].id, created + id)]
         counts = [count_key(self.indexes[BY_ID].id)]

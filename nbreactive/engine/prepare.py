@@ -30,6 +30,7 @@ from nbreactive.engine.catalog import (
     refuse_overflow,
     table_of,
 )
+from nbreactive.engine.postings import add_change, change_of, entries_of, touch_weights
 from nbreactive.engine.row_index import RowWrite
 from nbreactive.engine.scheduled import job_problem
 from nbreactive.engine.stored_files import check_stored
@@ -50,6 +51,9 @@ from nbreactive.values.packing import unpack
 Current = Callable[[int, bytes], tuple[bytes, int] | None]
 """The newest version of a document: packed bytes and timestamp."""
 
+Counter = Callable[[bytes], int]
+"""The newest value of a counter."""
+
 Filled = Mapping[int, bytes]
 """Index id -> the last document id which its backfill has passed."""
 
@@ -66,6 +70,8 @@ class Prepared(NamedTuple):
     """The writes that the log keeps: those of ephemeral tables are left out."""
     created: float = 0.0
     """The latest ``_creationTime`` of its new documents."""
+    counted: Mapping[bytes, int] = {}
+    """What the counters of search indexes are afterwards."""
 
 
 class StaleVersion(Conflict):
@@ -150,7 +156,9 @@ def catalog_after(writes: Sequence[Write], catalog: Catalog, reach: Visibility =
     return catalog.changed(described)
 
 
-def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: Filled) -> Prepared:
+def prepare(
+    writes: Sequence[Write], current: Current, after: Catalog, filled: Filled, counter: Counter | None = None
+) -> Prepared:
     """Compute rows, touched keys and log writes of a transaction whose writes have been checked.
 
     Parameters
@@ -163,6 +171,8 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
         The catalog as the transaction leaves it, see :func:`catalog_after`.
     filled
         How far each running backfill is.
+    counter
+        Finds the number that a counter has; without it every term that is counted counts as weighing something else.
 
     Raises
     ------
@@ -173,6 +183,7 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
     logged: list[Write] = []
     touched: dict[int, list[bytes]] = {}
     deltas: dict[bytes, int] = {}
+    terms: dict[bytes, int] = {}
     created = 0.0
     for write in writes:
         table = after.number(write.table)
@@ -208,12 +219,17 @@ def prepare(writes: Sequence[Write], current: Current, after: Catalog, filled: F
             touched.setdefault(id, []).append(key)
         for id, key in puts:
             touched.setdefault(id, []).append(key)
+        for index in table.text:
+            change = change_of(index, old, doc, write.id) if index.id not in skip else None
+            if change is not None:
+                add_change(change, index, puts, dels, counts, touched, terms)
         vectors = _vectors(table, old, doc, touched) if table.vector else ()
         rows.append(RowWrite(write.table, write.id, write.doc, write.previous, puts, dels, counts, vectors))
     changed = [key for key, delta in deltas.items() if delta]
     if changed:
         touched[COUNTS] = changed
-    return Prepared(rows, touched, after, logged, created)
+    counted = touch_weights(terms, counter, touched) if terms else {}
+    return Prepared(rows, touched, after, logged, created, counted)
 
 
 def _vectors(
@@ -241,8 +257,8 @@ def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:
 def index_entries(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:
     """Return what one document adds to one declared index: its keys, and the counters it adds one to."""
     counts: list[bytes] = []
-    if index.kind != "ordered":
-        return [], counts
+    if index.kind == "text":
+        return entries_of(index, doc, id)
     prefix = b""
     for part in index.parts(doc):
         prefix += part

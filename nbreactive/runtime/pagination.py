@@ -24,6 +24,8 @@ from nbreactive.errors import (
 from nbreactive.functions.pagination import PageStatus, PaginationOpts, PaginationResult, pagination_opts_validator
 from nbreactive.runtime.cursors import CURSOR, FINGERPRINT_BYTES, THE_END
 from nbreactive.runtime.filters import Filter
+from nbreactive.runtime.search import SearchScan
+from nbreactive.runtime.search_plan import Search
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.keys import encode_key
@@ -57,11 +59,15 @@ class Source:
     descending: bool
     filters: tuple[Filter, ...]
     open_document: Opener
+    search: Search | None = None
+    """Its results are what is paged through; ``low`` and ``high`` are ranks."""
 
     def fingerprint(self) -> bytes:
         """Return 16 bytes that are different for every other query; its cursors fit no other one."""
         index = self.index
         named = ["by_creation_time"] if index is None else [index.name, *index.fields]
+        if self.search is not None:
+            named = [named, self.search.form()]
         what = [self.name, named, self.low, self.high, self.descending, [each.flat() for each in self.filters]]
         return hashlib.blake2b(encode_key(what), digest_size=FINGERPRINT_BYTES).digest()
 
@@ -165,7 +171,10 @@ def _read(txn: Transaction, source: Source, count: int | None, limits: _Limits) 
     if table is None:
         return _Found(documents, rows, 0, cut_short=False, exhausted=True)
     index = source.index if source.index is not None else table.info.indexes[1]
-    scan = txn.scan(table.info, index.id, source.low, source.high, source.descending, lazy=False)
+    if source.search is not None:
+        scan = SearchScan(txn, table, source.search, source.low, source.high, None)
+    else:
+        scan = txn.scan(table.info, index.id, source.low, source.high, source.descending, lazy=False)
     keys: Iterator[tuple[bytes, bytes]] = scan.keys(None if filters else count)
     before, least = txn.bytes_read, 1 if count is not None else _SPLITTABLE
     cut_short = exhausted = False

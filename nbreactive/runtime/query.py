@@ -15,6 +15,8 @@ from nbreactive.errors import InvalidValue
 from nbreactive.functions.pagination import PaginationResult
 from nbreactive.runtime.filters import Filter, FilterBuilder, read_filter
 from nbreactive.runtime.pagination import Document, Opener, Source, read_page
+from nbreactive.runtime.search import SearchFilter, SearchScan, find_search_index, read_search
+from nbreactive.runtime.search_plan import Search
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.checks import check_value
@@ -108,7 +110,9 @@ class IndexRange:
 class Query:
     """A query that has not read anything yet; see :meth:`nbreactive.runtime.database.DatabaseReader.query`."""
 
-    __slots__ = ("_descending", "_filters", "_index", "_limit", "_name", "_open", "_range", "_table", "_txn", "_used")
+    __slots__ = (
+        "_descending", "_filters", "_index", "_limit", "_name", "_open", "_range", "_search", "_table", "_txn", "_used"
+    )  # fmt: skip
 
     def __init__(self, txn: Transaction, name: str, table: Table | None, open_document: Opener) -> None:
         self._txn = txn
@@ -116,6 +120,7 @@ class Query:
         self._table = table
         self._open = open_document
         self._index: IndexInfo | None = None
+        self._search: Search | None = None
         self._range: IndexRange | None = None
         self._descending: bool | None = None
         self._filters: tuple[Filter, ...] = ()
@@ -147,7 +152,7 @@ class Query:
             raise InvalidValue(f"there is no table {self._name!r}, so it has no index {name!r}; declare it in a schema")
         index = self._table.info.index(name)
         if index is None:
-            known = ", ".join(index.name for index in self._table.info.indexes)
+            known = ", ".join(index.name for index in self._table.info.indexes if index.kind == "ordered")
             raise InvalidValue(
                 f"table {self._name!r} has no index {name!r}, only {known}; add"
                 f" .index({name!r}, [...fields]) to its define_table and deploy"
@@ -161,12 +166,34 @@ class Query:
             raise InvalidValue(f'with_index({name!r}): the function returns its q: lambda q: q.eq("author", a)')
         return query.configured(_index=index, _range=range_)
 
+    def with_search_index(self, name: str, build: Callable[[SearchFilter], SearchFilter]) -> Query:
+        """Find documents by words, those that fit best first.
+
+        Parameters
+        ----------
+        name
+            A declared search index.
+        build
+            ``lambda q: q.search("title", text).eq("status", "live")``
+        """
+        if self._index is not None or self._descending is not None:
+            raise InvalidValue(
+                f"query({self._name!r}): a search has an index and an order of its own; remove the other"
+            )
+        query = self._step()
+        if self._table is None:
+            raise InvalidValue(f"there is no table {self._name!r}, so it has no index {name!r}; declare it in a schema")
+        index = find_search_index(self._table.info, name)
+        return query.configured(_index=index, _search=read_search(index, build))
+
     def order(self, direction: Literal["asc", "desc"]) -> Query:
         """Set the direction; once."""
         if direction not in ("asc", "desc"):
             raise InvalidValue(f'order takes "asc" or "desc", not {direction!r}')
         if self._descending is not None:
             raise InvalidValue(f"query({self._name!r}) has an order already; use order once")
+        if self._search is not None:
+            raise InvalidValue(f"query({self._name!r}): what a search finds comes best first; remove order")
         return self._step().configured(_descending=direction == "desc")
 
     def filter(self, build: Callable[[FilterBuilder], Any]) -> Query:
@@ -205,7 +232,7 @@ class Query:
 
     def count(self) -> int:
         """How many documents; O(1) for whole tables and full-equality prefixes, else the range's keys are read."""
-        if self._filters:
+        if self._filters or self._search is not None:
             return sum(1 for _ in self._documents(self._limit))
         table = self._use()
         if table is None:
@@ -235,7 +262,9 @@ class Query:
             raise InvalidValue("limit and paginate do not go together: numItems is the limit of a page; remove limit")
         table = self._use()
         low, high = self._range.interval() if self._range is not None else (b"", END)
-        source = Source(self._name, table, self._index, low, high, bool(self._descending), self._filters, self._open)
+        source = Source(
+            self._name, table, self._index, low, high, bool(self._descending), self._filters, self._open, self._search
+        )
         return read_page(self._txn, source, opts)
 
     def __iter__(self) -> Iterator[Document]:
@@ -252,6 +281,8 @@ class Query:
         table = self._use()
         if table is None or limit == 0:
             return iter(())
+        if self._search is not None:
+            return self._rows(table, SearchScan(self._txn, table, self._search).documents(), limit)
         index, low, high = self._bounds(table)
         scan = self._txn.scan(table.info, index.id, low, high, bool(self._descending), lazy)
         return self._rows(table, scan.documents(None if self._filters else limit), limit)
@@ -278,6 +309,7 @@ class Query:
         query = Query(self._txn, self._name, self._table, self._open)
         return query.configured(
             _index=self._index,
+            _search=self._search,
             _range=self._range,
             _descending=self._descending,
             _filters=self._filters,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -218,6 +218,25 @@ class Transaction:
         self._record(COUNTS, key, key + b"\x00")
         overlay = self._overlays.get(info.number)
         return self._reader.count(key, self.snapshot) + (overlay.count(key) if overlay is not None else 0)
+
+    def search(self, info: TableInfo) -> tuple[SnapshotReader, Mapping[bytes, Pending]]:
+        """Begin to search a table: returns what there is, to be read at once, and the own writes."""
+        self._check()
+        self._renew()
+        self.queries += 1
+        self._scanned.add(info.number)
+        overlay = self._overlays.get(info.number)
+        return self._reader, overlay.share() if overlay is not None else {}
+
+    def depend(self, index_id: int, intervals: Iterable[Interval]) -> None:
+        """Note what a search depends on, beside the documents that it has found."""
+        for low, high in intervals:
+            self._record(index_id, low, high)
+
+    def found(self, info: TableInfo, id: bytes, packed: bytes) -> None:
+        """Note that a search has found a document."""
+        self._record(index_id(info.number, BY_ID), id, id + b"\x00")
+        self.count_read(len(packed))
 
     def look(self, index_id: int, low: bytes, high: bytes) -> SnapshotReader:
         """Note that a range of an index of the system's is read; returns what to read it with, at once."""

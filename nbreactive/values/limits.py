@@ -54,6 +54,11 @@ WRITTEN_BYTES: Final = 16 * MIB
 FILTER_OPERATORS: Final = 256
 CALL_DEPTH: Final = 8
 
+SEARCH_FILTERS: Final = 8
+"""In one full-text search."""
+SEARCH_RESULTS: Final = 1024
+"""That one search may be asked for; pages go on beyond."""
+
 # one page
 PAGE_ITEMS: Final = READ_DOCUMENTS
 LONG_PAGE: Final = ARRAY_ITEMS * 3 // 4

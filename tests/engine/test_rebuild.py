@@ -9,7 +9,8 @@ import pytest
 
 from nbreactive.engine import _index_builder, _rebuild
 from nbreactive.engine._index_builder import Document, Part
-from nbreactive.engine.catalog import TABLES, Catalog, IndexInfo, index_id, table_document
+from nbreactive.engine.catalog import TABLES, Catalog, IndexInfo, TableInfo, index_id, table_document
+from nbreactive.engine.postings import entries_of
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
 from nbreactive.errors import DataFolderError
 from nbreactive.values import Int64
@@ -17,12 +18,35 @@ from nbreactive.values.packing import pack, unpack
 from tests.engine.document_parts import parts
 
 PLAIN, OTHER, UNKNOWN = 10_001, 10_002, 10_009
-TEXTS = ["a", "b", "", "c" * 395, "d" * 450 + "1", "d" * 450 + "2", "e\0\1", None, 5, 5.0, -0.0, True, Int64(5), [1]]
+TEXTS = [
+    "a",
+    "b",
+    "",
+    "c" * 395,
+    "d" * 450 + "1",
+    "d" * 450 + "2",
+    "e\0\1",
+    "two words, two",
+    "검색 엔진",
+    None,
+    5,
+    5.0,
+    -0.0,
+    True,
+    Int64(5),
+    [1],
+]
 
 
 def described(number: int, name: str, *indexes: tuple[str, ...]) -> Document:
     infos = [IndexInfo(index_id(number, 2 + n), f"by_{n}", 2 + n, fields) for n, fields in enumerate(indexes)]
-    doc = table_document(name, number, 1.0, indexes=infos, next_slot=2 + len(indexes))
+    if indexes:
+        slot = 2 + len(infos)
+        found_by = ("number", "inside.deep")
+        infos.append(
+            IndexInfo(index_id(number, slot), "words", slot, ("text",), kind="text", filter_fields=found_by),
+        )
+    doc = table_document(name, number, 1.0, indexes=infos, next_slot=3 + len(indexes))
     return TABLES, number.to_bytes(16, "big"), number - 10_000, pack(doc)
 
 
@@ -45,6 +69,17 @@ def documents(count: int) -> list[Document]:
     return found
 
 
+def entries(table: TableInfo | None, doc: bytes, id: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:
+    """Entries and counters of a document, text included."""
+    if table is None:
+        return [], []
+    keys, counters = table.entries(unpack(doc), id)
+    for index in table.text:
+        more, counts = entries_of(index, unpack(doc), id)
+        keys, counters = [*keys, *more], [*counters, *counts]
+    return keys, counters
+
+
 def catalog_of(documents: Sequence[Document]) -> Catalog:
     return Catalog().changed((id, doc) for table, id, _, doc in documents if table == TABLES)
 
@@ -61,7 +96,7 @@ def everything(index: RowIndex, ts: int, documents: Sequence[Document]) -> list[
             found.append(reader.document(table, id, ts))
             info = catalog.number(table)
             if info is not None:
-                found += [reader.count(counter, ts) for counter in info.entries(unpack(doc), id).counts]
+                found += [reader.count(counter, ts) for counter in entries(info, doc, id)[1]]
     return found
 
 
@@ -70,7 +105,7 @@ def applied(folder: Path, documents: Sequence[Document]) -> RowIndex:
     index, catalog = RowIndex.open(folder), catalog_of(documents)
     for table, id, version, doc in documents:
         info = catalog.number(table)
-        keys, counters = info.entries(unpack(doc), id) if info is not None else ((), ())
+        keys, counters = entries(info, doc, id)
         index.apply([Applied(version, [RowWrite(table, id, doc, 0, keys, (), [(counter, 1) for counter in counters])])])
     return index
 
@@ -95,7 +130,7 @@ def test_a_rebuilt_index_equals_the_one_that_was_applied(
     table, id, version, doc = next(found for found in docs if found[0] == PLAIN)
     info = catalog_of(docs).number(PLAIN)
     assert info is not None
-    keys, counters = info.entries(unpack(doc), id)
+    keys, counters = entries(info, doc, id)
     for index in (one, two):  # and both go on alike
         index.apply([Applied(2300, [RowWrite(table, id, None, version, (), keys, [(key, -1) for key in counters])])])
         index.collect(2300)
