@@ -15,10 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Sequence
-from functools import partial
-from typing import Protocol
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -32,33 +29,8 @@ from nbreactive.server.chunks import split_transition
 from nbreactive.server.clients import ClientProgram
 from nbreactive.server.identity import Caller, Gatekeeper
 from nbreactive.server.limits import ServerLimits
-
-CLOSE_PROTOCOL = 1002
-CLOSE_POLICY = 1008
-CLOSE_INTERNAL = 1011
-CLOSE_TRY_LATER = 1013
-
-_WINDOW = 64
-"""Mutations of one session that are in the engine at once."""
-
-
-class Transport(Protocol):
-    """The socket, as a session sees it."""
-
-    def write(self, messages: Sequence[bytes]) -> Awaitable[None] | None:
-        """Send messages in one write; what is returned waits until the socket has taken them, None: it has.
-
-        Raises ConnectionError, at once or when it is awaited.
-        """
-        ...
-
-    def send(self, messages: Sequence[bytes]) -> None:
-        """Send messages that nobody waits for. Raises ConnectionError if the connection is known to be closed."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """End the connection; ``reason`` is cut to what a close frame holds."""
-        ...
+from nbreactive.server.session_calls import SessionActions, SessionMutations
+from nbreactive.server.transport import CLOSE_INTERNAL, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TRY_LATER, Transport
 
 
 class Session:
@@ -108,11 +80,9 @@ class Session:
         self._pending: list[Modification] = []
         self._responses: list[Response] = []
         self._at_least = 0
-        self._waiting: deque[tuple[wire.Mutation, Caller]] = deque()
-        self._running = 0
-        self._in_flight = 0
+        self._mutations = SessionMutations(calls, limits.pending_mutations, self._answered, self._lost)
+        self._actions = SessionActions(calls, limits.pending_actions, self._acted)
         self._leaving = False
-        self._actions: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._updating = False
         self._unsent: Awaitable[None] | None = None
@@ -138,7 +108,7 @@ class Session:
     def closed(self) -> None:
         """The connection is gone: end subscriptions, forget mutations that have not started."""
         self._closed = True
-        self._waiting.clear()
+        self._mutations.forget()
         self._updater.cancel()
         self._calls.subscriptions.close(self)
         self._ids.clear()
@@ -153,7 +123,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a mutation is running or its answer has not left yet."""
-        return not self._closed and self._in_flight > 0
+        return not self._closed and self._mutations.in_flight > 0
 
     def refuse_new_work(self) -> None:
         """Before a shutdown: mutations that have not started are left to the client's next connection.
@@ -161,8 +131,7 @@ class Session:
         Those that arrive from now on too: started, they would overtake the ones that are left.
         """
         self._leaving = True
-        self._in_flight -= len(self._waiting)
-        self._waiting.clear()
+        self._mutations.forget()
 
     def invalidated(self) -> None:
         """Something that a query of this session read has changed (called by the subscriptions)."""
@@ -176,13 +145,14 @@ class Session:
         elif self._session is None:
             raise ProtocolError(f"{type(message).__name__} before Connect")
         elif isinstance(message, wire.Mutation):
-            self._enqueue(message)
+            if not self._leaving:
+                self._mutations.take(message, self._caller, self._session)
         elif isinstance(message, wire.ModifyQuerySet):
             self._modify(message)
         elif isinstance(message, wire.Authenticate):
             self._authenticate(message)
-        elif isinstance(message, wire.Action):
-            self._act(message)
+        elif isinstance(message, wire.Action) and not self._leaving:
+            self._actions.take(message, self._caller)
 
     def _connect(self, message: wire.Connect) -> None:
         if self._session is not None:
@@ -273,61 +243,22 @@ class Session:
             return msgspec.structs.replace(caller, origin=self._base_caller.origin)
         raise Refused("no sign-in provider is configured on this server, so it cannot check the token")
 
-    # ---- mutations ---------------------------------------------------------------------------------------
+    # ---- answers -----------------------------------------------------------------------------------------
 
-    def _enqueue(self, message: wire.Mutation) -> None:
-        if self._leaving:
-            return
-        if self._in_flight >= self._limits.pending_mutations:
-            raise Overloaded(f"more than {self._limits.pending_mutations} mutations of one connection are waiting")
-        self._in_flight += 1
-        self._waiting.append((message, self._caller))
-        self._start_mutations()
+    def _answered(self, message: wire.Mutation, answer: Answer) -> None:
+        self._responses.append(self._speaker.response(message, answer))
+        self._at_least = max(self._at_least, answer.ts)
+        if not self._answer_now():
+            self._wake.set()
 
-    def _start_mutations(self) -> None:
-        # The engine runs a session's mutations in the order in which they reach it, each as soon as the one before is
-        # applied: submitting several lets them share a flush.
-        while self._waiting and self._running < _WINDOW:
-            message, caller = self._waiting.popleft()
-            self._running += 1
-            self._calls.begin_mutation(
-                caller,
-                message.udfPath,
-                message.args,
-                message.componentPath,
-                session=self._session,
-                number=message.requestId,
-                ended=partial(self._ended, message),
-            )
-
-    def _ended(self, message: wire.Mutation, end: Answer | Exception) -> None:
-        self._running -= 1
-        if isinstance(end, Answer):
-            self._responses.append(self._speaker.response(message, end))
-            self._at_least = max(self._at_least, end.ts)
-            if not self._answer_now():
-                self._wake.set()
-        elif isinstance(end, Overloaded):
-            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {end.message}")
+    def _lost(self, error: Exception) -> None:
+        if isinstance(error, Overloaded):
+            self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {error.message}")
         else:  # the client finds out by asking again
-            self._calls.logs.event("internal error", "error", where="mutation", error=repr(end))
+            self._calls.logs.event("internal error", "error", where="mutation", error=repr(error))
             self.end(CLOSE_INTERNAL, "InternalServerError: what became of a mutation is unknown; reconnect to find out")
-        self._start_mutations()
 
-    # ---- actions -----------------------------------------------------------------------------------------
-
-    def _act(self, message: wire.Action) -> None:
-        """Start an action: beside everything else, in no order; it goes on when the connection ends."""
-        if self._leaving:
-            return
-        if len(self._actions) >= self._limits.pending_actions:
-            raise Overloaded(f"more than {self._limits.pending_actions} actions of one connection are under way")
-        task = asyncio.create_task(self._run_action(message, self._caller))
-        self._actions.add(task)
-        task.add_done_callback(self._actions.discard)
-
-    async def _run_action(self, message: wire.Action, caller: Caller) -> None:
-        answer = await self._calls.act(caller, message.udfPath, message.args, message.componentPath)
+    def _acted(self, message: wire.Action, answer: Answer) -> None:
         if not self._closed:
             self._responses.append(self._speaker.response(message, answer))
             # What its mutations wrote is shown with the answer, not after it.
@@ -360,7 +291,7 @@ class Session:
 
     def _answer_now(self) -> bool:
         """Answer the last mutation under way without the updater, if no query has to be looked at; tell if so."""
-        if self._closed or self._running or self._updating or self._pending or self._wake.is_set():
+        if self._closed or self._mutations.running or self._updating or self._pending or self._wake.is_set():
             return False
         update = self._calls.subscriptions.at_rest(self, max(self._at_least, self._sent_ts))
         if update is None:
@@ -377,7 +308,7 @@ class Session:
         pending, self._pending = self._pending, []
         query_set, identity = self._query_set, self._identity
         update = await self._calls.subscriptions.update(self, at_least=max(self._at_least, self._sent_ts))
-        if self._running:
+        if self._mutations.running:
             # A mutation that became durable together with this update is answered within this turn of the loop.
             await asyncio.sleep(0)
         written = self._transition(update, pending, query_set, identity)
@@ -410,7 +341,7 @@ class Session:
             transition.clientClockSkew, transition.serverTs = self._clock_skew, self._calls.now_ns()
         self._sent, self._sent_ts = end, update.ts
         written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
-        self._in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
+        self._mutations.in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
         return written
 
     def _encode(self, transition: wire.Transition) -> list[bytes]:

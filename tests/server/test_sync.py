@@ -337,7 +337,7 @@ def test_what_arrives_while_draining_does_not_overtake_what_is_left_to_the_next_
             )
             for number in range(70):
                 one.mutate(number, "m:push", n=number)
-            await eventually(lambda: any(len(h.session._waiting) == 6 for h in served.site.sockets._open))
+            await eventually(lambda: any(len(h.session._mutations._waiting) == 6 for h in served.site.sockets._open))
             drain = asyncio.create_task(served.site.sockets.drain(10))
             await asyncio.sleep(0)
             one.mutate(70, "m:push", n=70)
