@@ -69,6 +69,9 @@ class Housekeeping:
         while True:
             cleaned = index.collect(horizon, _SLICE_KEYS)
             dropped = index.drop_requests(now - self._request, _SLICE_REQUESTS)
+            if cleaned or dropped:
+                # Where nobody commits, it would hold each page of before, and the file grow while it is emptied
+                state.reader.renew()
             if cleaned < _SLICE_KEYS and dropped < _SLICE_REQUESTS:
                 break
             if self._clock.monotonic() - started > _SLICE_SECONDS:
