@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         NBReactiveError,
         NotConnected,
         Refused,
+        RuleRefused,
+        Unauthenticated,
     )
     from nbreactive.functions.crons import cron_jobs
     from nbreactive.functions.decorators import (
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         pagination_result_validator,
     )
     from nbreactive.functions.references import api, internal
+    from nbreactive.functions.rules import rules
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
     from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
@@ -90,6 +93,8 @@ _HOMES = {
         "NBReactiveError",
         "NotConnected",
         "Refused",
+        "RuleRefused",
+        "Unauthenticated",
     ),
     "nbreactive.functions.decorators": (
         "action",
@@ -108,6 +113,7 @@ _HOMES = {
     "nbreactive.functions.crons": ("cron_jobs",),
     "nbreactive.functions.http": ("HttpRouter", "Response", "http_action", "http_router"),
     "nbreactive.functions.references": ("api", "internal"),
+    "nbreactive.functions.rules": ("rules",),
     "nbreactive.functions.schema": ("define_schema", "define_table"),
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
     "nbreactive.runtime.typed": ("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),

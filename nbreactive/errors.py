@@ -205,6 +205,18 @@ class Refused(NBReactiveError, PermissionError):
     code = "Refused"
 
 
+class Unauthenticated(Refused):
+    """A token or key was given that is not valid (any more): sign in again."""
+
+    code = "Unauthenticated"
+
+
+class RuleRefused(Refused):
+    """A row rule does not allow a write."""
+
+    code = "RuleRefused"
+
+
 class ProtocolError(NBReactiveError):
     """The other side sent something that the protocol does not have."""
 

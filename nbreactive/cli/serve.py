@@ -59,6 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--require-auth", action="store_true", help="answer only callers with credentials")
     parser.add_argument(
+        "--trust-issuer",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="let a sign-in provider be at a private address, and use http (repeatable)",
+    )
+    parser.add_argument(
         "--allow-origin",
         action="append",
         default=[],
@@ -136,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
         admin_key=options.admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
         proxy_secret=os.environ.pop("NBREACTIVE_PROXY_SECRET", None),
         require_auth=options.require_auth,
+        trusted_issuers=tuple(options.trust_issuer),
         allowed_origins=tuple(options.allow_origin),
         deployment=check_name(options.deployment),
         workers=options.workers,

@@ -29,7 +29,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Kind | None = None
     """The kind that the caller expects; None takes any."""
     reach: Visibility = "public"
-    """The most hidden function that the caller may see: public < internal < system."""
+    """The most hidden function that the caller may see: public < internal < system. Calls with the reach ``system`` are
+    above the row rules (:mod:`nbreactive.runtime.rules`)."""
     identity: dict[str, Any] | None = None
     request_id: str = ""
     snapshot: int = 0

@@ -103,6 +103,33 @@ class RouteSpec(msgspec.Struct, frozen=True):
     line: int = 0
 
 
+Algorithm = Literal["RS256", "ES256"]
+
+
+class ProviderSpec(msgspec.Struct, frozen=True):
+    """Whose tokens a deployment believes; see :mod:`nbreactive.functions.auth_config`."""
+
+    type: Literal["oidc", "customJwt", "session"]
+    issuer: str
+    application_id: str | None = None
+    jwks: str = ""
+    """Where the keys are, or the keys themselves (a ``data:`` URI); empty: found by discovery."""
+    algorithms: tuple[Algorithm, ...] = ()
+    function: str = ""
+    """Of sessions: the path of the internal query that says who holds a token."""
+    module: str = ""
+    line: int = 0
+
+
+class RuleSpec(msgspec.Struct, frozen=True):
+    """One table with row rules, and which of its operations they may allow."""
+
+    table: str
+    operations: tuple[str, ...]
+    module: str = ""
+    line: int = 0
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What importing a bundle found: its functions and the union of its schemas."""
 
@@ -114,6 +141,9 @@ class Manifest(msgspec.Struct, frozen=True):
     """Modules whose import started threads, so that workers are spawned rather than forked."""
     crons: tuple[CronSpec, ...] = ()
     routes: tuple[RouteSpec, ...] = ()
+    providers: tuple[ProviderSpec, ...] = ()
+    rules: tuple[RuleSpec, ...] = ()
+    """Row rules; as soon as there is one, tables without are closed to public functions."""
 
 
 class Issue(msgspec.Struct, frozen=True, omit_defaults=True):

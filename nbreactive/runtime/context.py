@@ -6,6 +6,7 @@ whether anybody looked at it. Each function gets a context of its own on top of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -13,11 +14,13 @@ import msgspec
 from nbreactive.engine.catalog import TableInfo
 from nbreactive.engine.transactions import Call, NewFile
 from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed
+from nbreactive.functions.rules import TableRules
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.database import DatabaseReader, DatabaseWriter
 from nbreactive.runtime.environment import Environment
 from nbreactive.runtime.lookup import Functions
 from nbreactive.runtime.output import CallLog, Logger
+from nbreactive.runtime.rules import Guard, RuledReader, RuledWriter
 from nbreactive.runtime.scheduling import Scheduler
 from nbreactive.runtime.storage import StorageReader, StorageWriter
 from nbreactive.runtime.transaction import Transaction
@@ -62,6 +65,7 @@ class Execution:
         "identity_read",
         "invoke",
         "log",
+        "rules",
         "txn",
         "upload_key",
     )
@@ -83,6 +87,8 @@ class Execution:
         self.deployment = deployment
         self.functions = functions
         self.identity_read = False
+        self.rules: Mapping[str, TableRules] | None = None
+        """Those that hold in this call; None where there are none."""
         self.every = 0
         self.upload_key = upload_key
         self.files: dict[str, NewFile] = {}
@@ -175,7 +181,11 @@ class QueryContext:
         self._path = path
         self._visibility: Visibility = visibility
         self._depth = depth
-        self.db: DatabaseReader = DatabaseReader(execution.txn)
+        self.db: DatabaseReader = (
+            DatabaseReader(execution.txn)
+            if execution.rules is None or visibility != "public"
+            else RuledReader(execution.txn, _guard(execution, depth))
+        )
         self.log = Logger(execution.log)
 
     @property
@@ -256,6 +266,12 @@ class QueryContext:
             raise AttributeError(f"ctx has no {name!r} in a {self.kind}")
 
 
+def _guard(execution: Execution, depth: int) -> Guard:
+    """What asks the rules for a function; they read as internal functions do."""
+    assert execution.rules is not None
+    return Guard(execution.rules, QueryContext(execution, "rules", "internal", depth), execution.log)
+
+
 class MutationContext(QueryContext):
     """``ctx`` of a mutation: also writes, ``scheduler``, and ``run_mutation``."""
 
@@ -263,7 +279,11 @@ class MutationContext(QueryContext):
 
     def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
         super().__init__(execution, path, visibility, depth)
-        self.db: DatabaseWriter = DatabaseWriter(execution.txn)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.db: DatabaseWriter = (  # pyright: ignore[reportIncompatibleVariableOverride]
+            DatabaseWriter(execution.txn)
+            if execution.rules is None or visibility != "public"
+            else RuledWriter(execution.txn, _guard(execution, depth))
+        )
 
     @property
     def storage(self) -> StorageWriter:

@@ -23,6 +23,7 @@ from nbreactive.errors import (
     FunctionTimeout,
     NBReactiveError,
     ReturnsError,
+    RuleRefused,
 )
 from nbreactive.runtime.loader import FILE_PREFIX
 from nbreactive.values.checks import check_value
@@ -30,7 +31,7 @@ from nbreactive.values.json import encode_json
 
 _MAX_TEXT: Final = 16_384
 _MAX_FRAMES: Final = 20
-_SAID_IN_PRODUCTION: Final = (FunctionNotFound, FunctionTimeout, FunctionCrashed, FunctionOutOfMemory)
+_SAID_IN_PRODUCTION: Final = (FunctionNotFound, FunctionTimeout, FunctionCrashed, FunctionOutOfMemory, RuleRefused)
 
 
 def failure_of(error: BaseException, request_id: str, *, production: bool) -> Failure:

@@ -66,6 +66,7 @@ class Runner:
         cursor_key: bytes = b"",
     ) -> None:
         self._functions: dict[str, Function] = {**program.functions, **system.FUNCTIONS}
+        self._rules = program.rules
         self._reader = reader
         self._tables = tables
         self._production = production
@@ -86,6 +87,8 @@ class Runner:
         txn = Transaction(self._reader, self._tables, call.snapshot, call.now, call.seed, self._limits)
         txn.pages = Pages(self._seal, call.journal)
         execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
+        if self._rules and call.reach != "system":
+            execution.rules = self._rules
         kind: Kind = call.kind or "query"
         value: bytes = b"null"
         failure: Failure | None = None

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from nbreactive.functions import generated
 from nbreactive.functions.decorators import Function
+from nbreactive.functions.rules import TableRules
 from nbreactive.functions.specs import Bundle
 
 PACKAGE: Final = "reactive"
@@ -105,6 +106,8 @@ class Program:
         self.modules: dict[str, ModuleType] = {}
         self.functions: dict[str, Function] = {}
         """By path; filled by :mod:`nbreactive.runtime.manifest`."""
+        self.rules: dict[str, TableRules] = {}
+        """By table; filled there, too."""
         self.threads: list[str] = []
         """Imports that started threads, in order."""
         self._sources = {module.name: module.source for module in bundle.modules}

@@ -20,13 +20,25 @@ from nbreactive.functions import generated
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.paths import module_problem
 from nbreactive.functions.schema import SchemaDefinition
-from nbreactive.functions.specs import Bundle, CronSpec, FunctionSpec, Issue, Manifest, RouteSpec, TableSpec
+from nbreactive.functions.specs import (
+    Bundle,
+    CronSpec,
+    FunctionSpec,
+    Issue,
+    Manifest,
+    ProviderSpec,
+    RouteSpec,
+    RuleSpec,
+    TableSpec,
+)
 from nbreactive.runtime.analysis import analyse
 from nbreactive.runtime.cron_listing import list_crons
 from nbreactive.runtime.determinism import install_numpy
 from nbreactive.runtime.errors_of import text_of, user_frames
 from nbreactive.runtime.loader import Program, file_of, module_name
+from nbreactive.runtime.provider_listing import list_providers
 from nbreactive.runtime.route_listing import list_routes
+from nbreactive.runtime.rule_listing import list_rules
 
 _UNLIMITED: Final = nullcontext()
 
@@ -60,6 +72,8 @@ def load_program(
         threads=tuple(dict.fromkeys(program.threads)),
         crons=tuple(listing.crons),
         routes=tuple(listing.routes),
+        providers=listing.providers,
+        rules=tuple(listing.rules),
     )
     return program, manifest
 
@@ -81,6 +95,8 @@ class _Listing:
         self.tables: dict[str, TableSpec] = {}
         self.crons: list[CronSpec] = []
         self.routes: list[RouteSpec] = []
+        self.providers: tuple[ProviderSpec, ...] = ()
+        self.rules: list[RuleSpec] = []
         self.validation = True
         self.issues: list[Issue] = []
         self._loaded: dict[ModuleType, dict[str, Any]] = {}
@@ -102,6 +118,10 @@ class _Listing:
         if not self.issues:
             self.crons, self.issues = list_crons(self._loaded, self.functions, _assigned)
             self.routes, issues = list_routes(self._loaded, self.functions, _assigned)
+            self.issues += issues
+            self.providers, issues = list_providers(self._loaded, self.functions, _assigned)
+            self.issues += issues
+            self._program.rules, self.rules, issues = list_rules(self._loaded)
             self.issues += issues
 
     def _add_functions(self, module: ModuleType, exports: dict[str, Any]) -> None:

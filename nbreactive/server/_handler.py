@@ -16,6 +16,7 @@ from nbreactive.errors import (
     ProtocolError,
     Refused,
     StaleModule,
+    Unauthenticated,
     Unavailable,
 )
 from nbreactive.server._nesting import cut_nesting
@@ -27,6 +28,7 @@ T = TypeVar("T")
 _STATUS: list[tuple[type[NBReactiveError], int]] = [
     (StaleModule, 409),
     (DeployRefused, 400),
+    (Unauthenticated, 401),
     (Refused, 403),
     (FunctionNotFound, 404),
     (InvalidValue, 400),
@@ -52,7 +54,7 @@ class SiteHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.clear_header("Server")
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - tornado awaits it
         """Judge the request before it is looked at."""
         headers = self.request.headers
         if not self.site.gate.is_proxy(headers):
@@ -62,7 +64,7 @@ class SiteHandler(RequestHandler):
             return
         if self.get_query_argument("token", None) is not None:
             raise Refused("a token does not belong in a URL, where it ends up in logs; send it as a header")
-        self.caller = self.site.gate.from_headers(headers, self.request.remote_ip)
+        self.caller = await self.site.gate.admit(headers, self.request.remote_ip)
 
     def options(self, *_: str) -> None:
         """Answer a CORS preflight."""
@@ -113,6 +115,8 @@ class SiteHandler(RequestHandler):
             payload = {"code": _NAMES.get(status_code, "BadRequest"), "message": error.log_message or self._reason}
         else:
             payload = {"code": "InternalServerError", "message": "this is a fault of the server; its log says more"}
+        if self.get_status() == 401:
+            self.set_header("WWW-Authenticate", 'Bearer error="invalid_token"')
         if self.get_status() in (401, 403):
             self.site.logs.event(
                 "refused", "warning", door=self.request.path, reason=payload["message"], ip=self.request.remote_ip
@@ -132,11 +136,11 @@ class SiteHandler(RequestHandler):
 class NothingHere(SiteHandler):
     """Any other address."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Refuse as the others do, then say that there is nothing."""
-        super().prepare()
+        await super().prepare()
         if self.request.method != "OPTIONS":
             raise HTTPError(404, "there is nothing at this address")
 
 
-_NAMES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "RequestTooLarge"}
+_NAMES = {400: "BadRequest", 401: "Unauthenticated", 404: "NotFound", 405: "MethodNotAllowed", 413: "RequestTooLarge"}

@@ -89,15 +89,15 @@ class Speaker:
             requestId=result.request_id if extra else UNSET,
         )
 
-    def not_subscribed(self, change: wire.Add, answer: Answer) -> wire.QueryFailed:
+    def not_subscribed(self, query_id: int, journal: str | None, answer: Answer) -> wire.QueryFailed:
         """Why a query was not even subscribed to."""
         failure = answer.failure
         assert failure is not None
         return wire.QueryFailed(
-            queryId=change.queryId,
+            queryId=query_id,
             errorMessage=failure_text(failure, answer.request_id, self._mode),
             logLines=[],
-            journal=change.journal,
+            journal=journal,
             errorCode=failure.code if self._additions else UNSET,
         )
 

@@ -25,10 +25,10 @@ _READ_BYTES = 16 << 10
 class TooLarge(UploadHandler, SiteHandler):
     """A request whose body is larger than its door takes: tornado itself would close the connection without a word."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Refuse as the others do, then say what is wrong."""
         self.http1.set_max_body_size(ANY_SIZE)
-        super().prepare()
+        await super().prepare()
         most = self.site.limits.message_bytes
         raise HTTPError(413, f"the body of this request has more than {most} bytes, which is the most (message_bytes)")
 

@@ -27,11 +27,14 @@ from nbreactive.server.data_folder import DataFolder
 from nbreactive.server.deployments import Deployments
 from nbreactive.server.failures import logged_text
 from nbreactive.server.identity import Gatekeeper
+from nbreactive.server.issuers import Issuers
+from nbreactive.server.keys import Keys
 from nbreactive.server.limits import Limits, described
 from nbreactive.server.logs import Logs
 from nbreactive.server.origins import OriginPolicy
 from nbreactive.server.parts import Parts
 from nbreactive.server.reset import complete, discard, unfinished
+from nbreactive.server.sign_in import SignIn
 from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
 from nbreactive.services.actions import Report
@@ -55,9 +58,14 @@ class Backend:
         self._mounted: list[Backend] = []
         self.environment = EnvironmentVariables(lambda: self._parts.engine)
         self._started = time.monotonic()
+        self.keys = Keys(config.data)
+        calls = Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode)
+        self._sign_in = SignIn(
+            lambda: self.deployer.manifest.providers, Issuers(config.trusted_issuers), calls.ask_inside, logs.event
+        )
         self.site = Site(
-            calls=Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode),
-            gate=Gatekeeper(self.admin_key, config.proxy_secret, config.require_auth),
+            calls=calls,
+            gate=Gatekeeper(self.admin_key, config.proxy_secret, config.require_auth, self._sign_in, self.keys),
             origins=OriginPolicy(config.host, config.allowed_origins),
             logs=logs,
             sockets=Sockets(),
@@ -69,6 +77,7 @@ class Backend:
         self.application = make_application(self.site, self)
         self._servers: list[HTTPServer] = []
         self.http_url = ""
+        self.keys.on_revoked = self.site.sockets.recheck
         self._changing = asyncio.Lock()
         self._closed = False
         self.on_lost: Callable[[], None] = lambda: None
@@ -158,6 +167,7 @@ class Backend:
         """Close the data folder of this deployment alone, once nobody is connected any more."""
         async with self._changing:
             await self._stop_watching()
+            await self._sign_in.close()
             try:
                 if not self._closed:
                     await self._parts.close()
@@ -322,6 +332,7 @@ class Backend:
         """Let run what runs by itself; it has its place in the log like any other call."""
         self.background.jobs.on_run = self._parts.actions.on_run = self._log_run
         self.background.crons.on_event = self.site.logs.event
+        self.deployer.on_providers = self.site.sockets.recheck
         if self.config.jobs:
             await self._parts.begin()
 

@@ -109,6 +109,13 @@ class Calls:
         """Wall time."""
         return time.time_ns()
 
+    async def ask_inside(self, spec: QuerySpec) -> Result:
+        """Run a query of the backend's own."""
+        request = QueryRequest(
+            path=spec.path, args=spec.args, identity=None, reach="internal", request_id=_new_request_id()
+        )
+        return await self._engine.query(request)
+
     # ---- calls -------------------------------------------------------------------------------------------
 
     async def query(
@@ -121,7 +128,7 @@ class Calls:
             caller.require("read")
             name, packed = _path(path, component), _args(args)
             request = QueryRequest(
-                path=name, args=packed, identity=caller.identity, reach=caller.reach, request_id=request_id
+                path=name, args=packed, identity=caller.identity, reach=caller.reach_to(name), request_id=request_id
             )
             result = await self._engine.query(request, at)
             answer = Answer(request_id, result.value, result.failure, result.logs, result.ts)
@@ -193,7 +200,7 @@ class Calls:
                 path=name,
                 args=packed,
                 identity=caller.identity,
-                reach=caller.reach,
+                reach=caller.reach_to(name),
                 session=session,
                 request_number=number,
                 request_id=request_id,
@@ -215,7 +222,8 @@ class Calls:
         try:
             caller.require("write")
             name, packed = _path(path, component), _args(args)
-            request = ActionRequest(name, packed, caller.identity, caller.reach, request_id, origin=caller.origin)
+            reach = caller.reach_to(name)
+            request = ActionRequest(name, packed, caller.identity, reach, request_id, origin=caller.origin)
             outcome = await self._actions.run(request)
             answer = Answer(request_id, outcome.value, outcome.failure, outcome.logs, self._engine.durable)
         except (InvalidValue, FunctionNotFound, Refused) as error:
@@ -258,21 +266,22 @@ class Calls:
         """What to subscribe to, or why not."""
         try:
             caller.require("read")
+            name = _path(path, component)
             return QuerySpec(
-                path=_path(path, component),
-                args=_args(args),
-                identity=caller.identity,
-                reach=caller.reach,
-                journal=journal,
+                path=name, args=_args(args), identity=caller.identity, reach=caller.reach_to(name), journal=journal
             )
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(_new_request_id(), error)
             self._record(answer, path, "query", time.perf_counter(), caller)
             return answer
 
-    def for_caller(self, spec: QuerySpec, caller: Caller) -> QuerySpec:
-        """The same live query, asked by somebody else."""
-        return msgspec.structs.replace(spec, identity=caller.identity, reach=caller.reach)
+    def for_caller(self, spec: QuerySpec, caller: Caller) -> QuerySpec | Answer:
+        """The same live query, asked by somebody else; or why they may not."""
+        try:
+            caller.require("read")
+        except Refused as error:
+            return _failed(_new_request_id(), error)
+        return msgspec.structs.replace(spec, identity=caller.identity, reach=caller.reach_to(spec.path))
 
     def failed(self, code: str, message: str) -> Answer:
         """An answer that says why nothing was run."""

@@ -26,6 +26,8 @@ class BackendConfig:
     admin_key: str | None = None
     proxy_secret: str | None = None
     require_auth: bool = False
+    trusted_issuers: tuple[str, ...] = ()
+    """Hosts of sign-in providers that may be asked over http and at private addresses."""
     allowed_origins: tuple[str, ...] = ()
     deployment: str = "default"
     workers: int = 2

@@ -23,6 +23,7 @@ from nbreactive.errors import NBReactiveError, Refused, Unavailable
 from nbreactive.functions.http import METHODS, find_route
 from nbreactive.runtime.exchange import Window
 from nbreactive.runtime.frames import RequestHead
+from nbreactive.server.calls import Answer
 from nbreactive.server.failures import failure_text
 from nbreactive.server.identity import IDENTITY_HEADER, PROXY_HEADER, Caller
 from nbreactive.server.site import Site
@@ -151,9 +152,9 @@ class HttpActionHandler(UploadHandler):
         self._exchange = _Exchange(self, head)
         self._answer = asyncio.ensure_future(self._answered(route.function, self._exchange))
 
-    def _caller(self) -> Caller:
+    async def _caller(self) -> Caller:
         try:
-            return self.site.gate.from_headers(self.request.headers)
+            return await self.site.gate.admit(self.request.headers)
         except Refused:  # what is in Authorization is the action's to judge
             return self.site.gate.nobody()
 
@@ -184,7 +185,7 @@ class HttpActionHandler(UploadHandler):
 
     async def _answered(self, function: str, exchange: _Exchange) -> None:
         """Answer, beginning while the request still comes in: an action may write what it reads."""
-        answering = asyncio.ensure_future(self.site.calls.respond(self._caller(), function, exchange))
+        answering = asyncio.ensure_future(self._run(function, exchange))
         pumping = asyncio.ensure_future(exchange.pump())
         try:
             await asyncio.wait({pumping, answering}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,6 +204,9 @@ class HttpActionHandler(UploadHandler):
             self._refuse(503, error)
         finally:
             pumping.cancel()
+
+    async def _run(self, function: str, exchange: _Exchange) -> Answer:
+        return await self.site.calls.respond(await self._caller(), function, exchange)
 
     get = head = post = put = delete = options = patch = _respond  # type: ignore[assignment]
 

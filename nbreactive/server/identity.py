@@ -1,7 +1,9 @@
-"""Who is asking: anonymous, the holder of the admin key, or a user for whom our Jupyter extension vouches.
+"""Who is asking: anonymous, the holder of a key, a user who has signed in with a provider, or one for whom our Jupyter
+extension vouches.
 
 A client never names itself. The extension has authenticated its user already and proves that it is the extension by
-the secret which it gave to this process when it started it. Secrets are compared in constant time.
+the secret which it gave to this process when it started it. Secrets are compared in constant time. Tokens of providers
+are judged in :mod:`nbreactive.server.sign_in`; they give the roles of the public and no others.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from nbreactive.errors import Refused
+from nbreactive.errors import Refused, Unauthenticated
 from nbreactive.functions.specs import Visibility
+from nbreactive.server.keys import PREFIX, Keys, Role
+from nbreactive.server.sign_in import Person, ProviderKey, SignIn
 
-Role = Literal["read", "write", "deploy", "admin"]
 ALL_ROLES: frozenset[Role] = frozenset(("read", "write", "deploy", "admin"))
 _PUBLIC_ROLES: frozenset[Role] = frozenset(("read", "write"))
 
@@ -36,14 +39,37 @@ class Caller(msgspec.Struct, frozen=True):
     """For logs and limits: ``anonymous``, ``admin key``, or the subject."""
     origin: bytes = b""
     """Packed: address and program of the client, for ``ctx.meta``."""
+    expires: float | None = None
+    """When the token ends that says so, in seconds since the epoch."""
+    key: str = ""
+    """The id of the key that says so."""
+    provider: ProviderKey = ()
+    """What has judged the token that says so."""
 
     @property
     def reach(self) -> Visibility:
         """The most hidden function that the caller may call."""
         return "system" if "deploy" in self.roles else "public"
 
+    def reach_to(self, path: str) -> Visibility:
+        """With which reach the caller calls ``path``.
+
+        Whoever may deploy may call what is internal, and look at everything. But as somebody: in functions of the
+        deployment they are that person, to whom its row rules apply; only those who are nobody in particular, holders
+        of keys, are above them (see :mod:`nbreactive.runtime.rules`).
+        """
+        if "deploy" not in self.roles:
+            return "public"
+        return "system" if self.identity is None or path.startswith("_system/") else "internal"
+
+    def same_as(self, other: Caller) -> bool:
+        """Whether queries give the same to both."""
+        return self.identity == other.identity and self.roles == other.roles
+
     def require(self, role: Role) -> None:
         """Raise :class:`Refused` unless the caller has ``role``."""
+        if not self.roles and not self.key and self.label == "anonymous":
+            raise Unauthenticated("this server answers signed-in callers only (--require-auth): sign in first")
         if role not in self.roles:
             raise Refused(f"this needs the role {role!r}, which {self.label} does not have here; {_HOW[role]}")
 
@@ -51,8 +77,8 @@ class Caller(msgspec.Struct, frozen=True):
 _HOW: dict[Role, str] = {
     "read": "ask the owner of this server for access",
     "write": "ask the owner of this server for write access",
-    "deploy": "deploying needs the admin key (Authorization: Convex KEY) or the right to execute code on this server",
-    "admin": "only the holder of the admin key may do this",
+    "deploy": "deploying needs the admin key (Authorization: Convex KEY), another key with that role, or the right to execute code on this server",
+    "admin": "only the holder of the admin key, or of a key with that role, may do this",
 }
 
 
@@ -81,9 +107,22 @@ class Gatekeeper:
         Shared with the Jupyter extension that started this process.
     require_auth
         Refuse callers without credentials.
+    sign_in
+        Judges tokens.
+    keys
+        Judges keys other than the admin key.
     """
 
-    def __init__(self, admin_key: str | None, proxy_secret: str | None = None, require_auth: bool = False) -> None:
+    def __init__(
+        self,
+        admin_key: str | None,
+        proxy_secret: str | None = None,
+        require_auth: bool = False,
+        sign_in: SignIn | None = None,
+        keys: Keys | None = None,
+    ) -> None:
+        self.sign_in = sign_in or SignIn()
+        self.keys = keys or Keys()
         self._admin_key = admin_key.encode() if admin_key else None
         self._proxy_secret = proxy_secret.encode() if proxy_secret else None
         self.require_auth = require_auth
@@ -93,17 +132,43 @@ class Gatekeeper:
         given = headers.get(PROXY_HEADER)
         return given is not None and self._proxy_secret is not None and _same(given, self._proxy_secret)
 
-    def from_headers(self, headers: Mapping[str, str], ip: str | None = None) -> Caller:
+    async def admit(self, headers: Mapping[str, str], ip: str | None = None, *, signs_in_later: bool = False) -> Caller:
         """The caller of an HTTP request or of a WebSocket upgrade that came from ``ip``.
+
+        Parameters
+        ----------
+        signs_in_later
+            The token comes in a message: browsers cannot send it with an upgrade. Until then nothing is answered
+            where credentials are required.
 
         Raises
         ------
         Refused
             Credentials are wrong, or absent where they are required.
         """
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and PROXY_HEADER not in headers and IDENTITY_HEADER not in headers:
+            return _from(self.signed_in(await self.sign_in.judge(token.strip())), headers, ip)
+        if signs_in_later and self.require_auth and self.sign_in.possible and not _has_credentials(headers):
+            return _from(Caller(None, frozenset(), "anonymous"), headers, ip)
+        return self.from_headers(headers, ip)
+
+    def from_headers(self, headers: Mapping[str, str], ip: str | None = None) -> Caller:
+        """Do what :meth:`admit` does, for everybody but those who have signed in."""
         caller, vouched_ip = self._judged(headers)
-        said = {"ip": vouched_ip or ip, "userAgent": headers.get("User-Agent", "")[:_LONGEST_AGENT] or None}
-        return msgspec.structs.replace(caller, origin=msgspec.msgpack.encode(said))
+        return _from(caller, headers, vouched_ip or ip)
+
+    def signed_in(self, person: Person, door: Caller | None = None) -> Caller:
+        """Somebody who has signed in; ``door`` is who the connection's own credentials say is asking."""
+        roles = _PUBLIC_ROLES if door is None or door.identity is None else _PUBLIC_ROLES & door.roles
+        subject = str(person.identity["subject"])
+        return Caller(person.identity, roles, subject, b"", person.expires, provider=person.provider)
+
+    def still(self, caller: Caller) -> bool:
+        """Whether what says who ``caller`` is would say so again."""
+        return (not caller.key or self.keys.valid(caller.key)) and (
+            not caller.provider or self.sign_in.still(caller.provider)
+        )
 
     def _judged(self, headers: Mapping[str, str]) -> tuple[Caller, str | None]:
         if PROXY_HEADER in headers or IDENTITY_HEADER in headers:
@@ -114,8 +179,9 @@ class Gatekeeper:
         if authorization:
             scheme, _, credentials = authorization.partition(" ")
             if scheme.lower() != "convex":
-                raise Refused(
-                    f"no sign-in provider is configured here for {scheme[:20]!r} tokens; use 'Authorization: Convex ADMIN_KEY'"
+                raise Unauthenticated(
+                    f"nothing here understands {scheme[:20]!a} credentials; send 'Authorization: Bearer TOKEN' or"
+                    " 'Authorization: Convex ADMIN_KEY'"
                 )
             key, _, acting = credentials.strip().partition(":")
             return self.from_admin_key(key, _acting_as(acting) if acting else None), None
@@ -125,7 +191,8 @@ class Gatekeeper:
         """A caller without credentials."""
         if self.require_auth:
             raise Refused(
-                "this server answers signed-in callers only (--require-auth); send 'Authorization: Convex ADMIN_KEY'"
+                "this server answers signed-in callers only (--require-auth); send 'Authorization: Bearer TOKEN' or"
+                " 'Authorization: Convex ADMIN_KEY'"
             )
         return self.nobody()
 
@@ -134,12 +201,32 @@ class Gatekeeper:
         return Caller(None, _PUBLIC_ROLES, "anonymous")
 
     def from_admin_key(self, key: str, acting_as: dict[str, Any] | None = None) -> Caller:
-        """The holder of the admin key, on behalf of ``acting_as`` if given."""
+        """The holder of the admin key (or of another one), on behalf of ``acting_as`` if given."""
+        if key.startswith(PREFIX):
+            return self._from_key(key, acting_as)
         if self._admin_key is None or not _same(key, self._admin_key):
             raise Refused(
                 "the admin key is wrong; it is what 'nbreactive serve' was given as --admin-key, or admin.key in its data folder"
             )
         return Caller(_with_token_identifier(acting_as) if acting_as else None, ALL_ROLES, "admin key")
+
+    def _from_key(self, secret: str, acting_as: dict[str, Any] | None) -> Caller:
+        key = self.keys.find(secret)
+        if key is None:
+            raise Refused("this key opens nothing here: it was revoked, or it is the key of another deployment")
+        if acting_as and "admin" not in key.roles:
+            raise Refused(f"the key {key.name!a} may not act as somebody else: that needs the role 'admin'")
+        identity = _with_token_identifier(acting_as) if acting_as else None
+        return Caller(identity, frozenset(key.roles), f"key {key.name}", key=key.id)
+
+
+def _from(caller: Caller, headers: Mapping[str, str], ip: str | None) -> Caller:
+    said = {"ip": ip, "userAgent": headers.get("User-Agent", "")[:_LONGEST_AGENT] or None}
+    return msgspec.structs.replace(caller, origin=msgspec.msgpack.encode(said))
+
+
+def _has_credentials(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in ("Authorization", PROXY_HEADER, IDENTITY_HEADER))
 
 
 def _same(given: str, wanted: bytes) -> bool:

@@ -49,9 +49,9 @@ class StorageHandler(SiteHandler):
         super().initialize(site)
         self.backend = backend
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Judge the request, and the caller."""
-        super().prepare()
+        await super().prepare()
         if self.request.method != "OPTIONS":
             self.caller.require("admin")
 

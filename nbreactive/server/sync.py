@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections import deque
 from collections.abc import Awaitable
 
 import msgspec
@@ -30,7 +31,10 @@ from nbreactive.server.clients import ClientProgram
 from nbreactive.server.identity import Caller, Gatekeeper
 from nbreactive.server.limits import ServerLimits
 from nbreactive.server.session_calls import SessionActions, SessionMutations
+from nbreactive.server.session_identity import SessionIdentity
 from nbreactive.server.transport import CLOSE_INTERNAL, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TRY_LATER, Transport
+
+_NOT_ALLOWED = ("Refused", "Unauthenticated")
 
 
 class Session:
@@ -62,10 +66,8 @@ class Session:
         limits: ServerLimits,
     ) -> None:
         self._calls = calls
-        self._gate = gate
         self._transport = transport
-        self._base_caller = caller
-        self._caller = caller
+        self._who = SessionIdentity(gate, caller, lambda: calls.subscriptions, self._ask_again, self._signed_out)
         self._client = client
         self._limits = limits
         self._session: bytes | None = None
@@ -77,6 +79,12 @@ class Session:
         self._sent_ts = 0
         self._queries: dict[int, Subscription | None] = {}
         self._ids: dict[Subscription, int] = {}
+        self._hidden: dict[int, wire.Add | QuerySpec] = {}
+        """Queries that this caller may not ask; another one may."""
+        self._judging: asyncio.Task[None] | None = None
+        self._held: deque[str] = deque()
+        """What has come while a token is being judged: it is said in the name of whoever that is."""
+        self._held_size = 0
         self._pending: list[Modification] = []
         self._responses: list[Response] = []
         self._at_least = 0
@@ -95,6 +103,9 @@ class Session:
         """Take one message of the client."""
         if self._closed:
             return
+        if self._judging is not None:
+            self._hold(data)
+            return
         try:
             message = wire.decode(data)
             self._handle(message)
@@ -105,9 +116,25 @@ class Session:
         except Overloaded as error:
             self.end(CLOSE_TRY_LATER, f"TooManyConcurrentRequests: {error.message}")
 
+    def _hold(self, data: str) -> None:
+        self._held.append(data)
+        self._held_size += len(data) + 100
+        if self._held_size > self._limits.message_bytes:
+            self.end(CLOSE_TRY_LATER, "TooManyConcurrentRequests: too much has come while a token is being judged")
+
+    def recheck(self) -> None:
+        """Look whether the caller may still be who they are: keys were revoked, or providers have changed."""
+        if not self._closed:
+            self._who.recheck()
+
     def closed(self) -> None:
         """The connection is gone: end subscriptions, forget mutations that have not started."""
         self._closed = True
+        self._who.close()
+        if self._judging is not None:
+            self._judging.cancel()
+        self._held.clear()
+        self._hidden.clear()
         self._mutations.forget()
         self._updater.cancel()
         self._calls.subscriptions.close(self)
@@ -146,13 +173,13 @@ class Session:
             raise ProtocolError(f"{type(message).__name__} before Connect")
         elif isinstance(message, wire.Mutation):
             if not self._leaving:
-                self._mutations.take(message, self._caller, self._session)
+                self._mutations.take(message, self._who.caller, self._session)
         elif isinstance(message, wire.ModifyQuerySet):
             self._modify(message)
         elif isinstance(message, wire.Authenticate):
             self._authenticate(message)
         elif isinstance(message, wire.Action) and not self._leaving:
-            self._actions.take(message, self._caller)
+            self._actions.take(message, self._who.caller)
 
     def _connect(self, message: wire.Connect) -> None:
         if self._session is not None:
@@ -194,18 +221,25 @@ class Session:
                 "LimitExceeded", f"more than {limit} live queries on one connection; close those that nobody looks at"
             )
         else:
-            spec = self._calls.live(self._caller, change.udfPath, change.args, change.journal, change.componentPath)
+            spec = self._calls.live(self._who.caller, change.udfPath, change.args, change.journal, change.componentPath)
+        self._subscribe(change.queryId, spec, change)
+
+    def _subscribe(self, query_id: int, spec: QuerySpec | Answer, asked: wire.Add | QuerySpec) -> None:
         if isinstance(spec, Answer):
-            self._pending.append(self._speaker.not_subscribed(change, spec))
+            self._queries[query_id] = None
+            if spec.failure is not None and spec.failure.code in _NOT_ALLOWED:
+                self._hidden[query_id] = asked
+            self._pending.append(self._speaker.not_subscribed(query_id, asked.journal, spec))
             return
         handle = self._calls.subscriptions.add(self, spec)
-        self._queries[change.queryId] = handle
-        self._ids[handle] = change.queryId
+        self._queries[query_id] = handle
+        self._ids[handle] = query_id
 
     def _remove(self, query_id: int) -> None:
         if query_id not in self._queries:
             raise ProtocolError(f"there is no query with the id {query_id}")
         handle = self._queries.pop(query_id)
+        self._hidden.pop(query_id, None)
         if handle is not None:
             del self._ids[handle]
             self._calls.subscriptions.remove(handle)
@@ -216,32 +250,58 @@ class Session:
             raise ProtocolError(
                 f"BaseVersionMismatch: the identity is at version {self._identity}, not {message.baseVersion}"
             )
+        if message.tokenType == "User":
+            self._judging = asyncio.create_task(self._sign_in(message.value or ""))
+            return
         try:
-            caller = self._judge(message)
+            self._who.take(message)
         except Refused as error:
-            self._write_now(wire.AuthError(error=error.message, baseVersion=self._identity, authUpdateAttempted=True))
-            self.end(CLOSE_POLICY, "AuthError")
+            self._refuse(error)
             return
         self._identity += 1
         self._wake.set()
-        if caller == self._caller:
+
+    async def _sign_in(self, token: str) -> None:
+        """Judge a token, then take what has come meanwhile."""
+        try:
+            await self._who.sign_in(token)
+        except Refused as error:
+            self._refuse(error)
             return
-        self._caller = caller
+        except Exception as error:  # noqa: BLE001 - the connection ends, the client starts anew
+            self._failed(error)
+            return
+        self._judging = None
+        self._identity += 1
+        self._wake.set()
+        held, self._held, self._held_size = self._held, deque(), 0
+        while held:
+            self.receive(held.popleft())
+
+    def _refuse(self, error: Refused) -> None:
+        self._calls.logs.event("refused", "warning", door="sync", reason=error.message)
+        self._write_now(wire.AuthError(error=error.message, baseVersion=self._identity, authUpdateAttempted=True))
+        self.end(CLOSE_POLICY, "AuthError")
+
+    def _signed_out(self, reason: str) -> None:
+        """The token is good no longer: the client may get another one."""
+        self._write_now(wire.AuthError(error=reason, baseVersion=self._identity, authUpdateAttempted=False))
+        self.end(CLOSE_POLICY, "AuthError")
+
+    def _ask_again(self, caller: Caller) -> None:
+        """Ask all queries in the name of another caller."""
+        hidden, self._hidden = self._hidden, {}
         for query_id, handle in list(self._queries.items()):
+            asked = handle.spec if handle is not None else hidden.get(query_id)
             if handle is not None:
                 del self._ids[handle]
                 self._calls.subscriptions.remove(handle)
-                again = self._calls.subscriptions.add(self, self._calls.for_caller(handle.spec, caller))
-                self._queries[query_id] = again
-                self._ids[again] = query_id
-
-    def _judge(self, message: wire.Authenticate) -> Caller:
-        if message.tokenType == "None":
-            return self._base_caller
-        if message.tokenType == "Admin":
-            caller = self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
-            return msgspec.structs.replace(caller, origin=self._base_caller.origin)
-        raise Refused("no sign-in provider is configured on this server, so it cannot check the token")
+            if isinstance(asked, QuerySpec):
+                self._subscribe(query_id, self._calls.for_caller(asked, caller), asked)
+            elif asked is not None:
+                del self._queries[query_id]
+                self._add(asked)
+        self._wake.set()
 
     # ---- answers -----------------------------------------------------------------------------------------
 

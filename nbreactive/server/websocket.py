@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from nbreactive.errors import Refused, Unavailable
+from nbreactive.errors import Refused, Unauthenticated, Unavailable
 from nbreactive.server import messages as wire
 from nbreactive.server._frames import SyncProtocol
 from nbreactive.server.clients import identify
@@ -59,6 +59,12 @@ class Sockets:
         """After :meth:`drain`: take connections again."""
         self._draining = False
 
+    def recheck(self) -> None:
+        """Let every connection look whether its caller may still be who they are."""
+        for handler in list(self._open):
+            if hasattr(handler, "session"):
+                handler.session.recheck()
+
     def _busy(self) -> bool:
         return any(handler.session.busy for handler in self._open)
 
@@ -92,14 +98,15 @@ class SyncHandler(WebSocketHandler):
                 self.site.origins.check(headers, websocket=True)
             if self.get_query_argument("token", None) is not None:
                 raise Refused("a token does not belong in a URL, where it ends up in logs; send it as a header")
-            self.caller: Caller = self.site.gate.from_headers(headers, self.request.remote_ip)
+            ip = self.request.remote_ip
+            self.caller: Caller = await self.site.gate.admit(headers, ip, signs_in_later=True)
             anonymous = self.caller.identity is None
             self.party = f"{self.caller.label} {self.request.remote_ip}" if anonymous else self.caller.label
             self._client = identify(version, headers.get("Convex-Client"))
             self.site.sockets.admit(self)
         except Refused as error:
             self.site.logs.event("refused", "warning", door="sync", reason=error.message, ip=self.request.remote_ip)
-            self._refuse(403, error.code, error.message)
+            self._refuse(401 if isinstance(error, Unauthenticated) else 403, error.code, error.message)
             return
         except Unavailable as error:
             self._refuse(503, error.code, error.message)

@@ -154,7 +154,9 @@ class Actions:
 
     async def _run_inner(self, request: ActionRequest, ask: Ask) -> Result | Outcome:
         who: dict[str, Any] = {"identity": request.identity, "request_id": request.request_id}
-        reach: Visibility = "internal"
+        # Who is above the row rules stays so; functions of the system are not for actions, whatever they ask for.
+        above = request.reach == "system" and not ask.target.startswith("_")
+        reach: Visibility = "system" if above else "internal"
         if ask.what == "query":
             return await self._engine.query(QueryRequest(ask.target, ask.args, reach=reach, **who))
         if ask.what == "mutation":

@@ -110,6 +110,8 @@ class Deployer:
         """Why the stored modules could not be imported at start."""
         self.on_settled: Callable[[], None] | None = None
         """Called when it is certain what is deployed: a deploy is in, or was undone."""
+        self.on_providers: Callable[[], None] = lambda: None
+        """Called when other sign-in providers are deployed than before."""
         self.after_deploy: Callable[[], Awaitable[None]] | None = None
         """Awaited before a deploy that has changed something is answered; it does not raise."""
 
@@ -270,7 +272,9 @@ class Deployer:
             self.on_settled()
 
     def _use(self, manifest: Manifest) -> None:
-        self.manifest = manifest
+        before, self.manifest = self.manifest, manifest
+        if manifest.providers != before.providers:
+            self.on_providers()
         self._active = manifest.version
         self._functions = {spec.path: spec for spec in manifest.functions}
 

@@ -115,6 +115,7 @@ class FakeEngine:
         self.done: dict[tuple[Any, bytes, int], Result] = {}
         self.lanes: dict[bytes | None, asyncio.Lock] = {}
         self.clock = SimpleNamespace(now_ns=time.time_ns)
+        self.executing = SimpleNamespace(on_live_run=None)
         self.error: Exception | None = None
         self.hold: asyncio.Event | None = None
 

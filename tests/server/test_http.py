@@ -170,7 +170,7 @@ def test_acting_as_somebody_with_the_admin_key() -> None:
                 (await served.fetch("/api/query", body, {"Authorization": "Convex wrong"})).body
             )
             assert wrong["code"] == "Refused" and "admin key is wrong" in wrong["message"]
-            assert (await served.fetch("/api/query", body, {"Authorization": "Bearer a.b.c"})).code == 403
+            assert (await served.fetch("/api/query", body, {"Authorization": "Bearer a.b.c"})).code == 401
 
     asyncio.run(main())
 
