@@ -66,11 +66,14 @@ class ScheduledJobs:
             The job that asks, if it is one: when it was canceled, what it schedules is so from the start.
         """
         name = canonical_path(path)
-        spec = (self._functions() or {}).get(name)
-        if spec is None:
-            raise FunctionNotFound(f"Could not find function {name[:200]!r} to schedule. Did you forget to deploy it?")
-        if spec.kind not in ("mutation", "action"):
-            raise NotAllowed(f"{name} is {with_article(spec.kind)}; mutations and actions can be scheduled")
+        functions = self._functions()
+        if functions is not None:  # else a deploy is on its way: the scheduler looks when it is in
+            spec = functions.get(name)
+            if spec is None:
+                what = f"Could not find function {name[:200]!r} to schedule. Did you forget to deploy it?"
+                raise FunctionNotFound(what)
+            if spec.kind not in ("mutation", "action"):
+                raise NotAllowed(f"{name} is {with_article(spec.kind)}; mutations and actions can be scheduled")
         if len(args) > SCHEDULED_ARGS:
             fix = "store them as documents, and pass their ids"
             exceed("bytes of arguments of a scheduled function", len(args), SCHEDULED_ARGS, fix)
