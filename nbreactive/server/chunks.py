@@ -7,6 +7,12 @@ import secrets
 from nbreactive.server import messages as wire
 
 
+def encode_transition(transition: wire.Transition, most: int | None) -> list[bytes]:
+    """Encode a transition as one message; with ``most``, one of more bytes as several."""
+    data = wire.encode(transition)
+    return [data] if most is None or len(data) <= most else split_transition(data, most)
+
+
 def split_transition(data: bytes, size: int) -> list[bytes]:
     """Cut the JSON of a transition into ``TransitionChunk`` messages of about ``size`` bytes each."""
     text = data.decode("utf-8")

@@ -20,21 +20,19 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from nbreactive.engine.requests import QuerySpec
-from nbreactive.engine.subscriptions import Subscription, Update
+from nbreactive.engine.subscriptions import Update
 from nbreactive.errors import NBReactiveError, Overloaded, ProtocolError, Refused
 from nbreactive.server import messages as wire
 from nbreactive.server.answers import Modification, Response, Speaker
 from nbreactive.server.calls import Answer, Calls
-from nbreactive.server.chunks import split_transition
+from nbreactive.server.chunks import encode_transition
 from nbreactive.server.clients import ClientProgram
 from nbreactive.server.identity import Caller, Gatekeeper
 from nbreactive.server.limits import ServerLimits
 from nbreactive.server.session_calls import SessionActions, SessionMutations
 from nbreactive.server.session_identity import SessionIdentity
+from nbreactive.server.session_queries import SessionQueries
 from nbreactive.server.transport import CLOSE_INTERNAL, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TRY_LATER, Transport
-
-_NOT_ALLOWED = ("Refused", "Unauthenticated")
 
 
 class Session:
@@ -73,19 +71,14 @@ class Session:
         self._session: bytes | None = None
         self._clock_skew: int | None = None
         self._speaker = Speaker(calls.mode)
-        self._query_set = 0
         self._identity = 0
         self._sent = wire.StateVersion(0, 0, wire.encode_ts(0))
         self._sent_ts = 0
-        self._queries: dict[int, Subscription | None] = {}
-        self._ids: dict[Subscription, int] = {}
-        self._hidden: dict[int, wire.Add | QuerySpec] = {}
-        """Queries that this caller may not ask; another one may."""
+        self._queries = SessionQueries(calls, self, self._speaker, limits.queries_per_socket)
         self._judging: asyncio.Task[None] | None = None
         self._held: deque[str] = deque()
         """What has come while a token is being judged: it is said in the name of whoever that is."""
         self._held_size = 0
-        self._pending: list[Modification] = []
         self._responses: list[Response] = []
         self._at_least = 0
         self._mutations = SessionMutations(calls, limits.pending_mutations, self._answered, self._lost)
@@ -134,12 +127,9 @@ class Session:
         if self._judging is not None:
             self._judging.cancel()
         self._held.clear()
-        self._hidden.clear()
         self._mutations.forget()
         self._updater.cancel()
-        self._calls.subscriptions.close(self)
-        self._ids.clear()
-        self._queries.clear()
+        self._queries.close()
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection from our side."""
@@ -175,7 +165,8 @@ class Session:
             if not self._leaving:
                 self._mutations.take(message, self._who.caller, self._session)
         elif isinstance(message, wire.ModifyQuerySet):
-            self._modify(message)
+            self._queries.modify(message, self._who.caller)
+            self._wake.set()
         elif isinstance(message, wire.Authenticate):
             self._authenticate(message)
         elif isinstance(message, wire.Action) and not self._leaving:
@@ -194,56 +185,7 @@ class Session:
         self._session = session
         if 0 < message.clientTs < 1 << 53:
             self._clock_skew = message.clientTs - self._calls.now_ns() // 1_000_000
-        self._speaker = Speaker(self._calls.mode, additions=message.nbreactive is not None)
-
-    def _modify(self, message: wire.ModifyQuerySet) -> None:
-        if message.baseVersion != self._query_set or message.newVersion <= message.baseVersion:
-            raise ProtocolError(
-                f"BaseVersionMismatch: the query set is at version {self._query_set}, not {message.baseVersion}"
-            )
-        for change in message.modifications:
-            if isinstance(change, wire.Add):
-                self._add(change)
-            else:
-                self._remove(change.queryId)
-        self._query_set = message.newVersion
-        self._wake.set()
-
-    def _add(self, change: wire.Add) -> None:
-        if change.queryId in self._queries:
-            raise ProtocolError(f"the query id {change.queryId} is in use")
-        if len(self._queries) >= 2 * self._limits.queries_per_socket:
-            raise ProtocolError("TooManySubscriptions: this connection has far too many live queries")
-        self._queries[change.queryId] = None
-        limit = self._limits.queries_per_socket
-        if len(self._queries) > limit:
-            spec: QuerySpec | Answer = self._calls.failed(
-                "LimitExceeded", f"more than {limit} live queries on one connection; close those that nobody looks at"
-            )
-        else:
-            spec = self._calls.live(self._who.caller, change.udfPath, change.args, change.journal, change.componentPath)
-        self._subscribe(change.queryId, spec, change)
-
-    def _subscribe(self, query_id: int, spec: QuerySpec | Answer, asked: wire.Add | QuerySpec) -> None:
-        if isinstance(spec, Answer):
-            self._queries[query_id] = None
-            if spec.failure is not None and spec.failure.code in _NOT_ALLOWED:
-                self._hidden[query_id] = asked
-            self._pending.append(self._speaker.not_subscribed(query_id, asked.journal, spec))
-            return
-        handle = self._calls.subscriptions.add(self, spec)
-        self._queries[query_id] = handle
-        self._ids[handle] = query_id
-
-    def _remove(self, query_id: int) -> None:
-        if query_id not in self._queries:
-            raise ProtocolError(f"there is no query with the id {query_id}")
-        handle = self._queries.pop(query_id)
-        self._hidden.pop(query_id, None)
-        if handle is not None:
-            del self._ids[handle]
-            self._calls.subscriptions.remove(handle)
-        self._pending.append(wire.QueryRemoved(queryId=query_id))
+        self._speaker = self._queries.speaker = Speaker(self._calls.mode, additions=message.nbreactive is not None)
 
     def _authenticate(self, message: wire.Authenticate) -> None:
         if message.baseVersion != self._identity:
@@ -289,18 +231,7 @@ class Session:
         self.end(CLOSE_POLICY, "AuthError")
 
     def _ask_again(self, caller: Caller) -> None:
-        """Ask all queries in the name of another caller."""
-        hidden, self._hidden = self._hidden, {}
-        for query_id, handle in list(self._queries.items()):
-            asked = handle.spec if handle is not None else hidden.get(query_id)
-            if handle is not None:
-                del self._ids[handle]
-                self._calls.subscriptions.remove(handle)
-            if isinstance(asked, QuerySpec):
-                self._subscribe(query_id, self._calls.for_caller(asked, caller), asked)
-            elif asked is not None:
-                del self._queries[query_id]
-                self._add(asked)
+        self._queries.ask_again(caller)
         self._wake.set()
 
     # ---- answers -----------------------------------------------------------------------------------------
@@ -351,13 +282,13 @@ class Session:
 
     def _answer_now(self) -> bool:
         """Answer the last mutation under way without the updater, if no query has to be looked at; tell if so."""
-        if self._closed or self._mutations.running or self._updating or self._pending or self._wake.is_set():
+        if self._closed or self._mutations.running or self._updating or self._queries.pending or self._wake.is_set():
             return False
         update = self._calls.subscriptions.at_rest(self, max(self._at_least, self._sent_ts))
         if update is None:
             return False
         try:
-            self._unsent = self._transition(update, [], self._query_set, self._identity)
+            self._unsent = self._transition(update, [], self._queries.version, self._identity)
         except Exception as error:  # noqa: BLE001 - as in the updater
             self._failed(error)
         return self._unsent is None
@@ -365,8 +296,8 @@ class Session:
     async def _update(self) -> None:
         if self._unsent is not None:
             await self._take(self._unsent)
-        pending, self._pending = self._pending, []
-        query_set, identity = self._query_set, self._identity
+        pending, self._queries.pending = self._queries.pending, []
+        query_set, identity = self._queries.version, self._identity
         update = await self._calls.subscriptions.update(self, at_least=max(self._at_least, self._sent_ts))
         if self._mutations.running:
             # A mutation that became durable together with this update is answered within this turn of the loop.
@@ -388,7 +319,7 @@ class Session:
         responses, self._responses = self._responses, []
         modifications = pending
         for handle, result in update.changes:
-            query_id = self._ids.get(handle)
+            query_id = self._queries.ids.get(handle)
             if query_id is not None:
                 modifications.append(self._speaker.modification(query_id, result))
         behind = self._sent_ts < self._at_least
@@ -400,15 +331,11 @@ class Session:
         if self._clock_skew is not None:
             transition.clientClockSkew, transition.serverTs = self._clock_skew, self._calls.now_ns()
         self._sent, self._sent_ts = end, update.ts
-        written = self._transport.write([wire.encode(response) for response in responses] + self._encode(transition))
+        messages = [wire.encode(response) for response in responses]
+        messages += encode_transition(transition, self._limits.chunk_bytes if self._client.takes_chunks else None)
+        written = self._transport.write(messages)
         self._mutations.in_flight -= sum(isinstance(response, wire.MutationResponse) for response in responses)
         return written
-
-    def _encode(self, transition: wire.Transition) -> list[bytes]:
-        data = wire.encode(transition)
-        if len(data) <= self._limits.chunk_bytes or not self._client.takes_chunks:
-            return [data]
-        return split_transition(data, self._limits.chunk_bytes)
 
     # ---- the end -----------------------------------------------------------------------------------------
 

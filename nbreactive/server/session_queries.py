@@ -1,0 +1,116 @@
+"""The live queries of one connection, by the ids that its client gave them."""
+
+from __future__ import annotations
+
+from nbreactive.engine.requests import QuerySpec
+from nbreactive.engine.subscriptions import Listener, Subscription
+from nbreactive.errors import ProtocolError
+from nbreactive.server import messages as wire
+from nbreactive.server.answers import Modification, Speaker
+from nbreactive.server.calls import Answer, Calls
+from nbreactive.server.identity import Caller
+
+_NOT_ALLOWED = ("Refused", "Unauthenticated")
+
+
+class SessionQueries:
+    """A query set.
+
+    Parameters
+    ----------
+    listener
+        Who is told that a query has to be looked at.
+    most
+        How many queries are answered; twice as many end the connection.
+
+    Attributes
+    ----------
+    version
+        Of the query set, as the client counts.
+    ids
+        The client's id of each subscription.
+    pending
+        What the next transition has to say besides results: removed queries, and those that cannot be.
+    """
+
+    def __init__(self, calls: Calls, listener: Listener, speaker: Speaker, most: int) -> None:
+        self.version = 0
+        self.ids: dict[Subscription, int] = {}
+        self.pending: list[Modification] = []
+        self.speaker = speaker
+        self._calls = calls
+        self._listener = listener
+        self._most = most
+        self._queries: dict[int, Subscription | None] = {}
+        self._hidden: dict[int, wire.Add | QuerySpec] = {}
+        """Queries that this caller may not ask; another one may."""
+
+    def modify(self, message: wire.ModifyQuerySet, caller: Caller) -> None:
+        """Add and remove queries."""
+        if message.baseVersion != self.version or message.newVersion <= message.baseVersion:
+            raise ProtocolError(
+                f"BaseVersionMismatch: the query set is at version {self.version}, not {message.baseVersion}"
+            )
+        for change in message.modifications:
+            if isinstance(change, wire.Add):
+                self._add(change, caller)
+            else:
+                self._remove(change.queryId)
+        self.version = message.newVersion
+
+    def ask_again(self, caller: Caller) -> None:
+        """Ask all queries in the name of another caller."""
+        hidden, self._hidden = self._hidden, {}
+        for query_id, handle in list(self._queries.items()):
+            asked = handle.spec if handle is not None else hidden.get(query_id)
+            if handle is not None:
+                del self.ids[handle]
+                self._calls.subscriptions.remove(handle)
+            if isinstance(asked, QuerySpec):
+                self._subscribe(query_id, self._calls.for_caller(asked, caller), asked)
+            elif asked is not None:
+                del self._queries[query_id]
+                self._add(asked, caller)
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        self._calls.subscriptions.close(self._listener)
+        self._hidden.clear()
+        self.ids.clear()
+        self._queries.clear()
+
+    def _add(self, change: wire.Add, caller: Caller) -> None:
+        if change.queryId in self._queries:
+            raise ProtocolError(f"the query id {change.queryId} is in use")
+        if len(self._queries) >= 2 * self._most:
+            raise ProtocolError("TooManySubscriptions: this connection has far too many live queries")
+        self._queries[change.queryId] = None
+        if len(self._queries) > self._most:
+            spec: QuerySpec | Answer = self._calls.failed(
+                "LimitExceeded",
+                f"more than {self._most} live queries on one connection; close those that nobody looks at",
+            )
+        else:
+            spec = self._calls.live(caller, change.udfPath, change.args, change.journal, change.componentPath)
+        self._subscribe(change.queryId, spec, change)
+
+    def _subscribe(self, query_id: int, spec: QuerySpec | Answer, asked: wire.Add | QuerySpec) -> None:
+        if isinstance(spec, Answer):
+            self._queries[query_id] = None
+            if spec.failure is not None and spec.failure.code in _NOT_ALLOWED:
+                self._hidden[query_id] = asked
+            self.pending.append(self.speaker.not_subscribed(query_id, asked.journal, spec))
+            return
+        handle = self._calls.subscriptions.add(self._listener, spec)
+        self._queries[query_id] = handle
+        self.ids[handle] = query_id
+
+    def _remove(self, query_id: int) -> None:
+        if query_id not in self._queries:
+            raise ProtocolError(f"there is no query with the id {query_id}")
+        handle = self._queries.pop(query_id)
+        self._hidden.pop(query_id, None)
+        if handle is not None:
+            del self.ids[handle]
+            self._calls.subscriptions.remove(handle)
+        self.pending.append(wire.QueryRemoved(queryId=query_id))
