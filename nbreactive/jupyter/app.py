@@ -14,6 +14,7 @@ from traitlets import Dict, Enum, Float, Int, List, Unicode, default
 
 from nbreactive.jupyter.handlers import HANDLERS
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
+from nbreactive.jupyter.storage import STORAGE_HANDLERS
 from nbreactive.jupyter.supervisor import Supervisor
 
 
@@ -93,7 +94,7 @@ class NBReactiveApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        self.handlers.extend(HANDLERS)
+        self.handlers.extend([*STORAGE_HANDLERS, *HANDLERS])
 
     def current_activity(self) -> Any:
         """What keeps the server from shutting down for want of activity."""

@@ -60,7 +60,7 @@ class _Door(JupyterHandler):
             for attempt in range(2):
                 endpoint = await runtime.supervisor.endpoint()
                 try:
-                    return await ask(endpoint, target_of(self, base + path), identity)
+                    return await ask(endpoint, self.target(base + path), identity)
                 except Refusing:
                     if attempt:
                         raise
@@ -68,6 +68,10 @@ class _Door(JupyterHandler):
         except Unavailable as error:
             self.unavailable(error)
         return None
+
+    def target(self, path: str) -> str:
+        """Return what the backend is asked for."""
+        return target_of(self, path)
 
     def unavailable(self, error: Unavailable) -> None:
         """Say that there is no backend at the moment."""

@@ -33,7 +33,9 @@ _REQUEST_HEADERS = (
     "Accept-Encoding",
     "Content-Type",
     "Convex-Client",
+    "Digest",
     "If-None-Match",
+    "If-Range",
     "Range",
     "User-Agent",
 )
@@ -51,6 +53,7 @@ _RESPONSE_HEADERS = (
     "Content-Length",
     "Content-Range",
     "Content-Type",
+    "Digest",
     "ETag",
     "Last-Modified",
     "Retry-After",

@@ -51,8 +51,8 @@ class ActionFiles:
 
     async def close(self) -> None:
         """The action has ended."""
-        for receiving in self._writing.values():
-            await receiving.discard()
+        while self._writing:
+            await self._writing.popitem()[1].discard()
         for sha256 in list(self._reading):
             self._reading.pop(sha256).close()
 
@@ -81,23 +81,26 @@ class ActionFiles:
                 return encode_json(self._handles)
             case "drop":
                 await self._written(number).discard()
-                del self._writing[number]
                 return b"null"
             case "write":
-                await self._written(number).write(content)
+                await self._writes(number).write(content)
                 return b"null"
             case "end":
                 content_type, sha256 = _decode_end(content)
                 if content_type is not None:
                     check_type(content_type, "content_type")
                 receiving = self._written(number)
-                del self._writing[number]
                 return encode_json(await files.add(receiving, content_type, sha256=sha256))
 
-    def _written(self, number: int) -> Receiving:
+    def _writes(self, number: int) -> Receiving:
         receiving = self._writing.get(number)
         if receiving is None:
             raise InvalidValue("this file is not being stored (any more)")
+        return receiving
+
+    def _written(self, number: int) -> Receiving:
+        receiving = self._writes(number)
+        del self._writing[number]
         return receiving
 
     def _metadata(self, files: Files, id: str) -> bytes:
