@@ -6,7 +6,8 @@ Postings are entries of the row index, so they have versions, snapshots and repa
     "f" number of the filter field | hash of its value | inverted creation time | document id
 
 The postings of one term come with the highest impact first, and of the same impact the newest document first: that is
-the order of results. Counters say how many documents have a term, a value of a filter field, or any text at all.
+the order of results. Counters say how many documents have a term, a value of a filter field, or any text at all; only one
+document in eight is counted, chosen by its id, for a counter costs a writer as much as a posting does.
 
 What a search depends on are keys which nothing stores. A commit touches them, a search has them in its read set:
 
@@ -33,6 +34,8 @@ EVERYTHING: Final = b"\xff" + bytes(8)
 """The scope of a search without a filter."""
 TAIL_BYTES: Final = 24
 """Creation time and id, at the end of every posting."""
+SAMPLE = 8
+"""One document in so many is counted."""
 _WEIGHS: Final = b"\x01"
 _ALL: Final = (1 << 64) - 1
 
@@ -97,17 +100,21 @@ def change_of(
     cut = [term for term, impact in had.items() if has.get(term) != impact]
     entered = [scope for scope in after.scopes if scope not in before.scopes]
     left = [scope for scope in before.scopes if scope not in after.scopes]
-    counts = [(term_counter(number, term), 1) for term in put if term not in had]
-    counts += [(term_counter(number, term), -1) for term in cut if term not in has]
-    counts += [(scope_counter(number, scope), 1) for scope in entered]
-    counts += [(scope_counter(number, scope), -1) for scope in left]
-    if bool(had) != bool(has):
-        counts.append((count_key(number), 1 if has else -1))
+    counts: list[tuple[bytes, int]] = []
+    if counted(id):
+        counts += [(term_counter(number, term), 1) for term in put if term not in had]
+        counts += [(term_counter(number, term), -1) for term in cut if term not in has]
+        counts += [(scope_counter(number, scope), 1) for scope in entered]
+        counts += [(scope_counter(number, scope), -1) for scope in left]
+        if bool(had) != bool(has):
+            counts.append((count_key(number), 1 if has else -1))
     changed = put if not cut else list(dict.fromkeys([*put, *cut]))
     touched = [touch_key(EVERYTHING, term) for term in changed]
+    # A search with several filters depends on one of them, so a document that enters or leaves one is touched in all
+    moved = bool(entered or left)
     for scope in before.scopes:
-        touched += [touch_key(scope, term) for term in (had if scope in left else changed)]
-    for scope in entered:
+        touched += [touch_key(scope, term) for term in (had if moved else changed)]
+    for scope in after.scopes if moved else ():
         touched += [touch_key(scope, term) for term in has]
     return Change(
         [(number, key) for key in (*after.term_keys(put), *after.scope_keys(entered))],
@@ -141,21 +148,21 @@ def touch_weights(
     terms: Mapping[bytes, int], counter: Callable[[bytes], int] | None, touched: dict[int, list[bytes]]
 ) -> dict[bytes, int]:
     """Touch the terms that weigh something else when their counters change; returns what those are afterwards."""
-    counted: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     for key, delta in terms.items():
         if not delta:
             continue
         before = counter(key) if counter is not None else 0
-        after = counted[key] = before + delta
+        after = numbers[key] = before + delta
         if counter is None or before.bit_length() != after.bit_length():
             index = int.from_bytes(key[:INDEX_BYTES], "big")
             touched.setdefault(index, []).append(_WEIGHS + key[INDEX_BYTES + 1 :])
-    return counted
+    return numbers
 
 
 def counters_of(index: IndexInfo, postings: Postings) -> list[bytes]:
     """Return the counters that a document adds one to."""
-    if not postings.terms:
+    if not postings.terms or not counted(postings.tail):
         return []
     counts = [term_counter(index.id, term) for term in postings.terms]
     return [count_key(index.id), *counts, *(scope_counter(index.id, scope) for scope in postings.scopes)]
@@ -167,8 +174,13 @@ def entries_of(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[lis
     return ([], []) if change is None else (change.puts, [key for key, _ in change.counts])
 
 
+def counted(id: bytes) -> bool:
+    """Whether the counters know of a document; ids, and so tails of keys, end in random bytes."""
+    return id[-1] % SAMPLE == 0
+
+
 def weight(documents: int, having: int) -> int:
-    """Return what a term weighs that so many of all documents have: the rarer, the more.
+    """Return what a term weighs that so many of all counted documents have: the rarer, the more.
 
     Examples
     --------

@@ -172,7 +172,7 @@ def _read(txn: Transaction, source: Source, count: int | None, limits: _Limits) 
         return _Found(documents, rows, 0, cut_short=False, exhausted=True)
     index = source.index if source.index is not None else table.info.indexes[1]
     if source.search is not None:
-        scan = SearchScan(txn, table, source.search, source.low, source.high, None)
+        scan = SearchScan(txn, table, source.search, source.low, source.high)
     else:
         scan = txn.scan(table.info, index.id, source.low, source.high, source.descending, lazy=False)
     keys: Iterator[tuple[bytes, bytes]] = scan.keys(None if filters else count)

@@ -15,7 +15,7 @@ from nbreactive.errors import InvalidValue
 from nbreactive.functions.pagination import PaginationResult
 from nbreactive.runtime.filters import Filter, FilterBuilder, read_filter
 from nbreactive.runtime.pagination import Document, Opener, Source, read_page
-from nbreactive.runtime.search import SearchFilter, SearchScan, find_search_index, read_search
+from nbreactive.runtime.search import SearchFilter, SearchScan, at_most, find_search_index, read_search
 from nbreactive.runtime.search_plan import Search
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Transaction
@@ -282,7 +282,7 @@ class Query:
         if table is None or limit == 0:
             return iter(())
         if self._search is not None:
-            return self._rows(table, SearchScan(self._txn, table, self._search).documents(), limit)
+            return at_most(self._rows(table, SearchScan(self._txn, table, self._search).documents(), limit))
         index, low, high = self._bounds(table)
         scan = self._txn.scan(table.info, index.id, low, high, bool(self._descending), lazy)
         return self._rows(table, scan.documents(None if self._filters else limit), limit)

@@ -94,6 +94,14 @@ def read_search(index: IndexInfo, build: Callable[[SearchFilter], Any]) -> Searc
     return Search(index, made.text, made.filters)
 
 
+def at_most(documents: Iterator[dict[str, Any]], most: int = SEARCH_RESULTS) -> Iterator[dict[str, Any]]:
+    """Yield what a search may be asked for without pages, and raise if there is more."""
+    for number, document in enumerate(documents, start=1):
+        if number > most:
+            raise LimitExceeded(over("results of a search", f"more than {most}", most, "use take(n) or paginate"))
+        yield document
+
+
 class SearchScan:
     """One pass over the results of a search, the best first; it is used like a :class:`~nbreactive.runtime.scan.Scan`.
 
@@ -103,8 +111,6 @@ class SearchScan:
         What to search, and for what.
     low, high
         Ranks between which the results are.
-    most
-        How many there may be.
     """
 
     def __init__(
@@ -114,21 +120,18 @@ class SearchScan:
         search: Search,
         low: bytes = b"",
         high: bytes = END,
-        most: int | None = SEARCH_RESULTS,
     ) -> None:
         self._txn = txn
         self._table = table
         self._search = search
         self._low = low
         self._high = high
-        self._most = most
         self._last: tuple[bytes, bytes] = b"", b""
         self._plan = Plan(txn, table.info, search)
 
     def keys(self, expected: int | None = None) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002 - as of a scan
         """Yield (rank, id) in order."""
-        txn, plan, most = self._txn, self._plan, self._most
-        found = dropped = 0
+        txn, plan, dropped = self._txn, self._plan, 0
         for rank in plan.ranks():
             txn.check_running()
             if rank >= self._high or dropped > MOST_READ:
@@ -140,9 +143,6 @@ class SearchScan:
             if self._search.filters and not self._search.allows(unpack(packed)):
                 dropped += 1
                 continue
-            found += 1
-            if most is not None and found > most:
-                raise LimitExceeded(over("results of a search", f"more than {most}", most, "use take(n) or paginate"))
             txn.found(self._table.info, id, packed)
             self._last = id, packed
             yield rank, id

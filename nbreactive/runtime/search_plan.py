@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from nbreactive.engine.catalog import IndexInfo, TableInfo, count_key, field_of
 from nbreactive.engine.postings import (
     EVERYTHING,
+    SAMPLE,
     TAIL_BYTES,
     Postings,
     counters_of,
@@ -96,7 +97,7 @@ class _Weighed(NamedTuple):
     points: dict[str, int]
     """For each point of impact of a term; of a word of several terms, for the least of their impacts."""
     postings: int
-    """About so many."""
+    """So many of counted documents."""
     first: dict[str, _Row]
     """The first stored postings of the terms that begin with it."""
 
@@ -135,15 +136,16 @@ class Plan:
                 known.append(rank_of(points, postings.tail[:-_ID], id))
         if self._scope == EVERYTHING:
             return ranked([self._stream(word) for word in self._words], known, self._points_of)
-        if self._few <= _FEW:
+        if self._few * SAMPLE <= _FEW:
             for key, id in self._all(b"f" + self._scope):
                 points = self._points_of(id)
                 if points:
                     known.append(rank_of(points, key[-TAIL_BYTES:-_ID], id))
             return iter(sorted(known))
         postings = sum(weighed.postings for weighed in self._words)
-        looks = min(postings, _WANTED * self._documents // self._few)
-        among = {id for _, id in self._all(b"f" + self._scope)} if self._few < _POSTINGS_PER_LOOK * looks else None
+        looks = min(SAMPLE * postings, _WANTED * self._documents // max(self._few, 1))
+        read_first = SAMPLE * self._few < _POSTINGS_PER_LOOK * looks
+        among = {id for _, id in self._all(b"f" + self._scope)} if read_first else None
         streams = [self._stream(word) for word in self._words]
         return ranked(streams, known, self._points_of, among.__contains__ if among is not None else None)
 

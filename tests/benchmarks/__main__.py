@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from .proxy import proxy
 from .reads import w3, w6
 from .scale import fill, scale
 from .scheduled import s1
+from .search import prepare as prepare_search
+from .search import search
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
@@ -66,6 +68,15 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
             backend.start()
             try:
                 figures += await scale(backend, 100_000 if quick else 1_000_000)
+            finally:
+                backend.stop()
+    if "search" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            prepare_search(backend)
+            backend.start()
+            try:
+                figures += await search(backend, 100_000 if quick else 1_000_000)
             finally:
                 backend.stop()
     return figures

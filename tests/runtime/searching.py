@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nbreactive.engine.postings import weight
+from nbreactive.engine.postings import counted, weight
 from nbreactive.engine.text import impacts_of, words_of
+from nbreactive.values.ids import decode_id
 from nbreactive.values.keys import encode_key
 from nbreactive.values.kinds import UNSET
 
@@ -22,10 +23,11 @@ def brute_force(documents: Iterable[Mapping[str, Any]], text: str, **filters: An
     """Ids of what a search of the field ``text`` finds, in order."""
     found = [(doc, impacts_of(doc["text"])) for doc in documents if isinstance(doc.get("text"), str)]
     found = [(doc, impacts) for doc, impacts in found if impacts]
+    sample = [impacts for doc, impacts in found if counted(decode_id(doc["_id"])[1])]
     ranks: list[tuple[int, float, str]] = []
 
     def weighs(term: str) -> int:
-        return weight(len(found), sum(term in impacts for _, impacts in found))
+        return weight(len(sample), sum(term in impacts for impacts in sample))
 
     for doc, impacts in found:
         if any(encode_key(doc.get(name, UNSET)) != encode_key(value) for name, value in filters.items()):

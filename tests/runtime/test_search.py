@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbreactive.engine import postings
 from nbreactive.runtime import ranking, search_plan
 from nbreactive.runtime.inline import InlineExecutor
 from tests.runtime.house import House, bundle
@@ -117,6 +118,7 @@ def test_results_are_those_of_a_brute_force_scan(
     rng = random.Random(seed)
     s = Searches(tmp_path_factory.mktemp("search"))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postings, "SAMPLE", rng.choice([1, 2, 8]))
         if plan != "usual":
             patch.setattr(search_plan, "_FEW", 10_000 if plan == "looks" else 0)
             patch.setattr(search_plan, "_POSTINGS_PER_LOOK", 10**9 if plan == "among" else 0)
