@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from nbreactive import __version__
-from nbreactive.cli import backup, completion, doctor, exchange, functions, jobs, looking, project, serve
+from nbreactive.cli import backup, completion, doctor, exchange, functions, jobs, keys, looking, project, serve
 from nbreactive.errors import NBReactiveError
 
 
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve.add_command(commands)
     functions.add_commands(commands)
     looking.add_commands(commands)
+    keys.add_command(commands)
     jobs.add_commands(commands)
     exchange.add_commands(commands)
     backup.add_commands(commands)

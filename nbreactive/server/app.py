@@ -10,7 +10,18 @@ from tornado.routing import Router
 from tornado.web import Application, HTTPError
 
 from nbreactive._uploads import ANY_SIZE, UploadHandler
-from nbreactive.server import admin, convex_cli, environment, file_admin, files, http, log_streams, schedules, storage
+from nbreactive.server import (
+    admin,
+    convex_cli,
+    environment,
+    file_admin,
+    files,
+    http,
+    key_admin,
+    log_streams,
+    schedules,
+    storage,
+)
 from nbreactive.server._handler import NothingHere, SiteHandler
 from nbreactive.server.http_actions import HttpActionHandler
 from nbreactive.server.site import Site
@@ -61,7 +72,14 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         (r"/api/query_batch", http.QueryBatchHandler, shared),
         *(
             (pattern, handler, shared | {"backend": backend})
-            for some in (admin.ROUTES, environment.ROUTES, log_streams.ROUTES, schedules.ROUTES, storage.ROUTES)
+            for some in (
+                admin.ROUTES,
+                environment.ROUTES,
+                key_admin.ROUTES,
+                log_streams.ROUTES,
+                schedules.ROUTES,
+                storage.ROUTES,
+            )
             for pattern, handler in some
         ),
         (r"/api/([0-9][0-9A-Za-z.\-]{0,40})/sync", SyncHandler, shared),
