@@ -24,7 +24,7 @@ from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
 
-TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS, STORAGE = 1, 2, 3, 4, 5, 6, 7, 8
+TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS, STORAGE, PRESENCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 FIRST_USER_TABLE = 10_001
 
 COUNTS = 1
@@ -346,12 +346,13 @@ def _built_in(number: int) -> tuple[IndexInfo, ...]:
     )
 
 
-def _system(number: int, name: str, **indexes: tuple[str, ...]) -> TableInfo:
+def _system(number: int, name: str, *, ephemeral: bool = False, **indexes: tuple[str, ...]) -> TableInfo:
     declared = tuple(
         IndexInfo(index_id(number, slot), index, slot, fields)
         for slot, (index, fields) in enumerate(indexes.items(), start=FIRST_DECLARED)
     )
-    return TableInfo(name, number, (*_built_in(number), *declared), next_slot=FIRST_DECLARED + len(declared))
+    slot = FIRST_DECLARED + len(declared)
+    return TableInfo(name, number, (*_built_in(number), *declared), ephemeral=ephemeral, next_slot=slot)
 
 
 _SYSTEM = (
@@ -365,6 +366,7 @@ _SYSTEM = (
     _system(CRONS, "_crons", by_name=("name",)),
     _system(CRON_LOGS, "_cron_job_logs", by_name=("name",)),
     _system(STORAGE, "_storage", by_address=("address",)),
+    _system(PRESENCE, "_presence", ephemeral=True, by_room=("room",)),
 )
 _SYSTEM_BY_NAME: Mapping[str, TableInfo] = {table.name: table for table in _SYSTEM}
 _SYSTEM_BY_NUMBER: Mapping[int, TableInfo] = {table.number: table for table in _SYSTEM}

@@ -10,6 +10,8 @@ from nbreactive.values.limits import IDENTIFIER, over
 PACKAGE = "reactive"
 """The package that deployed modules are imported as: ``reactive.chat``."""
 DEFAULT = "default"
+BUILT_IN = "nbreactive"
+"""Modules that are there without a deploy begin with it."""
 
 _identifier = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII).fullmatch
 
@@ -68,6 +70,8 @@ def module_problem(module: str) -> str:
     >>> module_problem("admin/users"), module_problem("../etc") != ""
     ('', True)
     """
+    if module.partition("/")[0] == BUILT_IN:
+        return f"the name of a module cannot be {module[:80]!a}: {BUILT_IN}/... is what every deployment has; rename it"
     for part in module.split("/"):
         problem = identifier_problem(part, "a module")
         if problem:

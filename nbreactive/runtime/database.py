@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, SCHEDULED, STORAGE
+from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, PRESENCE, SCHEDULED, STORAGE
 from nbreactive.engine.stored_files import ADDRESS
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
 from nbreactive.runtime.query import Document, Query
@@ -254,4 +254,8 @@ def _check_table_name(name: object) -> None:
 
 
 _GOOD_NAMES: set[str] = set()
-_SYSTEM_TABLES: Final[Mapping[str, int]] = {"_scheduled_functions": SCHEDULED, "_storage": STORAGE}
+_SYSTEM_TABLES: Final[Mapping[str, int]] = {
+    "_scheduled_functions": SCHEDULED,
+    "_storage": STORAGE,
+    "_presence": PRESENCE,
+}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from nbreactive.functions import Function
+from nbreactive.functions.paths import BUILT_IN
 from nbreactive.functions.specs import Kind
 from nbreactive.runtime.context import QueryContext
 from nbreactive.values.validators import Validator, v
@@ -13,6 +14,7 @@ from nbreactive.values.validators import Validator, v
 _TYPES: Final[dict[Kind, str]] = {"query": "Query", "mutation": "Mutation", "action": "Action"}
 _READABLE: Final = ("_scheduled_functions", "_storage")
 """What users may read of the system's tables, here as in functions."""
+_BUILT_IN: Final = f"{BUILT_IN}/"
 
 
 def _tables(ctx: QueryContext, paginationOpts: Any) -> dict[str, Any]:  # noqa: N803, ARG001 - theirs; there is one page
@@ -43,7 +45,7 @@ def _api_spec(ctx: QueryContext) -> list[dict[str, Any]]:
             "returns": function.returns.to_json() if function.returns is not None else {"type": "any"},
         }
         for path, function in sorted(ctx.all_functions().items())
-        if function.visibility != "system" and function.kind in _TYPES
+        if function.visibility != "system" and function.kind in _TYPES and not path.startswith(_BUILT_IN)
     ]
 
 

@@ -60,6 +60,7 @@ class Backend:
         self._started = time.monotonic()
         self.keys = Keys(config.data)
         calls = Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode)
+        calls.presence = parts.presence
         self._sign_in = SignIn(
             lambda: self.deployer.manifest.providers, Issuers(config.trusted_issuers), calls.ask_inside, logs.event
         )
@@ -261,6 +262,7 @@ class Backend:
         self._parts = await Parts.open(parts_config(self.config))
         self._closed = False
         self.site.calls.use(self._parts.engine, self._parts.actions)
+        self.site.calls.presence = self._parts.presence
         await self.tell_address()
         self.site.sockets.admit_again()
         await self._watch_functions()

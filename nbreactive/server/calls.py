@@ -29,24 +29,28 @@ from nbreactive.errors import (
     Refused,
     Unavailable,
 )
+from nbreactive.functions.paths import BUILT_IN
 from nbreactive.functions.references import canonical_path
 from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Caller
 from nbreactive.server.logs import Logs
 from nbreactive.services.actions import ActionRequest
+from nbreactive.services.presence import LIST
 from nbreactive.values.checks import check_value
-from nbreactive.values.json import decode_json
+from nbreactive.values.json import decode_json, encode_json
 from nbreactive.values.limits import ARGS_SIZE, ARRAY_ITEMS, exceed
-from nbreactive.values.packing import pack
+from nbreactive.values.packing import pack, unpack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
     from nbreactive.runtime.action_pool import Exchange
     from nbreactive.services.actions import Actions
+    from nbreactive.services.presence import Presence
 
 _LONGEST_PATH = 300
 _NO_ARGS = pack({})
+_BUILT_IN = f"{BUILT_IN}/"
 _ids = Random()
 
 
@@ -89,6 +93,8 @@ class Calls:
         self._functions = functions
         self.logs = logs
         self.mode: Mode = mode
+        self.presence: Presence | None = None
+        """Who is in which room; None where nobody can be in any."""
 
     def use(self, engine: Engine, actions: Actions) -> None:
         """Go on with another engine (after a reset)."""
@@ -172,14 +178,19 @@ class Calls:
         *,
         session: bytes | None = None,
         number: int | None = None,
+        connection: object | None = None,
         ended: Callable[[Answer | Exception], None],
     ) -> None:
         """Start a mutation and return; ``ended`` is called, later, with its answer or with why there is none.
 
-        A session has many mutations under way: this saves it a task for each of them.
+        A session has many mutations under way: this saves it a task for each of them. ``connection`` is what calls of
+        presence end with.
         """
         request_id = _new_request_id()
         started = time.perf_counter()
+        if path.startswith(_BUILT_IN):
+            self._begin_presence(caller, path, args, component, connection, request_id, started, ended)
+            return
 
         def finish(end: Result | BaseException) -> None:
             if isinstance(end, Result):
@@ -214,6 +225,47 @@ class Calls:
             asyncio.get_running_loop().call_soon(ended, answer)
         except Exception as error:  # noqa: BLE001 - told to the one who asked
             asyncio.get_running_loop().call_soon(ended, error)
+
+    def _begin_presence(
+        self,
+        caller: Caller,
+        path: str,
+        args: Raw | bytes,
+        component: str | None,
+        connection: object | None,
+        request_id: str,
+        started: float,
+        ended: Callable[[Answer | Exception], None],
+    ) -> None:
+        """Let somebody join a room, be heard of there, or leave; whoever may read may be seen.
+
+        Only what fails is in the log: everybody is heard of every few seconds.
+        """
+
+        def answered(end: tuple[Any, int] | Exception) -> None:
+            if isinstance(end, NBReactiveError):
+                fail(end)
+            else:
+                ended(Answer(request_id, encode_json(end[0]), ts=end[1]) if isinstance(end, tuple) else end)
+
+        def fail(error: NBReactiveError) -> None:
+            answer = _failed(request_id, error)
+            self._record(answer, path, "mutation", started, caller)
+            ended(answer)
+
+        try:
+            caller.require("read")
+            name = _path(path, component)
+            if self.presence is None:
+                raise not_found(path)
+            self.presence.begin(name, unpack(_args(args)), caller.identity, connection, answered)
+        except NBReactiveError as error:
+            asyncio.get_running_loop().call_soon(fail, error)
+
+    def connection_ended(self, connection: object, *, at_once: bool = False) -> None:
+        """Let those leave their rooms who have joined through a connection; ``at_once``: it is somebody else's now."""
+        if self.presence is not None:
+            self.presence.connection_ended(connection, at_once=at_once)
 
     async def act(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
         """Run an action, once."""
@@ -251,11 +303,14 @@ class Calls:
         return await self.query(caller, path, args, component)
 
     def kind_of(self, path: str) -> Kind | None:
-        """The kind of a deployed function."""
+        """The kind of a function."""
         try:
-            spec = self._functions().get(_path(path, None))
+            name = _path(path, None)
         except FunctionNotFound:
             return None
+        if name.startswith(_BUILT_IN):
+            return "query" if name == LIST else "mutation"
+        spec = self._functions().get(name)
         return spec.kind if spec is not None else None
 
     # ---- live queries ------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from nbreactive.services.blobs import Blobs
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
 from nbreactive.services.files import Files
+from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
 from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
 
@@ -97,6 +98,7 @@ class Parts:
         self.actions = actions
         self.background = background
         self.files = files
+        self.presence = Presence(engine)
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self._feeding = asyncio.create_task(self._feed(tail))
         self._trimming = asyncio.create_task(self.retention.run())
@@ -196,6 +198,7 @@ class Parts:
         await self.background.stop()
         await self.action_pool.close()
         await self.background.close()
+        await self.presence.close()
         await self.engine.close()
         await self.files.close()
         await self.pool.close()

@@ -64,6 +64,10 @@ class SessionMutations:
         self.in_flight -= len(self._waiting)
         self._waiting.clear()
 
+    def ended(self, *, at_once: bool = False) -> None:
+        """The connection has ended, or is somebody else's from now on (``at_once``)."""
+        self._calls.connection_ended(self, at_once=at_once)
+
     def _start(self) -> None:
         # The engine runs a session's mutations in the order in which they reach it, each as soon as the one before is
         # applied: submitting several lets them share a flush.
@@ -77,6 +81,7 @@ class SessionMutations:
                 message.componentPath,
                 session=session,
                 number=message.requestId,
+                connection=self,
                 ended=partial(self._ended, message),
             )
 

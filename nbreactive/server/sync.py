@@ -128,6 +128,7 @@ class Session:
             self._judging.cancel()
         self._held.clear()
         self._mutations.forget()
+        self._mutations.ended()
         self._updater.cancel()
         self._queries.close()
 
@@ -231,6 +232,7 @@ class Session:
         self.end(CLOSE_POLICY, "AuthError")
 
     def _ask_again(self, caller: Caller) -> None:
+        self._mutations.ended(at_once=True)
         self._queries.ask_again(caller)
         self._wake.set()
 
