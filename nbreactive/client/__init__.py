@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from nbreactive.client import discovery, standalone, threads
 from nbreactive.client.arguments import SKIP, path_of
 from nbreactive.client.client import Client
+from nbreactive.client.credentials import Credentials, TokenSource
 from nbreactive.client.live import LiveQuery
 from nbreactive.client.live_value import LiveValue
 from nbreactive.client.local_store import LocalStore
@@ -79,7 +80,12 @@ _process = _Process()
 
 
 def connect(
-    url: str | None = None, *, token: str | None = None, admin_key: str | None = None, deployment: str | None = None
+    url: str | None = None,
+    *,
+    token: str | None = None,
+    admin_key: str | None = None,
+    deployment: str | None = None,
+    auth: TokenSource | None = None,
 ) -> Client:
     """Connect to a deployment and make it the one that ``api`` speaks to.
 
@@ -98,6 +104,8 @@ def connect(
 
     Examples
     --------
+    auth
+        The token of who has signed in, or a function that gets one: see :meth:`Client.set_auth`.
     >>> client = nbreactive.connect("http://127.0.0.1:3210", admin_key=key)       # doctest: +SKIP
     >>> api.chat.send(author="me", body="from a script")       # doctest: +SKIP
     >>> client.functions()       # doctest: +SKIP
@@ -107,13 +115,23 @@ def connect(
         parent = _process.inherited if url is None else None
         if parent is not None and token is None and admin_key is None and deployment is None:
             target = parent
+        bearer = None
+        if auth is not None:
+            bearer = threads.loop_thread().submit(Credentials(auth).token()).result()
         else:
             address = parent.base if parent is not None else url
-            target = threads.loop_thread().submit(discovery.find(address, token, admin_key, deployment)).result()
+            found = discovery.find(address, token, admin_key, deployment, bearer or "")
+            target = threads.loop_thread().submit(found).result()
         client = Client(target)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
     if target.kind == "standalone" and not _process.quiet:  # nothing was asked for by name
+        if auth is not None:
+            try:
+                client.set_auth(auth)
+            except BaseException:
+                client.close()
+                raise
         did = "started" if len(standalone.children()) > started else "connected to"
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
     with _process.lock:

@@ -19,6 +19,7 @@ from nbreactive.client import threads
 from nbreactive.client.arguments import arguments_of, path_of, plain_args
 from nbreactive.client.calls import Calls, dotted
 from nbreactive.client.connection import Connection
+from nbreactive.client.credentials import Credentials, TokenSource
 from nbreactive.client.live import LiveQuery
 from nbreactive.client.live_value import FIRST_VALUE, LiveValue
 from nbreactive.client.optimistic import Layer, Update
@@ -36,6 +37,8 @@ _log = logging.getLogger("nbreactive.functions")
 PATIENCE = 30.0
 """Seconds without a connection after which calls under way give up."""
 
+SIGN_IN = 15.0
+"""Seconds that ``set_auth`` waits for the server's word."""
 
 class Client:
     """A connection to one deployment.
@@ -74,6 +77,36 @@ class Client:
         path = path_of(ref)
         self.check_thread(f"{path}(...)")
         outcome = self._wait(self._calls.run(path, encode_args(plain_args(args))))
+    # ---- who calls ----
+
+    def set_auth(self, token: TokenSource, *, wait: bool = True) -> None:
+        """Call and look as somebody who has signed in with a provider of the deployment (``auth_config``).
+
+        Parameters
+        ----------
+        token
+            Their token; or a function that gets one, ``fetch(force_refresh)``, which is called again before a token ends
+            and when the server does not accept it.
+        wait
+            Return when the server has accepted the token, and raise if it does not.
+
+        Raises
+        ------
+        Unauthenticated
+            The server does not accept the token.
+
+        Examples
+        --------
+        >>> client.set_auth(lambda force_refresh=False: sign_in_at_the_issuer())       # doctest: +SKIP
+        """
+        self.check_thread("set_auth(...)")
+        self._wait(self.connection.sign_in(Credentials(token), SIGN_IN if wait else 0.0))
+
+    def clear_auth(self) -> None:
+        """Call and look as who the connection itself is: in Jupyter its user, else nobody."""
+        self.check_thread("clear_auth()")
+        self._wait(self.connection.sign_in(None))
+
         return self._result(path, outcome)
 
     async def aio(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> Any:

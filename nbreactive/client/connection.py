@@ -21,9 +21,10 @@ from tornado.httpclient import HTTPRequest
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
+from nbreactive.client.credentials import Credentials, seconds_left
 from nbreactive.client.session import Effects, Session
 from nbreactive.client.target import Target, handshake_error
-from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError
+from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Unauthenticated
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
 _log = logging.getLogger("nbreactive")
@@ -39,6 +40,8 @@ LOST = "ConnectionLost"
 """Reason of a close without any word: the other side died, or the network did."""
 CLOSE_PROTOCOL = 1002
 _MAX_MESSAGE = 1 << 30
+_RETRIES = 2
+"""Tokens that are tried after one that was not accepted."""
 
 
 class Connection:
@@ -56,6 +59,11 @@ class Connection:
             longest_pause = LONGEST_PAUSE_HERE if is_loopback(target.base) else LONGEST_PAUSE
         self._longest_pause = longest_pause
         self._failures = 0
+        self._credentials: Credentials | None = None
+        self._renew = False
+        self._refused = 0
+        self._renewal: asyncio.Task[None] | None = None
+        self._confirmation: asyncio.Future[None] | None = None
         self._socket: WebSocketClientConnection | None = None
         self._flush_planned = False
         self._changed = asyncio.Event()
@@ -97,8 +105,83 @@ class Connection:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
 
+    async def sign_in(self, credentials: Credentials | None, within: float = 0.0) -> None:
+        """Speak for somebody else from now on (None: for whoever the connection is); wait for the server to agree.
+
+        Raises
+        ------
+        Unauthenticated
+            The server does not accept the token.
+        NotConnected
+            It has not said anything about it.
+        """
+        token = await credentials.token() if credentials is not None else None
+        self._credentials, self._renew, self._refused = credentials, False, 0
+        self._use(token)
+        if not within:
+            return
+        self._confirmation = confirmation = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(confirmation, within)
+        except TimeoutError:
+            raise self.problem or NotConnected(f"No answer from {self.target.base} within {within:g} s.") from None
+
+    def _use(self, token: str | None) -> None:
+        """Send a token, and plan to get the next one in time."""
+        if self._renewal is not None and self._renewal is not asyncio.current_task():
+            self._renewal.cancel()
+        self._renewal = None
+        self._for_requests(token)
+        self.session.sign_in(token)
+        self.flush()
+        left = seconds_left(token) if token and self._credentials is not None and self._credentials.renewable else None
+        if left is not None:
+            self._renewal = asyncio.get_running_loop().create_task(self._renew_in(left))
+
+    def _for_requests(self, token: str | None) -> None:
+        if self.target.kind != "jupyter":  # which has tokens of its own
+            self.target.bearer = token or ""
+
+    async def _renew_in(self, seconds: float) -> None:
+        while self._credentials is not None:
+            await asyncio.sleep(seconds)
+            try:
+                token = await self._credentials.token(force=True)
+            except Exception as failure:  # noqa: BLE001 (the user's function; the old token may still do)
+                _log.warning("no new token: %r", failure)
+                seconds = 10.0
+                continue
+            self._use(token)
+            return
+
+    async def _token(self) -> None:
+        """Get another token for the next connection, if the one before was refused."""
+        if self._renew and self._credentials is not None:
+            self._renew = False
+            token = await self._credentials.token(force=True)
+            if token is None:
+                self._credentials = None
+            self.session.token = token
+            self._for_requests(token)
+
+    def _not_accepted(self, problem: Unauthenticated) -> None:
+        """Try again with another token a few times, then go on as nobody."""
+        self._refused += 1
+        if self._credentials is not None and self._credentials.renewable and self._refused <= _RETRIES:
+            self._renew = True
+            return
+        _log.warning("%s This client goes on without.", problem.message)
+        self._credentials = self.session.token = None
+        self._for_requests(None)
+        # What was asked in somebody's name is not asked in nobody's.
+        self._carry_out(self.session.fail_requests(problem))
+        if self._confirmation is not None and not self._confirmation.done():
+            self._confirmation.set_exception(problem)
+
     async def close(self) -> None:
         """End the connection for good."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         self._set_state("closed", None)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -112,7 +195,11 @@ class Connection:
     async def _keep_connected(self) -> None:
         while True:
             try:
+                await self._token()
                 await self._one_connection()
+            except Unauthenticated as failure:
+                problem = failure
+                self._not_accepted(failure)
             except (NBReactiveError, OSError) as failure:
                 problem = failure if isinstance(failure, NBReactiveError) else NotConnected(str(failure))
             except Exception as failure:  # noqa: BLE001 (never stop trying, whatever a server sends)
@@ -138,7 +225,14 @@ class Connection:
         url = self.target.sync_url
         request = HTTPRequest(url, headers=self.target.request_headers(), connect_timeout=10.0, request_timeout=20.0)
         try:
-            socket = await websocket_connect(request, compression_options={}, max_message_size=_MAX_MESSAGE)
+            connecting = asyncio.ensure_future(
+                websocket_connect(request, compression_options={}, max_message_size=_MAX_MESSAGE)
+            )
+            try:
+                socket = await asyncio.shield(connecting)
+            except asyncio.CancelledError:
+                connecting.add_done_callback(_close_late)
+                raise
         except Exception as failure:  # noqa: BLE001 (tornado raises many kinds; each is the reason we give)
             self._close_reason = "FailedToConnect"
             raise handshake_error(failure, url) from None
@@ -189,6 +283,12 @@ class Connection:
                 raise
             if effects.progress:
                 self._failures = 0
+            if self._refused and self.session.confirmed:
+                self._refused = 0
+            if self._confirmation is not None and self.session.confirmed:
+                if not self._confirmation.done():
+                    self._confirmation.set_result(None)
+                self._confirmation = None
             self._carry_out(effects)
 
     def _carry_out(self, effects: Effects) -> None:
@@ -209,6 +309,12 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:
+    """Close a socket that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
 
 
 async def _say_goodbye(socket: WebSocketClientConnection) -> None:

@@ -22,7 +22,11 @@ _JUPYTER_HEALTH, _BACKEND_HEALTH = "/api/health", "/api/admin/status"
 
 
 async def find(
-    url: str | None = None, token: str | None = None, admin_key: str | None = None, deployment: str | None = None
+    url: str | None = None,
+    token: str | None = None,
+    admin_key: str | None = None,
+    deployment: str | None = None,
+    bearer: str = "",
 ) -> Target:
     """Return the deployment to use.
 
@@ -37,8 +41,10 @@ async def find(
     deployment
         Its name, where a server has several; default: ``NBREACTIVE_DEPLOYMENT``, else the server's first.
     """
+    bearer
+        The token of who has signed in with a provider of the deployment.
     if url is not None:
-        return await at(url, token, admin_key, deployment)
+        return await at(url, token, admin_key, deployment, bearer)
     deployment = deployment or os.environ.get("NBREACTIVE_DEPLOYMENT")
     if os.environ.get("NBREACTIVE_URL"):
         return await at(
@@ -47,11 +53,18 @@ async def find(
             admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
             deployment,
         )
+            bearer,
     own = await own_jupyter_server(deployment)
     return own if own is not None else await standalone.start_or_reuse(deployment=deployment)
 
 
-async def at(url: str, token: str | None = None, admin_key: str | None = None, deployment: str | None = None) -> Target:
+async def at(
+    url: str,
+    token: str | None = None,
+    admin_key: str | None = None,
+    deployment: str | None = None,
+    bearer: str = "",
+) -> Target:
     """Return the deployment behind an address that somebody gave."""
     base, found = clean_url(url)
     root, named = _mount_of(base)
@@ -61,7 +74,7 @@ async def at(url: str, token: str | None = None, admin_key: str | None = None, d
     answers: list[NBReactiveError] = []
     if not admin_key:
         try:
-            server = await _jupyter(root, token, label=f"the server at {root}")
+            server = await _jupyter(root, token, label=f"the server at {root}", bearer=bearer)
         except Refused:
             raise Refused(
                 f"{root} refuses this token. Take the address with ?token=... from its 'Share' link or from "
@@ -72,7 +85,7 @@ async def at(url: str, token: str | None = None, admin_key: str | None = None, d
         else:
             return await server.named(deployment, _JUPYTER_HEALTH, PROBE)
     try:
-        backend = await _backend(base, admin_key or token)
+        backend = await _backend(base, admin_key or token, bearer)
     except Refused:
         raise
     except NBReactiveError as failure:
@@ -146,7 +159,7 @@ def _own_server_info() -> dict[str, Any] | None:
     return found if found.get("url") and not found.get("sock") else None
 
 
-async def _jupyter(root: str, token: str | None, *, label: str, folder: str = "") -> Target:
+async def _jupyter(root: str, token: str | None, *, label: str, folder: str = "", bearer: str = "") -> Target:
     headers = {"X-NBReactive-Via": "kernel", "Convex-Client": f"nbreactive-{_version()}"}
     if token:
         headers["Authorization"] = f"token {token}"
@@ -159,16 +172,18 @@ async def _jupyter(root: str, token: str | None, *, label: str, folder: str = ""
     return target
 
 
-async def _backend(base: str, admin_key: str | None) -> Target:
+async def _backend(base: str, admin_key: str | None, bearer: str = "") -> Target:
     headers = {"Convex-Client": f"nbreactive-{_version()}"}
     if admin_key:
         headers["Authorization"] = f"Convex {admin_key}"
-    target = Target(base, "backend", headers, f"the backend at {base}")
+    target = Target(base, "backend", headers, f"the backend at {base}", bearer=bearer)
     target.health = await target.fetch_json("GET", _BACKEND_HEALTH, within=PROBE)
     return target
 
 
+    target.bearer = "" if token else bearer  # it may be a backend, which says nothing to strangers
 def _version() -> str:
+    target.bearer = ""
     from nbreactive._version import __version__
 
     return __version__

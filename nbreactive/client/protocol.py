@@ -107,9 +107,10 @@ class ActionResponse(MutationResponse, rename="camel", tag="ActionResponse"):
 
 
 class AuthError(msgspec.Struct, rename="camel", tag="AuthError"):
-    """The credentials were not accepted."""
+    """The token is not accepted, or is good no longer."""
 
     error: str
+    base_version: int = 0
 
 
 class FatalError(msgspec.Struct, rename="camel", tag="FatalError"):
@@ -205,6 +206,12 @@ def connect(session_id: str, count: int, reason: str | None, client_ms: int, obs
     if observed:
         message["maxObservedTimestamp"] = encode_ts(observed)
     return _text(message)
+
+
+def authenticate(base: int, token: str | None) -> str:
+    """``Authenticate``: who speaks from now on; None is whoever the connection itself is."""
+    said = {"tokenType": "User", "value": token} if token is not None else {"tokenType": "None"}
+    return _text({"type": "Authenticate", "baseVersion": base, **said})
 
 
 def add_query(query_id: int, path: str, args: str, journal: str | None) -> str:

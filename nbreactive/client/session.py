@@ -20,7 +20,7 @@ from typing import Literal
 from nbreactive.client import protocol
 from nbreactive.client.optimistic import Layer
 from nbreactive.client.protocol import Outcome
-from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Refused
+from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Unauthenticated
 
 Done = Callable[[Outcome], None]
 
@@ -77,6 +77,8 @@ class Session:
         self.requests: dict[int, PendingRequest] = {}
         self.observed = 0
         self._next_query = 0
+        self.token: str | None = None
+        """Of who speaks; None: whoever the connection itself is."""
         self.connections = 0
         self.restart()
 
@@ -95,6 +97,9 @@ class Session:
         messages = [protocol.connect(self.session_id, self.connections, reason, client_ms, self.observed)]
         self.connections += 1
         self._open = True
+        if self.token is not None:
+            messages.append(protocol.authenticate(0, self.token))
+            self._identity = 1
         self._modifications = [
             protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal) for entry in self.queries.values()
         ]
@@ -113,6 +118,8 @@ class Session:
         self._open = False
         self._version: protocol.Version = protocol.Version()
         self._query_set = 0
+        self._identity = 0
+        self._first: list[str] = []
         self._modifications: list[str] = []
         self._outbox: list[str] = []
         self._chunks = protocol.Chunks()
@@ -132,10 +139,25 @@ class Session:
         """Messages to send now; changes of the query set are folded into one."""
         if not self._open:
             return []
-        messages = self._take_modifications()
+        messages, self._first = self._first, []
+        messages += self._take_modifications()
         messages += self._outbox
         self._outbox = []
         return messages
+
+    def sign_in(self, token: str | None) -> None:
+        """Speak for somebody else from now on; what was asked before is asked in the old name."""
+        self.token = token
+        if self._open:
+            said = protocol.authenticate(self._identity, token)
+            self._first += [*self._take_modifications(), *self._outbox, said]
+            self._outbox = []
+            self._identity += 1
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the server has taken the token."""
+        return self._open and self._version.identity == self._identity
 
     def _take_modifications(self) -> list[str]:
         if not self._modifications:
@@ -199,7 +221,9 @@ class Session:
             case protocol.MutationResponse():  # ActionResponse is a subclass
                 return self._response(message)
             case protocol.AuthError():
-                raise Refused(f"The server does not accept this client's credentials: {message.error}")
+                if message.base_version + 1 < self._identity:
+                    return Effects()  # said of a token before the last one
+                raise Unauthenticated(f"The server ended the session of who has signed in: {message.error}")
             case protocol.FatalError():
                 self.ended = True
                 raise ProtocolError(f"The server ended the session: {message.error}")

@@ -31,6 +31,8 @@ class Target:
     label: str = ""
     data: str = ""
     cookies: dict[str, str] = field(default_factory=dict[str, str])
+    bearer: str = ""
+    """The token of who has signed in, for requests that bring no other credentials; the connection says it itself."""
     health: dict[str, Any] = field(default_factory=dict[str, Any])
 
     async def named(self, deployment: str | None, health: str, within: float) -> Target:
@@ -83,6 +85,8 @@ class Target:
     ) -> bytes:
         """Send one HTTP request; errors of the backend come back as the exceptions they are."""
         headers = self.request_headers()
+        if self.bearer and "Authorization" not in headers:
+            headers["Authorization"] = f"Bearer {self.bearer}"
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
