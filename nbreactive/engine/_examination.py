@@ -27,7 +27,7 @@ from nbreactive.engine.catalog import BY_ID, TABLES, Catalog, TableInfo
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
-from nbreactive.engine.postings import entries_of
+from nbreactive.engine.postings import entries_of, unfinished
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.errors import NBReactiveError
 from nbreactive.values.packing import unpack
@@ -190,7 +190,11 @@ def _index(reader: Reader, found: Examination) -> None:
     for table in catalog.by_number.values():
         if table.ephemeral:
             continue
-        declared = {index.id for index in (*table.ordered, *table.text) if index.state == "ready"}
+        remade = [index for index in table.text if unfinished(reader, index.id, ts)]
+        found.notes.extend(f"the search index {table.name!r}.{index.name} is being made anew" for index in remade)
+        declared = {
+            index.id for index in (*table.ordered, *table.text) if index.state == "ready" and index not in remade
+        }
         declared.add(table.indexes[1].id)
         wanted = {index: Fingerprint() for index in declared}
         documents = tables[table.number] = Fingerprint()

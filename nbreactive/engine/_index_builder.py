@@ -43,7 +43,7 @@ from nbreactive.engine.catalog import (
     TableInfo,
     field_of,
 )
-from nbreactive.engine.postings import counters_of, postings_from
+from nbreactive.engine.postings import UNFINISHED, counters_of, postings_from
 from nbreactive.values import UNSET
 from nbreactive.values.keys import encode_column
 from nbreactive.values.packing import decoder_of
@@ -51,6 +51,8 @@ from nbreactive.values.packing import decoder_of
 Document = tuple[int, bytes, int, bytes]
 """Table number, document id, timestamp of the version, packed document."""
 
+TEXT_ENTRIES = 1_000_000
+"""A search index with more is begun empty instead, and made while functions run (:mod:`nbreactive.engine.text_upkeep`)."""
 BLOCK = 1 << 16
 """Rows per transaction."""
 _BLOCK_BYTES = 32 << 20
@@ -118,6 +120,8 @@ class Builder:
         self._entries: dict[int, list[bytes]] = {}
         self._cut: list[tuple[bytes, bytes]] = []
         self._counts: Counter[bytes] = Counter()
+        self._texts: dict[int, _Text | None] = {}
+        """Of search indexes; None: too much."""
         self._held = 0
         self._counted = False
         """Whether counters have been stored, so that later ones must be added to them."""
@@ -143,6 +147,12 @@ class Builder:
     def finish(self) -> None:
         """Store what is left."""
         self._put_documents()
+        for index_id, text in self._texts.items():
+            if text is None:
+                self._hold(index_id, [pack_index(index_id) + UNFINISHED + self._version])
+            elif text.entries:
+                self._counts.update(text.counts)
+                self._hold(index_id, text.entries)
         self._put_entries()
 
     def _mine(self, position: int) -> bool:
@@ -175,20 +185,22 @@ class Builder:
             self._hold(index.id, [prefix + tail for prefix, tail in zip(prefixes, tails, strict=True)])
 
     def _index_text(self, index: IndexInfo, columns: _Columns, fields: Mapping[str, list[Any]]) -> None:
+        held = self._texts.setdefault(index.id, _Text([], Counter()))
+        if held is None:
+            return
         head = pack_index(index.id)
         values = (
             zip(*(fields[name] for name in index.filter_fields), strict=True) if index.filter_fields else repeat(())
         )
         rows = zip(fields[index.fields[0]], values, fields[CREATION_TIME], columns.ids, columns.versions, strict=False)
-        entries: list[bytes] = []
         for text, filters, created, id, version in rows:
             postings = postings_from(text, filters, created, id)
             if postings.terms:
-                self._counts.update(counters_of(index, postings))
+                held.counts.update(counters_of(index, postings))
                 keys = [*postings.term_keys(postings.terms), *postings.scope_keys(postings.scopes)]
-                entries += [head + key + version for key in keys]
-        if entries:
-            self._hold(index.id, entries)
+                held.entries.extend([head + key + version for key in keys])
+        if len(held.entries) > TEXT_ENTRIES:
+            self._texts[index.id] = None
 
     def _hold(self, index_id: int, entries: list[bytes]) -> None:
         sizes = [*map(len, entries)]
@@ -251,6 +263,13 @@ class Builder:
                     return put(txn)
             except lmdb.MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+
+class _Text(NamedTuple):
+    """What a search index is made of."""
+
+    entries: list[bytes]
+    counts: Counter[bytes]
 
 
 class _Columns(NamedTuple):

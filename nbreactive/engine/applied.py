@@ -16,6 +16,7 @@ from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, In
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.entries import Entry, Request, encode_entry
+from nbreactive.engine.postings import STATE_KEY, UNFINISHED, unfinished
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
@@ -72,6 +73,8 @@ class AppliedState:
             for info in table.indexes[FIRST_DECLARED:]:
                 if info.state != "ready":
                     self._resume(info)
+                elif info.kind == "text" and unfinished(self.reader, info.id, self.applied):
+                    self.filled[info.id] = index.filled(info.id) or b""
 
     def now_ns(self) -> int:
         """Return the wall clock, which may go back; calls take the time from here."""
@@ -220,6 +223,15 @@ class Turn:
         self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
         self._assign(ts, Prepared(list(rows), {}, state.catalog, []), None, (index.id, upto))
 
+    def add_remade(self, index: IndexInfo) -> None:
+        """Add that a search index which was made anew has every document now; all who searched it in vain may look."""
+        state = self._state
+        ts = state.next_ts()
+        entry = Entry(ts, state.epoch, [])
+        self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
+        row = RowWrite(0, b"", None, dels=[(index.id, UNFINISHED)])
+        self._assign(ts, Prepared([row], {index.id: [STATE_KEY]}, state.catalog, []), None, (index.id, None))
+
     def add_complete(self, index: IndexInfo) -> None:
         """Add that a vector index which was made anew has every document now; all who searched it in vain may look."""
         state = self._state
@@ -250,12 +262,12 @@ class Turn:
         ts: int,
         prepared: Prepared,
         request: Request | None,
-        filling: tuple[int, bytes] | None = None,
+        filling: tuple[int, bytes | None] | None = None,
         vectors: Mapping[int, VectorState] | None = None,
     ) -> None:
         state = self._state
-        vectors = vectors or {}
         built: list[RowWrite] = []
+        vectors = vectors or {}
         filled: dict[int, bytes | None] = {}
         if prepared.catalog is not state.catalog:
             vectors = _vector_states(state, prepared.catalog)

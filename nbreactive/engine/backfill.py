@@ -43,8 +43,11 @@ async def backfill(
     on_applied: Callable[[int, Keys], None],
     on_pending: Callable[[], None],
     busy: Callable[[], bool],
+    on_filled: Callable[[int], None] | None = None,
 ) -> None:
-    """Fill an index that is in the state ``backfilling``; returns when it is complete and durable.
+    """Fill an index that is in the state ``backfilling``, or made anew; returns when it is complete and durable.
+
+    ``on_filled`` is told how many documents were added.
 
     It is named by its id: while an index is replaced by one with other fields, the table has two of the same name.
     """
@@ -55,7 +58,7 @@ async def backfill(
         if info is None or wanted is None:
             raise SchemaError(f"a new index of the table {table!r} was taken back while it was filled; deploy again")
         after = state.filled.get(wanted.id, b"")
-        if wanted.state == "ready" or after == END:
+        if (wanted.state == "ready" and index not in state.filled) or after == END:
             return
         started = clock.monotonic()
         rows: list[RowWrite] = []
@@ -72,6 +75,8 @@ async def backfill(
         took = clock.monotonic() - started
         many = min(CHUNK_DOCUMENTS, 2 * many, max(_FEWEST, int(len(rows) * CHUNK_SECONDS / max(took, 1e-6))))
         on_pending()
+        if on_filled is not None:
+            on_filled(len(rows))
         snapshot = gate.snapshot(state.applied)
         with contextlib.suppress(Lost):
             await gate.release(snapshot)

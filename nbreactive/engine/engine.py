@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import random as randomness
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.backfill import backfill
@@ -40,6 +40,7 @@ from nbreactive.engine.runs import Runs
 from nbreactive.engine.stored_files import no_files
 from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.telling import end_of
+from nbreactive.engine.text_upkeep import TextUpkeep
 from nbreactive.engine.transactions import Executor
 from nbreactive.errors import ReadOnly
 from nbreactive.values.ids import new_internal
@@ -114,6 +115,14 @@ class Engine:
             crowd=limits.crowd,
             keep=lambda files: self.keep_files(files),
         )
+        self.text_upkeep = TextUpkeep(
+            state,
+            self.gate,
+            clock,
+            on_applied=self._on_applied,
+            on_pending=self._flusher.wake,
+            busy=lambda: bool(self.executing.snapshots or self._mutations.snapshots),
+        )
         self._housekeeping = Housekeeping(
             state,
             self.gate,
@@ -178,7 +187,8 @@ class Engine:
         self._flusher.wake()
         if self._shared:
             self._flusher.follow()
-        self._work.add(asyncio.get_running_loop().create_task(self._housekeeping.run()))
+        for work in (self._housekeeping.run(), self.text_upkeep.run()):
+            self._work.add(asyncio.get_running_loop().create_task(work))
 
     async def close(self) -> None:
         """End: mutations under way are finished first, and what they committed is made durable."""
@@ -218,6 +228,11 @@ class Engine:
     def idle(self) -> bool:
         """Whether no mutation is under way and everything is durable."""
         return self._flusher.idle and not self.committer.busy
+
+    @property
+    def indexes_made_anew(self) -> list[dict[str, Any]]:
+        """Table, name, documents and total of each index that is being made anew."""
+        return [each._asdict() for each in self.text_upkeep.progress.values()]
 
     def reader(self) -> Reader:
         """Return a reader of its own of everything applied now; close it soon."""

@@ -26,7 +26,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from nbreactive.engine._row_keys import INDEX_BYTES
-from nbreactive.engine.catalog import CREATION_TIME, IndexInfo, count_key, field_of
+from nbreactive.engine.catalog import CREATION_TIME, IndexInfo, SnapshotReader, count_key, field_of
 from nbreactive.engine.text import impacts_of
 from nbreactive.values.keys import encode_key
 
@@ -34,6 +34,10 @@ EVERYTHING: Final = b"\xff" + bytes(8)
 """The scope of a search without a filter."""
 TAIL_BYTES: Final = 24
 """Creation time and id, at the end of every posting."""
+UNFINISHED: Final = bytes(17)
+"""An entry that stands in an index as long as it is made anew: it lacks documents."""
+STATE_KEY: Final = b"\x02"
+"""What is touched when it lacks none any more."""
 SAMPLE = 8
 """One document in so many is counted."""
 _WEIGHS: Final = b"\x01"
@@ -166,6 +170,11 @@ def counters_of(index: IndexInfo, postings: Postings) -> list[bytes]:
         return []
     counts = [term_counter(index.id, term) for term in postings.terms]
     return [count_key(index.id), *counts, *(scope_counter(index.id, scope) for scope in postings.scopes)]
+
+
+def unfinished(reader: SnapshotReader, index: int, ts: int) -> bool:
+    """Whether a search index lacks documents at a timestamp, because it is being made anew."""
+    return any(True for _ in reader.scan(index, UNFINISHED, UNFINISHED + b"\x00", ts))
 
 
 def entries_of(index: IndexInfo, doc: Mapping[str, Any], id: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:

@@ -250,7 +250,7 @@ def unfilled(table: TableInfo, id: bytes, filled: Filled) -> Collection[int]:
     return [
         index.id
         for index in table.indexes[FIRST_DECLARED:]
-        if index.state != "ready" and not (index.id in filled and id <= filled[index.id])
+        if (index.state != "ready" or index.id in filled) and not (index.id in filled and id <= filled[index.id])
     ]
 
 

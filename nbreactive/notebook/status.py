@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def report(client: Client) -> str:
     except NBReactiveError as failure:
         lines.append(f"backend: {type(failure).__name__}: {failure}")
     else:
-        lines += _backend(said)
+        lines += backend_lines(said)
     lives = sorted(client.live_queries, key=lambda live: live.number)
     lines.append(f"live queries: {len(lives)}" + (f" ({len(client.subscriptions)} subscriptions)" if lives else ""))
     lines += [f"  {_asked(live)} · {live.state}" for live in lives]
@@ -85,7 +86,8 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else several}"
 
 
-def _backend(said: dict[str, Any]) -> list[str]:
+def backend_lines(said: Mapping[str, Any]) -> list[str]:
+    """Return what a backend says of itself."""
     lines = [f"backend: version {said.get('version')}, mode {said.get('mode')}, up {said.get('uptime_s', 0):,.0f} s"]
     connections, queries = said.get("connections", 0), said.get("subscriptions", 0)
     lines.append(f"  {_many(connections, 'connection')}, {_many(queries, 'live query')} (everybody's)")
@@ -93,6 +95,10 @@ def _backend(said: dict[str, Any]) -> list[str]:
         lines.append(f"  functions run in {said['python']}")
     if said.get("functions_folder"):
         lines.append(f"  functions folder {said['functions_folder']}")
+    lines += [
+        f"  index {one['name']} of {one['table']} is being made anew: {one['documents']:,} of {one['total']:,} documents"
+        for one in said.get("indexes_made_anew", ())
+    ]
     problems = [*(said.get("folder_problems") or {}).values()]
     if said.get("problem"):
         problems.append(said["problem"].get("message", ""))

@@ -17,6 +17,7 @@ from nbreactive.engine.catalog import IndexInfo, TableInfo, count_key, field_of
 from nbreactive.engine.postings import (
     EVERYTHING,
     SAMPLE,
+    STATE_KEY,
     TAIL_BYTES,
     Postings,
     counters_of,
@@ -25,12 +26,14 @@ from nbreactive.engine.postings import (
     scope_of,
     term_counter,
     touch_key,
+    unfinished,
     weight,
     weight_key,
 )
 from nbreactive.engine.read_set import point
 from nbreactive.engine.text import LARGEST_IMPACT, Word, impacts_of, words_of
 from nbreactive.engine.transactions import Interval
+from nbreactive.errors import InvalidValue
 from nbreactive.runtime.ranking import Posting, Stream, rank_of, ranked
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.keys import encode_key, successor
@@ -111,6 +114,11 @@ class Plan:
         self._search = search
         self._index = index = search.index
         self._reader, self._own = txn.search(table)
+        if unfinished(self._reader, index.id, txn.snapshot):
+            txn.depend(index.id, [point(STATE_KEY)])
+            raise InvalidValue(
+                f"index {index.name!r} of table {table.name!r} is being made anew; try again in a moment"
+            )
         self._deltas: Counter[bytes] = Counter()
         self._mine: dict[bytes, Postings] = {}
         for id, pending in self._own.items():

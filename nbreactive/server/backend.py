@@ -206,6 +206,7 @@ class Backend:
             "problem": {"message": problem.message, "issues": problem.issues} if problem else None,
             "limits": described(Limits(self.config.transaction, self.config.limits)),
             "durable_ts": str(parts.engine.durable),
+            "indexes_made_anew": parts.engine.indexes_made_anew,
             "columns": parts.columns.status(),
             "workers": parts.pool.status(),
             "actions": parts.action_pool.status(),

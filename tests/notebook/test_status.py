@@ -11,7 +11,7 @@ import pytest
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError
 from nbreactive.notebook.magics import function_path, module_name
-from nbreactive.notebook.status import status_line
+from nbreactive.notebook.status import backend_lines, status_line
 
 
 def line(target: Target) -> str:
@@ -40,6 +40,12 @@ def test_backends_say_who_reaches_them(tmp_path: Path) -> None:
     assert line(backend) == "deployment shop on the backend at http://h:3210 · shared with everyone who can reach it"
     elsewhere = Target("http://h", "standalone", label="a backend of this folder", data=str(tmp_path))
     assert f"data {tmp_path}/ · shared with whoever uses this folder" in line(elsewhere)
+
+
+def test_indexes_that_are_made_anew_are_told() -> None:
+    one = {"table": "posts", "name": "by_words", "documents": 1200, "total": 90_000}
+    lines = backend_lines({"version": "1", "mode": "lone", "indexes_made_anew": [one]})
+    assert lines[-1] == "  index by_words of posts is being made anew: 1,200 of 90,000 documents"
 
 
 def test_functions_and_modules_as_people_write_them() -> None:
