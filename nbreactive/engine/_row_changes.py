@@ -235,6 +235,11 @@ def filled(dbs: Databases, txn: Txn, index_id: int) -> bytes | None:
     return cursor.value() if found and cursor.key().startswith(prefix) else None
 
 
+def forget_filled(dbs: Databases, txn: Txn, index_id: int) -> None:
+    """Forget how far the backfill of an index was."""
+    _note_filled(dbs, txn, index_id, b"", None)
+
+
 def _note_filled(dbs: Databases, txn: Txn, index_id: int, ts: bytes, upto: bytes | None) -> None:
     """Note how far a backfill is, and forget what no rewind can need any more."""
     prefix = _filled_key(index_id)

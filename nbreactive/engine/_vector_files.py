@@ -238,6 +238,22 @@ class VectorFile:
         if len(self._recent) > max(_RECENT, len(self._older[0]) // 4):
             self._look()
 
+    def add_from(self, other: VectorFile, start: int, stop: int, horizon: int) -> list[int]:
+        """Add rows of other files, but those that nobody sees who reads after ``horizon``; returns their numbers there."""
+        rows, vectors = other.rows[start:stop], other.vectors[start:stop]
+        kept = np.flatnonzero((rows["from"] != FOREVER) & (rows["until"] > horizon))
+        for number in kept.tolist():
+            row = rows[number]
+            codes, data = row["codes"].tobytes(), vectors[number].tobytes()
+            self.add(int(row["from"]), row["id"].tobytes(), codes, data, int(row["until"]))
+        return (kept + start).tolist()
+
+    def end_like(self, other: VectorFile, numbers: list[int]) -> None:
+        """End the rows that have ended in other files since they were added from there."""
+        until, mine = other.rows["until"][numbers], self.rows["until"]
+        for row in np.flatnonzero(until != mine).tolist():
+            self.end(row, self.rows[row]["id"].tobytes(), int(until[row]))
+
     def rewind(self, to_ts: int) -> None:
         """Make everything as it was at ``to_ts``, except for the number of rows."""
         rows = self.rows

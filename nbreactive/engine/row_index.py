@@ -193,7 +193,7 @@ class RowIndex:
             notes = self.vectors.apply(batch)
             self._write(lambda txn: self._apply_noted(txn, batch, log_position, notes))
         except BaseException as error:
-            self._reload_vectors()
+            self.restore_vectors()
             if isinstance(error, OSError):
                 self._refuse(error)
             raise
@@ -210,7 +210,7 @@ class RowIndex:
         """
         commits = self._write(lambda txn: _row_changes.rewind(self._dbs, txn, to_ts))
         if commits and self._vectors is not None:
-            self._reload_vectors()
+            self.restore_vectors()
         return commits
 
     def collect(self, horizon: int, limit: int = 1000) -> int:
@@ -293,7 +293,11 @@ class RowIndex:
     ) -> None:
         self._write(lambda txn: put(self._dbs, txn, notes))
 
-    def _reload_vectors(self) -> None:
+    def forget_filled(self, index_id: int) -> None:
+        """Forget how far the backfill of an index was: what it had added is gone."""
+        self._write(lambda txn: _row_changes.forget_filled(self._dbs, txn, index_id))
+
+    def restore_vectors(self) -> None:
         """Bring the vector indexes to what is applied."""
         with self._begin() as txn:
             notes = get_notes(self._dbs, txn)

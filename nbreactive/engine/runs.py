@@ -237,13 +237,14 @@ class Runs:
         if live.stale or run.snapshot.ts >= live.snapshot.ts:
             touched = not self.unchanged(reads, run.snapshot.ts, self._state.applied, interests)
             moved = reads != live.reads or interests != live.interests
-            if live.subscribers and (touched or moved):
-                if moved:
+            if moved:
+                if live.subscribers:
                     self._unwatch(live)
-                    live.reads, live.interests = reads, interests
+                live.reads, live.interests = reads, interests
+                if live.subscribers:
                     self._watch(live)
+            if live.subscribers and (touched or moved):
                 self.on_invalid(live.subscribers)
-            live.reads, live.interests = reads, interests
             live.snapshot = run.snapshot
             live.touched = touched
             live.checked = run.snapshot.ts

@@ -115,7 +115,8 @@ class NearestJudge(Generic[Owner]):
         old = len(self._least)
         new = max(_FEWEST, 2 * old)
         vectors = np.zeros((new, self._vectors.shape[1] if old else dimensions), np.float32)
-        vectors[:old] = self._vectors
+        if old:
+            vectors[:old] = self._vectors
         least = np.full(new, math.inf)
         least[:old] = self._least
         self._vectors, self._least = vectors, least

@@ -49,7 +49,7 @@ class VectorStore:
     """
 
     def __init__(self, folder: Path, notes: Mapping[int, VectorNote], applied: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._files: dict[int, VectorFile] = {}
         self._entered: dict[int, deque[Entered]] = {}
         self._known: dict[int, int] = {}
@@ -65,13 +65,13 @@ class VectorStore:
                 continue
             note = found if found.since <= applied else msgspec.structs.replace(found, since=FOREVER)
             try:
-                file = VectorFile(self._folder, index, note)
+                file = VectorFile(self.folder, index, note)
             except (VectorFilesError, OSError):
                 continue
             file.rewind(applied)
             self._files[index] = file
             self._known[index] = applied
-        remove(self._folder, {file.note.token for file in self._files.values()})
+        remove(self.folder, {file.note.token for file in self._files.values()})
 
     def close(self, *, sync: bool = False) -> None:
         """Let go of all files; ``sync`` writes them to the disk."""
@@ -129,7 +129,7 @@ class VectorStore:
         if old is not None:
             old.close()
         note = VectorNote(secrets.token_hex(8), dimensions, filters, 0, created, FOREVER)
-        file = self._files[index] = VectorFile.create(self._folder, index, note)
+        file = self._files[index] = VectorFile.create(self.folder, index, note)
         self._known[index] = created
         return file
 
@@ -150,7 +150,7 @@ class VectorStore:
 
     def tidy(self) -> None:
         """Delete files that no index has any more."""
-        remove(self._folder, {file.note.token for file in self._files.values()})
+        remove(self.folder, {file.note.token for file in self._files.values()})
 
     def _put(self, file: VectorFile, ts: int, id: bytes, row: VectorRow) -> None:
         old = file.find(id)

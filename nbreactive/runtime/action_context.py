@@ -22,9 +22,11 @@ from nbreactive.runtime.context import Deployment, request_metadata
 from nbreactive.runtime.environment import missing
 from nbreactive.runtime.frames import Answer
 from nbreactive.runtime.lookup import Functions, resolve
+from nbreactive.runtime.nearest import Build, read_condition
 from nbreactive.runtime.output import ENDED, CallLog, Logger
 from nbreactive.values.checks import check_value
 from nbreactive.values.json import decode_json
+from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import CONCURRENT_OPERATIONS, over
 from nbreactive.values.packing import pack
 
@@ -274,7 +276,7 @@ class ActionMeta:
 
 
 class ActionContext:
-    """``ctx`` of an action: ``run_query run_mutation run_action scheduler storage auth env log now meta``."""
+    """``ctx`` of an action: ``run_query run_mutation run_action scheduler storage vector_search auth env log now meta``."""
 
     kind: Kind = "action"
 
@@ -302,6 +304,28 @@ class ActionContext:
     def run_action(self, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run another action; for code that both share an ordinary function is simpler."""
         return self._run("action", reference, args, kwargs)
+
+    def vector_search(
+        self,
+        table: str,
+        index: str,
+        *,
+        vector: Any,
+        limit: int = 10,
+        filter: Build | None = None,  # noqa: A002 - as it is called everywhere
+    ) -> Any:
+        """Find the documents nearest to a vector: ``[{"_id", "_score"}, ...]``, the nearest first.
+
+        Load them with a query: ``await ctx.run_query(internal.docs.by_ids, ids=[found["_id"] for found in nearest])``. What
+        the arguments mean is said by ``ctx.db.query(table).nearest``, which queries and mutations have.
+        """
+        conditions = [
+            {"field": field} if value is UNSET else {"field": field, "value": value}
+            for field, value in read_condition(filter)
+        ]
+        vector = vector.tolist() if hasattr(vector, "tolist") else vector
+        args = {"table": table, "index": index, "vector": vector, "limit": limit, "conditions": conditions}
+        return self._running.ask("vectors", "", args, "ctx.vector_search")
 
     def _run(self, kind: Kind, reference: Any, args: dict[str, Any] | None, kwargs: dict[str, Any]) -> Any:
         said = f"ctx.run_{kind}"

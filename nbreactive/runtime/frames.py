@@ -174,7 +174,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
     call: int
     number: int
-    what: Literal["query", "mutation", "action", "schedule", "cancel", "file"]
+    what: Literal["query", "mutation", "action", "schedule", "cancel", "file", "vectors"]
     target: str
     """The path of a function, the id of a job, or what is done to a file."""
     args: bytes = b""

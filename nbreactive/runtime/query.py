@@ -6,7 +6,7 @@ consumed enter the read set, so ``first()`` of a long range is not disturbed by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from nbreactive.engine.catalog import IndexInfo, count_key
@@ -14,12 +14,21 @@ from nbreactive.engine.read_set import END
 from nbreactive.errors import InvalidValue
 from nbreactive.functions.pagination import PaginationResult
 from nbreactive.runtime.filters import Filter, FilterBuilder, read_filter
+from nbreactive.runtime.nearest import (
+    Build,
+    Condition,
+    VectorSearch,
+    checked_limit,
+    nearest_documents,
+    read_condition,
+)
 from nbreactive.runtime.pagination import Document, Opener, Source, read_page
 from nbreactive.runtime.search import SearchFilter, SearchScan, at_most, find_search_index, read_search
 from nbreactive.runtime.search_plan import Search
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Transaction
 from nbreactive.values.checks import check_value
+from nbreactive.values.ids import encode_id
 from nbreactive.values.keys import encode_key, successor
 from nbreactive.values.kinds import UNSET
 
@@ -266,6 +275,57 @@ class Query:
             self._name, table, self._index, low, high, bool(self._descending), self._filters, self._open, self._search
         )
         return read_page(self._txn, source, opts)
+
+    def nearest(
+        self,
+        name: str,
+        vector: Sequence[float],
+        *,
+        limit: int = 10,
+        filter: Build | None = None,  # noqa: A002 - as it is called everywhere
+    ) -> list[Document]:
+        """The documents whose vectors are nearest to ``vector`` by their angle, the nearest first.
+
+        Each has its ``_score``, the cosine of the angle: 1.0 for the same direction, -1.0 for the opposite one. Of what
+        ``.filter(...)`` leaves out others take the place.
+
+        Parameters
+        ----------
+        name
+            A declared vector index.
+        vector
+            As long as the vectors of the index, and from the same model.
+        limit
+            How many documents, from 1 to 256.
+        filter
+            ``lambda q: q.eq("lang", "ko")``, or ``q.or_(q.eq(...), q.eq(...))``, on filter fields of the index.
+        """
+        table, txn, filters = self._searched(name), self._txn, [each.holds for each in self._filters]
+        most = checked_limit(limit)
+        search = VectorSearch(txn, table, name, vector, read_condition(filter))
+
+        def read(id: bytes) -> Document | None:
+            found = txn.document(table.info, id)
+            document = self._open(table, id, found.packed) if found is not None else None
+            return document if document is not None and all(keep(document) for keep in filters) else None
+
+        return nearest_documents(search, read, most)
+
+    def nearest_ids(self, name: str, vector: Any, limit: Any, condition: Condition | None) -> list[Document]:
+        """Ids and scores of the documents that :meth:`nearest` finds; for ``ctx.vector_search`` of actions."""
+        table = self._searched(name)
+        found = VectorSearch(self._txn, table, name, vector, read_condition(condition)).find(checked_limit(limit))
+        return [{"_id": encode_id(table.info.number, id), "_score": score} for score, id in found]
+
+    def _searched(self, name: str) -> Table:
+        if self._index is not None or self._descending is not None or self._limit is not None:
+            raise InvalidValue(
+                f"query({self._name!r}): nearest has an index, an order and a limit of its own; remove the others"
+            )
+        table = self._use()
+        if table is None:
+            raise InvalidValue(f"there is no table {self._name!r}, so it has no index {name!r}; declare it in a schema")
+        return table
 
     def __iter__(self) -> Iterator[Document]:
         """Read lazily; the loop sees the state of its beginning, whatever it writes meanwhile."""

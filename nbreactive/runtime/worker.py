@@ -35,6 +35,7 @@ run for a while (:mod:`nbreactive.runtime.breaker`). What a worker can reach is 
 
 from __future__ import annotations
 
+import importlib
 import signal
 import socket
 import sys
@@ -95,9 +96,17 @@ def load(sock: socket.socket) -> tuple[Setup, Program] | None:
     if hasattr(signal, "alarm"):
         signal.alarm(0)
     manifest = found if isinstance(found, Manifest) else None
+    if manifest is not None and any(table.vector_indexes for table in manifest.tables):
+        _load_numpy()
     issues: tuple[Issue, ...] = () if isinstance(found, Manifest) else tuple(found)
     sock.sendall(frame(LOADED, encode(Loaded(manifest, issues, sys.executable))))
     return (setup, program) if manifest is not None else None
+
+
+def _load_numpy() -> None:
+    """Load what vector searches need once, instead of once in every worker: with these settings it starts no threads."""
+    importlib.import_module("nbreactive.engine._vector_search")
+    determinism.install_numpy()
 
 
 def serve(sock: socket.socket, setup: Setup, program: Program) -> None:

@@ -19,6 +19,7 @@ from nbreactive.errors import LimitExceeded, NBReactiveError, Unavailable
 from nbreactive.functions.specs import Kind, Visibility
 from nbreactive.runtime.action_pool import ActionPool, Exchange
 from nbreactive.runtime.frames import Answer, Ask
+from nbreactive.runtime.system_vectors import VECTOR_SEARCH
 from nbreactive.services.action_files import ActionFiles
 from nbreactive.values.json import encode_json
 from nbreactive.values.limits import CALL_DEPTH, over
@@ -138,6 +139,9 @@ class Actions:
         return Answer(ask.number, value, failure)
 
     async def _do(self, request: ActionRequest, ask: Ask) -> tuple[bytes, Failure | None]:
+        if ask.what == "vectors":
+            found = await self._engine.query(QueryRequest(VECTOR_SEARCH, ask.args, reach="system"))
+            return found.value, found.failure
         if ask.what in ("query", "mutation", "action"):
             began = time.perf_counter()
             done = await self._run_inner(request, ask)

@@ -206,7 +206,7 @@ def test_an_index_that_was_complete_later_than_what_is_left_is_not_complete(inde
 
 def test_an_index_that_never_was_leaves_nothing(index: RowIndex) -> None:
     index.apply([commit(1), commit(2, (id_of(1), [1.0, 0.0, 0.0], b"12345678"), vectors=begun())])
-    folder = index.vectors._folder
+    folder = index.vectors.folder
     assert list(folder.iterdir())
     index.rewind(1)
     with index.reader() as reader:
@@ -253,7 +253,7 @@ def test_changed_bytes_are_found(index: RowIndex) -> None:
     file = index.vectors.file(INDEX)
     assert file is not None
     assert not file.damage(0, 100)
-    with paths(index.vectors._folder, INDEX, file.note.token)[1].open("r+b") as vectors:
+    with paths(index.vectors.folder, INDEX, file.note.token)[1].open("r+b") as vectors:
         vectors.seek(50 * 12 + 3)
         vectors.write(b"\x11")
     assert file.damage(0, 100)

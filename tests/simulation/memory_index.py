@@ -19,6 +19,7 @@ class MemoryIndex(RowModel):
         self.horizon = 0
         self.log_position = 0
         self.trusted = True
+        self.has_vectors = False
 
     def apply(self, batch: Sequence[Applied], *, log_position: int = 0) -> None:
         for commit in batch:
