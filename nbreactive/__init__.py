@@ -19,15 +19,19 @@ if TYPE_CHECKING:
         LocalStore,
         PaginatedQuery,
         connect,
+        download,
         insert_at_bottom_if_loaded,
         insert_at_position,
         insert_at_top,
         load,
+        presence,
         render,
         table,
         update_in_page,
+        upload,
         use_mutation,
         use_paginated_query,
+        use_presence,
         use_query,
     )
     from nbreactive.errors import (
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from nbreactive.functions.rules import rules
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
+    from nbreactive.notebook.file_upload import FileUpload
     from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
     from nbreactive.values.ids import Id
     from nbreactive.values.kinds import UNSET, Int64
@@ -74,15 +79,19 @@ _HOMES = {
         "LocalStore",
         "PaginatedQuery",
         "connect",
+        "download",
         "insert_at_bottom_if_loaded",
         "insert_at_position",
         "insert_at_top",
         "load",
+        "presence",
         "render",
         "table",
         "update_in_page",
+        "upload",
         "use_mutation",
         "use_paginated_query",
+        "use_presence",
         "use_query",
     ),
     "nbreactive.errors": (
@@ -116,6 +125,7 @@ _HOMES = {
     "nbreactive.functions.rules": ("rules",),
     "nbreactive.functions.schema": ("define_schema", "define_table"),
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
+    "nbreactive.notebook.file_upload": ("FileUpload",),
     "nbreactive.runtime.typed": ("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
     "nbreactive.values.ids": ("Id",),
     "nbreactive.values.kinds": ("UNSET", "Int64"),
@@ -131,6 +141,7 @@ __all__ = [
     "ArgumentError",
     "BlockingActionCtx",
     "Client",
+    "FileUpload",
     "FunctionFailed",
     "FunctionNotFound",
     "HttpRouter",
@@ -154,6 +165,7 @@ __all__ = [
     "cron_jobs",
     "define_schema",
     "define_table",
+    "download",
     "http_action",
     "http_router",
     "insert_at_bottom_if_loaded",
@@ -168,13 +180,16 @@ __all__ = [
     "mutation",
     "pagination_opts_validator",
     "pagination_result_validator",
+    "presence",
     "query",
     "render",
     "table",
     "unload_ipython_extension",
     "update_in_page",
+    "upload",
     "use_mutation",
     "use_paginated_query",
+    "use_presence",
     "use_query",
     "v",
 ]

@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from nbreactive.client import discovery, standalone, threads
+from nbreactive.client import discovery, presence, standalone, threads
 from nbreactive.client.arguments import SKIP, path_of
 from nbreactive.client.client import Client
 from nbreactive.client.credentials import Credentials, TokenSource
@@ -23,6 +24,7 @@ from nbreactive.client.page_updates import (
     update_in_page,
 )
 from nbreactive.client.paginated import PaginatedQuery
+from nbreactive.client.presence import use_presence
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, NBReactiveError
 
@@ -43,16 +45,20 @@ __all__ = [
     "connect",
     "current",
     "disconnect",
+    "download",
     "insert_at_bottom_if_loaded",
     "insert_at_position",
     "insert_at_top",
     "install",
     "load",
+    "presence",
     "render",
     "table",
     "update_in_page",
+    "upload",
     "use_mutation",
     "use_paginated_query",
+    "use_presence",
     "use_query",
 ]
 
@@ -101,37 +107,37 @@ def connect(
         Admin key of a backend (the file ``admin.key`` of its data folder), for deploying to it and for whole tables.
     deployment
         Its name, where there are several; default: ``NBREACTIVE_DEPLOYMENT``, else the first one.
+    auth
+        The token of who has signed in, or a function that gets one: see :meth:`Client.set_auth`.
 
     Examples
     --------
-    auth
-        The token of who has signed in, or a function that gets one: see :meth:`Client.set_auth`.
     >>> client = nbreactive.connect("http://127.0.0.1:3210", admin_key=key)       # doctest: +SKIP
     >>> api.chat.send(author="me", body="from a script")       # doctest: +SKIP
     >>> client.functions()       # doctest: +SKIP
     """
     started = len(standalone.children())
     try:
-        parent = _process.inherited if url is None else None
-        if parent is not None and token is None and admin_key is None and deployment is None:
-            target = parent
         bearer = None
         if auth is not None:
             bearer = threads.loop_thread().submit(Credentials(auth).token()).result()
+        parent = _process.inherited if url is None else None
+        if parent is not None and token is None and admin_key is None and deployment is None:
+            target = parent
         else:
             address = parent.base if parent is not None else url
             found = discovery.find(address, token, admin_key, deployment, bearer or "")
             target = threads.loop_thread().submit(found).result()
         client = Client(target)
-    except NBReactiveError as error:
-        raise error.with_traceback(None) from None  # the user's lines, and not our own
-    if target.kind == "standalone" and not _process.quiet:  # nothing was asked for by name
         if auth is not None:
             try:
                 client.set_auth(auth)
             except BaseException:
                 client.close()
                 raise
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+    if target.kind == "standalone" and not _process.quiet:  # nothing was asked for by name
         did = "started" if len(standalone.children()) > started else "connected to"
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
     with _process.lock:
@@ -263,6 +269,48 @@ def render(draw: Callable[..., Any], *queries: LiveValue) -> Any:
     if not queries:
         raise ArgumentError("render(fn, q1, q2, ...) needs at least one live query to follow.")
     return Rendering(lambda: draw(*(query.value for query in queries)), list(queries))
+
+
+def upload(url: str, content: Any, *, content_type: str | None = None) -> str:
+    """Upload a file to an address of ``ctx.storage.generate_upload_url()``, and return its id.
+
+    Parameters
+    ----------
+    url
+        The address, good for one file within an hour.
+    content
+        Bytes, a path, or a file that is open for reading bytes; streamed, whatever its size.
+    content_type
+        ``image/png``, for whoever downloads it.
+
+    Examples
+    --------
+    >>> id = nbreactive.upload(api.files.generate_upload_url(), "photo.png", content_type="image/png")       # doctest: +SKIP
+    """
+    try:
+        return current().upload(url, content, content_type=content_type)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+
+
+def download(url: str, to: str | Path | None = None) -> bytes | None:
+    """Return the content of a stored file, or write it to the path ``to``.
+
+    Parameters
+    ----------
+    url
+        An address of ``ctx.storage.get_url(id)``.
+    to
+        Where to; large files should not be in memory as a whole.
+
+    Examples
+    --------
+    >>> data = nbreactive.download(api.files.url(id=id))       # doctest: +SKIP
+    """
+    try:
+        return current().download(url, to)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
 
 
 def table(name: str, *, limit: int = 1000, order: str = "desc") -> LiveQuery:

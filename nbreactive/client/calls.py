@@ -17,7 +17,14 @@ from nbreactive.errors import ArgumentError, FunctionNotFound, NotConnected
 
 CONNECT = 10.0
 """Seconds a call waits for a connection before it says that there is none."""
-_SYSTEM_KINDS = {"_system/tables:rows": "query", "_system/tables:insert_many": "mutation"}
+_SYSTEM_KINDS = {
+    "_system/tables:rows": "query",
+    "_system/tables:insert_many": "mutation",
+    "nbreactive/presence:join": "mutation",
+    "nbreactive/presence:heartbeat": "mutation",
+    "nbreactive/presence:leave": "mutation",
+    "nbreactive/presence:list": "query",
+}
 
 
 class Calls:

@@ -13,9 +13,10 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from typing import Any, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from nbreactive.client import threads
+from nbreactive.client import files, threads
 from nbreactive.client.arguments import arguments_of, path_of, plain_args
 from nbreactive.client.calls import Calls, dotted
 from nbreactive.client.connection import Connection
@@ -30,15 +31,18 @@ from nbreactive.client.subscription import Key, Listener, Subscriptions
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected, Refused
 
+if TYPE_CHECKING:
+    from nbreactive.client.presence import Heart
+
 T = TypeVar("T")
 Live = TypeVar("Live", bound=LiveValue)
 _log = logging.getLogger("nbreactive.functions")
 
+SIGN_IN = 15.0
+"""Seconds that ``set_auth`` waits for the server's word."""
 PATIENCE = 30.0
 """Seconds without a connection after which calls under way give up."""
 
-SIGN_IN = 15.0
-"""Seconds that ``set_auth`` waits for the server's word."""
 
 class Client:
     """A connection to one deployment.
@@ -57,6 +61,12 @@ class Client:
     def __init__(self, target: Target, *, patience: float = PATIENCE) -> None:
         self.target = target
         self.on_logs: Callable[[str, tuple[str, ...]], None] = _log_lines
+        self.on_state: list[Callable[[], None]] = []
+        """Called on the client thread when the connection is open or lost."""
+        self.heart: Heart | None = None
+        """Beats for the rooms that it is in."""
+        self.beside: dict[str, Client] = {}
+        """Clients of other deployments, which end with this one."""
         self._patience = patience
         self._pid = os.getpid()
         self._live: weakref.WeakSet[LiveValue] = weakref.WeakSet()
@@ -70,13 +80,6 @@ class Client:
         self._calls = Calls(self.target, self.connection, self.subscriptions, self._patience)
         self.connection.on_state = self._state_changed
 
-    # ---- calls ----
-
-    def call(self, ref: Any, args: Mapping[str, Any] | None = None) -> Any:
-        """Run a query, mutation or action once and return its result; raises its error."""
-        path = path_of(ref)
-        self.check_thread(f"{path}(...)")
-        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args))))
     # ---- who calls ----
 
     def set_auth(self, token: TokenSource, *, wait: bool = True) -> None:
@@ -107,6 +110,13 @@ class Client:
         self.check_thread("clear_auth()")
         self._wait(self.connection.sign_in(None))
 
+    # ---- calls ----
+
+    def call(self, ref: Any, args: Mapping[str, Any] | None = None) -> Any:
+        """Run a query, mutation or action once and return its result; raises its error."""
+        path = path_of(ref)
+        self.check_thread(f"{path}(...)")
+        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args))))
         return self._result(path, outcome)
 
     async def aio(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> Any:
@@ -213,6 +223,18 @@ class Client:
         with self.explained():
             return self._wait(self.target.fetch("GET", f"/api/admin/{path}"))
 
+    # ---- stored files ----
+
+    def upload(self, url: str, content: Any, *, content_type: str | None = None) -> str:
+        """Upload a file to the address that a function has made; see :func:`nbreactive.upload`."""
+        self.check_thread("an upload")
+        return files.upload(self.target, url, content, content_type)
+
+    def download(self, url: str, to: str | Path | None = None) -> bytes | None:
+        """Download a stored file; see :func:`nbreactive.download`."""
+        self.check_thread("a download")
+        return files.download(self.target, url, to)
+
     @contextlib.contextmanager
     def explained(self) -> Generator[None]:
         """Say of what a backend refuses to those without its key where the key goes (it hides functions from them)."""
@@ -236,7 +258,7 @@ class Client:
     @property
     def known_paths(self) -> list[str]:
         """Paths of the functions that were there when they were last looked up; asks nobody."""
-        return [path for path in self._calls.kinds if not path.startswith("_")]
+        return [path for path in self._calls.kinds if not path.startswith(("_", "nbreactive/"))]
 
     def describe(self, path: str) -> dict[str, Any] | None:
         """Return what is known of a function (kind, arguments, documentation); asks nobody."""
@@ -264,6 +286,8 @@ class Client:
             return
         for live in self.live_queries:
             live.close()
+        for other in self.beside.values():
+            other.close()
         self._closed.set()
         self._wait(self.connection.close())
 
@@ -326,9 +350,15 @@ class Client:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._thread.submit(work).result()
 
+    async def run(self, path: str, args: Mapping[str, Any]) -> Outcome:
+        """Run a function of the system once."""
+        return await self._calls.run(path, encode_args(plain_args(args)))
+
     def _state_changed(self) -> None:
         self._calls.connection_changed()
         self.subscriptions.tell_all()
+        for changed in self.on_state:
+            changed()
 
 
 def _checked_options(options: Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 from nbreactive.client import standalone
 from nbreactive.client.target import Target
@@ -40,9 +41,9 @@ async def find(
         Admin key of a backend.
     deployment
         Its name, where a server has several; default: ``NBREACTIVE_DEPLOYMENT``, else the server's first.
-    """
     bearer
         The token of who has signed in with a provider of the deployment.
+    """
     if url is not None:
         return await at(url, token, admin_key, deployment, bearer)
     deployment = deployment or os.environ.get("NBREACTIVE_DEPLOYMENT")
@@ -52,8 +53,8 @@ async def find(
             token or os.environ.get("NBREACTIVE_TOKEN"),
             admin_key or os.environ.get("NBREACTIVE_ADMIN_KEY"),
             deployment,
-        )
             bearer,
+        )
     own = await own_jupyter_server(deployment)
     return own if own is not None else await standalone.start_or_reuse(deployment=deployment)
 
@@ -96,6 +97,20 @@ async def at(
         f"There is neither a Jupyter server with nbreactive nor a backend at {base}. {answers[-1]}. "
         "Is the address right, and is the server running?"
     )
+
+
+async def beside(target: Target, deployment: str) -> Target:
+    """Return another deployment at the same place as ``target``."""
+    mine = quote(target.health.get("deployment", "default"), safe="")
+    above = "/nbreactive" if target.kind == "jupyter" else ""
+    root = (
+        replace(target, base=target.base.removesuffix(f"/{mine}"))
+        if target.base.endswith(f"{above}/{mine}")
+        else target
+    )
+    health = _JUPYTER_HEALTH if target.kind == "jupyter" else _BACKEND_HEALTH
+    root.health = await root.fetch_json("GET", health, within=PROBE)
+    return await root.named(deployment, health, PROBE)
 
 
 def clean_url(url: str) -> tuple[str, str | None]:
@@ -166,7 +181,9 @@ async def _jupyter(root: str, token: str | None, *, label: str, folder: str = ""
     target = Target(
         f"{root}/nbreactive", "jupyter", headers, label, str(Path(folder) / ".nbreactive") if folder else ""
     )
+    target.bearer = "" if token else bearer  # it may be a backend, which says nothing to strangers
     target.health = await target.fetch_json("GET", _JUPYTER_HEALTH, within=PROBE)
+    target.bearer = ""
     if not target.health.get("ok"):
         raise NotConnected(f"{root} has no nbreactive that is well: {target.health!r:.200}")
     return target
@@ -181,9 +198,7 @@ async def _backend(base: str, admin_key: str | None, bearer: str = "") -> Target
     return target
 
 
-    target.bearer = "" if token else bearer  # it may be a backend, which says nothing to strangers
 def _version() -> str:
-    target.bearer = ""
     from nbreactive._version import __version__
 
     return __version__

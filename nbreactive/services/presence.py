@@ -26,6 +26,7 @@ from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import ArgumentError, FunctionNotFound, LimitExceeded, NBReactiveError, Unavailable
 from nbreactive.services.persons import Person, person_of
+from nbreactive.values.ids import encode_id
 from nbreactive.values.limits import over
 from nbreactive.values.packing import pack
 from nbreactive.values.sizes import size_of
@@ -183,7 +184,7 @@ class Presence:
             self._connections.setdefault(connection, {})[id] = known
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._expire)
-        value = {"joined": new} if what == "heartbeat" else {"user": known.person.user, "session": id.hex()}
+        value = {"joined": new} if what == "heartbeat" else {"user": known.person.user, "session": encode_id(PRESENCE, id)}
         if changed:
             self._change([known])
         if changed or id in self._changed:
