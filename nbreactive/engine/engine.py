@@ -42,6 +42,7 @@ from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.telling import end_of
 from nbreactive.engine.text_upkeep import TextUpkeep
 from nbreactive.engine.transactions import Executor
+from nbreactive.engine.vector_upkeep import VectorUpkeep
 from nbreactive.errors import ReadOnly
 from nbreactive.values.ids import new_internal
 
@@ -115,13 +116,21 @@ class Engine:
             crowd=limits.crowd,
             keep=lambda files: self.keep_files(files),
         )
+        self.vector_upkeep = VectorUpkeep(
+            state,
+            self.gate,
+            clock,
+            on_applied=self._on_applied,
+            on_pending=self._flusher.wake,
+            busy=self._busy,
+        )
         self.text_upkeep = TextUpkeep(
             state,
             self.gate,
             clock,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
-            busy=lambda: bool(self.executing.snapshots or self._mutations.snapshots),
+            busy=self._busy,
         )
         self._housekeeping = Housekeeping(
             state,
@@ -187,7 +196,7 @@ class Engine:
         self._flusher.wake()
         if self._shared:
             self._flusher.follow()
-        for work in (self._housekeeping.run(), self.text_upkeep.run()):
+        for work in (self._housekeeping.run(), self.vector_upkeep.run(), self.text_upkeep.run()):
             self._work.add(asyncio.get_running_loop().create_task(work))
 
     async def close(self) -> None:
@@ -231,8 +240,8 @@ class Engine:
 
     @property
     def indexes_made_anew(self) -> list[dict[str, Any]]:
-        """Table, name, documents and total of each index that is being made anew."""
-        return [each._asdict() for each in self.text_upkeep.progress.values()]
+        """Table, name, documents and total of each search index and vector index that is being made anew."""
+        return [each._asdict() for each in (*self.text_upkeep.progress.values(), *self.vector_upkeep.progress.values())]
 
     def reader(self) -> Reader:
         """Return a reader of its own of everything applied now; close it soon."""
@@ -308,7 +317,7 @@ class Engine:
             index,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
-            busy=lambda: bool(self.executing.snapshots or self._mutations.snapshots),
+            busy=self._busy,
         )
 
     async def release(self, ts: int) -> None:
@@ -347,6 +356,9 @@ class Engine:
     async def catch_up(self) -> None:
         """Apply everything that other engines have appended up to now."""
         await self._flusher.catch_up()
+
+    def _busy(self) -> bool:
+        return bool(self.executing.snapshots or self._mutations.snapshots)
 
     def _oldest(self) -> int:
         return min(
