@@ -1,0 +1,5 @@
+auth_config = {
+    "providers": [
+        {"type": "session", "issuer": "accounts", "function": "accounts:session"},
+    ]
+}
