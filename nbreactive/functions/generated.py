@@ -35,7 +35,7 @@ _RESERVED: Final = frozenset(keyword.kwlist) | frozenset(
         *("ActionReference", "Bound", "Live", "MutationReference", "Paginated", "QueryReference"),
         *("Mapping", "Sequence"),
         *("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
-        *("Callable", "DatabaseReader", "IndexRange", "TypedQuery", "Unset"),
+        *("Callable", "DatabaseReader", "IndexRange", "SearchFilter", "TypedQuery", "Unset"),
     }
 )
 """What the generated files cannot use as the name of a class, or use themselves."""

@@ -42,6 +42,7 @@ class _ServerStub:
     def text(self) -> str:
         queries = [line for table in self._tables for line in self._query(table)]
         writer = list(self._writer())
+        searched = any(table.search_indexes for table in self._tables)
         model = sorted([*self._names.values(), *(f"{name}Id" for name in self._names.values())])
         lines = [
             HEAD.rstrip(),
@@ -54,6 +55,7 @@ class _ServerStub:
             "from nbreactive import ActionCtx as ActionCtx, BlockingActionCtx as BlockingActionCtx, Id",
             "from nbreactive.runtime.database import DatabaseReader",
             "from nbreactive.runtime.query import IndexRange",
+            *(["from nbreactive.runtime.search import SearchFilter"] if searched else []),
             "from nbreactive.runtime.typed import TypedQuery",
             "from nbreactive.values.kinds import Unset",
             f"from .data_model import {', '.join(model)}",
@@ -81,6 +83,11 @@ class _ServerStub:
         yield "    def with_index("
         yield f"        self, name: Literal[{indexes}], build: Callable[[IndexRange], IndexRange] | None = None"
         yield f"    ) -> TypedQuery[{name}]: ..."
+        if table.search_indexes:
+            yield "    def with_search_index("
+            searches = ", ".join(map(repr, table.search_indexes))
+            yield f"        self, name: Literal[{searches}], build: Callable[[SearchFilter], SearchFilter]"
+            yield f"    ) -> TypedQuery[{name}]: ..."
         yield ""
 
     def _reader(self) -> Iterator[str]:

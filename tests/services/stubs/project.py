@@ -28,7 +28,7 @@ schema = define_schema({
     "posts": define_table({
         "title": v.string(), "author_id": v.id("users"), "at": v.datetime(), "likes": v.integer(),
         "cover": v.optional(v.object({"width": v.number(), "from": v.string()})),
-    }).index("by_author", ["author_id"]),
+    }).index("by_author", ["author_id"]).search_index("words", search_field="title", filter_fields=["author_id", "likes"]),
     "events": define_table(v.union(v.object({"kind": v.literal("a"), "n": v.number()}), v.object({"kind": v.literal("b")}))),
     "anything": define_table(v.any()),
 })

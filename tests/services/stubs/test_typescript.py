@@ -41,8 +41,10 @@ export async function calls(): Promise<number> {
 export function documents(event: Doc<"events">, any: Doc<"anything">, author: Doc<"users">): number {
   const role: "admin" | "writer" = author.role;
   const index: DataModel["posts"]["indexes"]["by_author"] = ["author_id", "_creationTime"];
+  const search: DataModel["posts"]["searchIndexes"]["words"]["filterFields"] = "likes";
+  const field: DataModel["posts"]["searchIndexes"]["words"]["searchField"] = "title";
   const table: TableNames = "posts";
-  void [role, index, table];
+  void [role, index, search, field, table];
   return event.kind === "a" ? event.n : any.whatever;
 }
 """
