@@ -42,6 +42,15 @@ for await (const line of createInterface({ input: process.stdin })) {
     say({ id, value: client.connectionState() });
   } else if (what === "setAuth") {
     client.setAuth(async () => args.token, (authenticated) => say({ id, value: authenticated }));
+  } else if (what === "setAuthFrom") {
+    const fetchToken = async ({ forceRefreshToken }) => {
+      const iat = Date.now() / 1000;
+      const claims = { ...args.claims, iat, exp: iat + args.seconds };
+      const answer = await fetch(args.issuer + "/token", { method: "POST", body: JSON.stringify({ claims, header: {} }) });
+      say({ id, forced: forceRefreshToken });
+      return args.stale && !forceRefreshToken ? "stale.to.ken" : (await answer.json()).token;
+    };
+    client.setAuth(fetchToken, (authenticated) => say({ id, value: authenticated }));
   } else if (what === "setAdminAuth") {
     client.setAdminAuth(args.key, args.identity);
     say({ id, value: null });

@@ -52,7 +52,7 @@ function SignIn() {
       <input name="name" />
       <button>go</button>
       <button type="button" className="issuer" onClick={() => use(ofIssuer('ada', 600))}>issuer</button>
-      <button type="button" className="short" onClick={() => use(ofIssuer('bob', 4))}>short</button>
+      <button type="button" className="short" onClick={() => use(ofIssuer('bob', 12))}>short</button>
       <button type="button" className="refused" onClick={() => use({ fetch: async (force) => { globalThis.asked.push(force); return 'not.a.token' } })}>
         refused
       </button>
