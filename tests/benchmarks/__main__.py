@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,presence]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .backend import BenchBackend
 from .figures import Figure, table
 from .history import prepare, s2
 from .isolation import isolation
+from .presence import presence
 from .proxy import proxy
 from .reads import w3, w6
 from .scale import fill, scale
@@ -19,7 +20,7 @@ from .search import prepare as prepare_search
 from .search import search
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", \"presence\")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
@@ -77,6 +78,14 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
             backend.start()
             try:
                 figures += await search(backend, 100_000 if quick else 1_000_000)
+            finally:
+                backend.stop()
+    if "presence" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            backend.start()
+            try:
+                figures += await presence(backend, quick=quick)
             finally:
                 backend.stop()
     return figures

@@ -13,6 +13,9 @@ schema = define_schema(
         )
         .index("by_author", ["author"])
         .index("by_timestamp", ["timestamp"]),
+        "beats": define_table({"session": v.string(), "at": v.number()}, ephemeral=True).index(
+            "by_session", ["session"]
+        ),
         "counters": define_table({"name": v.string(), "value": v.integer()}).index("by_name", ["name"]),
     }
 )
@@ -54,6 +57,15 @@ def totals(ctx, times: int):
 @mutation
 def send(ctx, author: str, body: str):
     return ctx.db.insert("messages", {"author": author, "body": body, "timestamp": ctx.now()})
+
+
+@mutation
+def beat(ctx, room: str, session: str):
+    found = ctx.db.query("beats").with_index("by_session", lambda q: q.eq("session", session)).first()
+    if found is None:
+        ctx.db.insert("beats", {"session": session, "at": ctx.now()})
+    else:
+        ctx.db.patch(found["_id"], {"at": ctx.now()})
 
 
 @mutation
