@@ -20,7 +20,7 @@ from .search import prepare as prepare_search
 from .search import search
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", \"presence\")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", "presence")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
