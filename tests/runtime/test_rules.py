@@ -22,6 +22,9 @@ from nbreactive import (
 
 schema = define_schema({
     "messages": define_table({"room": v.string(), "body": v.string(), "author": v.string()}).index("by_room", ["room"]),
+    "notes": define_table({"text": v.string(), "owner": v.string(), "vector": v.array(v.number())})
+        .search_index("by_text", search_field="text", filter_fields=["owner"])
+        .vector_index("by_vector", vector_field="vector", dimensions=2, filter_fields=["owner"]),
     "members": define_table({"room": v.string(), "user": v.string()}).index("by_room_user", ["room", "user"]),
 })
 
@@ -41,6 +44,7 @@ rules(
     insert=lambda ctx, doc: doc["author"] == me(ctx) and is_member(ctx, doc),
     modify=lambda ctx, doc: doc["author"] == me(ctx) and is_member(ctx, doc),
 )
+rules("notes", read=lambda ctx, doc: doc["owner"] == me(ctx))
 rules("rooms", read=True)
 rules("sealed", insert=True)
 rules("broken", read=lambda ctx, doc: ctx.db.query("members").first())
@@ -72,6 +76,16 @@ def first(ctx): return ctx.db.query("messages").first()
 def only(ctx): return ctx.db.query("messages").unique()
 @query
 def page(ctx, opts: PaginationOpts): return ctx.db.query("messages").paginate(opts)
+def _found(ctx): return ctx.db.query("notes").with_search_index("by_text", lambda q: q.search("text", "hello"))
+@query
+def searched(ctx): return [sorted(doc["text"] for doc in _found(ctx).collect()), len(_found(ctx).take(1)), _found(ctx).count()]
+@query
+def searched_page(ctx, opts: PaginationOpts): return _found(ctx).paginate(opts)
+@query
+def nearest(ctx): return [doc["text"] for doc in ctx.db.query("notes").nearest("by_vector", [1.0, 0.0], limit=2)]
+@internal_mutation
+def add_note(ctx, text: str, owner: str, vector: list[float]):
+    ctx.db.insert("notes", {"text": text, "owner": owner, "vector": vector})
 @query
 def nested(ctx): return ctx.run_query(api.chat.listed)
 @query
@@ -180,6 +194,19 @@ def test_pages_have_what_may_be_read_and_no_gaps(room: Room) -> None:
             if page["isDone"]:
                 break
         assert seen == who.query(api.chat.listed)
+
+
+def test_searches_find_what_may_be_read(room: Room) -> None:
+    for number in range(6):
+        owner = ("ada", "bob")[number % 2]
+        args = {"text": f"hello {number}", "owner": owner, "vector": [1.0, number / 10]}
+        room.backend.mutation(internal.chat.add_note, **args)
+    for who, texts in ((room.ada, ["hello 0", "hello 2", "hello 4"]), (room.bob, ["hello 1", "hello 3", "hello 5"])):
+        assert who.query(api.chat.searched) == [texts, 1, 3]
+        assert who.query(api.chat.nearest) == texts[:2]  # the nearest that may be seen, however many are nearer
+        page = who.query(api.chat.searched_page, paginationOpts={"numItems": 2, "cursor": None})
+        assert {row["text"] for row in page["page"]} < set(texts) and len(page["page"]) == 2
+    assert room.backend.query(api.chat.searched) == [[], 0, 0] and room.backend.query(api.chat.nearest) == []
 
 
 def test_writing(room: Room) -> None:

@@ -382,6 +382,19 @@ def test_what_is_no_configuration_is_refused_at_deploy(tmp_path: Path, config: s
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "/?next=//evil.example", "/login?next=%5C%5Cevil", "/api/query?next=//evil"]
+)
+def test_no_door_sends_anybody_elsewhere_case_40(tmp_path: Path, path: str) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            request = HTTPRequest(at.url + path, follow_redirects=False)
+            answer = await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
+            assert answer.code in (200, 400, 404) and "Location" not in answer.headers
+
+    asyncio.run(main())
+
+
 def test_much_that_comes_while_a_token_is_judged_is_bounded(tmp_path: Path, issuer: Issuer) -> None:
     """An issuer that is slow does not let a connection pile up messages."""
     from nbreactive.server.limits import ServerLimits
