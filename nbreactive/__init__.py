@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         mutation,
         query,
     )
+    from nbreactive.functions.fusion import reciprocal_rank_fusion
     from nbreactive.functions.http import HttpRouter, Response, http_action, http_router
     from nbreactive.functions.pagination import (
         PaginationOpts,
@@ -120,6 +121,7 @@ _HOMES = {
         "pagination_result_validator",
     ),
     "nbreactive.functions.crons": ("cron_jobs",),
+    "nbreactive.functions.fusion": ("reciprocal_rank_fusion",),
     "nbreactive.functions.http": ("HttpRouter", "Response", "http_action", "http_router"),
     "nbreactive.functions.references": ("api", "internal"),
     "nbreactive.functions.rules": ("rules",),
@@ -182,6 +184,7 @@ __all__ = [
     "pagination_result_validator",
     "presence",
     "query",
+    "reciprocal_rank_fusion",
     "render",
     "table",
     "unload_ipython_extension",

@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,presence]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,vectors,presence]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from .scale import fill, scale
 from .scheduled import s1
 from .search import prepare as prepare_search
 from .search import search
+from .vectors import prepare as prepare_vectors
+from .vectors import vectors
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", "presence")
+WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", "vectors", "presence")
 
 
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
@@ -78,6 +80,15 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
             backend.start()
             try:
                 figures += await search(backend, 100_000 if quick else 1_000_000)
+            finally:
+                backend.stop()
+    if "vectors" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            backend = BenchBackend(Path(folder))
+            prepare_vectors(backend)
+            backend.start()
+            try:
+                figures += await vectors(backend, 20_000 if quick else 100_000)
             finally:
                 backend.stop()
     if "presence" in only:
