@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from nbreactive.engine.requests import QuerySpec
 from nbreactive.errors import Refused, Unauthenticated
 from nbreactive.functions.specs import Visibility
 from nbreactive.server.keys import PREFIX, Keys, Role
@@ -45,6 +46,8 @@ class Caller(msgspec.Struct, frozen=True):
     """The id of the key that says so."""
     provider: ProviderKey = ()
     """What has judged the token that says so."""
+    follow: QuerySpec | None = None
+    """What says so as long as it does: the query of a provider that keeps sessions."""
 
     @property
     def reach(self) -> Visibility:
@@ -89,6 +92,8 @@ class _Vouched(msgspec.Struct):
     issuer: str = "jupyter"
     email: str | None = None
     via: str | None = None
+    groups: list[str] | None = None
+    """On a JupyterHub."""
     ip: str | None = None
     """The client's; its identity does not have it."""
 
@@ -162,7 +167,9 @@ class Gatekeeper:
         """Somebody who has signed in; ``door`` is who the connection's own credentials say is asking."""
         roles = _PUBLIC_ROLES if door is None or door.identity is None else _PUBLIC_ROLES & door.roles
         subject = str(person.identity["subject"])
-        return Caller(person.identity, roles, subject, b"", person.expires, provider=person.provider)
+        return Caller(
+            person.identity, roles, subject, b"", person.expires, provider=person.provider, follow=person.follow
+        )
 
     def still(self, caller: Caller) -> bool:
         """Whether what says who ``caller`` is would say so again."""

@@ -59,28 +59,31 @@ class SessionIdentity:
         self._ended = ended
         self._timer: asyncio.TimerHandle | None = None
         self._following: _Following | None = None
-        self._arm()
+        self._keep_looking()
 
     def take(self, message: wire.Authenticate) -> None:
         """Become who an ``Authenticate`` without a token of a provider says; raises Refused."""
         caller = self._door
         if message.tokenType == "Admin":
             caller = self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
-        self._become(caller, None)
+        self._become(caller)
 
     async def sign_in(self, token: str) -> None:
         """Become who holds a token of a provider; raises Refused."""
         person = await self._gate.sign_in.judge(token)
-        self._become(self._gate.signed_in(person, self._door), person.follow)
+        self._become(self._gate.signed_in(person, self._door))
 
     def recheck(self) -> None:
         """Look whether keys and providers still say so."""
-        if self._gate.still(self.caller):
-            return
-        if self.caller.provider:
+        gone = [who for who in (self._door, self.caller) if not self._gate.still(who)]
+        if any(who.provider for who in gone):
             self._ended("who has judged the token is no provider of this deployment any more")
-        else:  # coming back with the same key would not help: it is told once, and can do nothing more
-            self._become(Caller(None, frozenset(), f"{self.caller.label} (revoked)"), None)
+            return
+        # Coming back with the same key would not help: it is told once, and can do nothing more.
+        if self._door in gone:
+            self._door = _revoked(self._door)
+        if self.caller in gone:
+            self._become(_revoked(self.caller))
 
     def close(self) -> None:
         """Look at nothing any more."""
@@ -90,14 +93,17 @@ class SessionIdentity:
             self._following.close()
         self._timer = self._following = None
 
-    def _become(self, caller: Caller, follow: QuerySpec | None) -> None:
+    def _become(self, caller: Caller) -> None:
         self.close()
         before, self.caller = self.caller, msgspec.structs.replace(caller, origin=self._door.origin)
-        if follow is not None:
-            self._following = _Following(self._subscriptions(), follow, self._heard)
-        self._arm()
+        self._keep_looking()
         if not caller.same_as(before):
             self._changed(self.caller)
+
+    def _keep_looking(self) -> None:
+        if self.caller.follow is not None:
+            self._following = _Following(self._subscriptions(), self.caller.follow, self._heard)
+        self._arm()
 
     def _arm(self) -> None:
         if self.caller.expires is not None:
@@ -117,13 +123,18 @@ class SessionIdentity:
         except Unauthenticated as error:
             self._ended(error.message)
             return
-        caller = self._gate.signed_in(person, self._door)
-        before, self.caller = self.caller, msgspec.structs.replace(caller, origin=self._door.origin)
+        said = self._gate.signed_in(person, self._door)
+        caller = msgspec.structs.replace(said, origin=self._door.origin, follow=self.caller.follow)
+        before, self.caller = self.caller, caller
         if self._timer is not None:
             self._timer.cancel()
         self._arm()
         if not caller.same_as(before):
             self._changed(self.caller)
+
+
+def _revoked(caller: Caller) -> Caller:
+    return Caller(None, frozenset(), f"{caller.label} (revoked)", caller.origin)
 
 
 class _Following:

@@ -14,6 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from nbreactive.errors import DataFolderError, InvalidValue
 from nbreactive.server.keys import FILE, Keys
+from tests.server.test_sign_in import KEY as ADMIN
 from tests.server.test_sign_in import House, Line, house
 
 MODULE = {"modules": [{"name": "m", "source": "x = 1\n", "origin": {"kind": "api"}}]}
@@ -115,6 +116,13 @@ def test_a_key_that_is_revoked_ends_what_it_has_opened_case_8(tmp_path: Path) ->
             await stranger.until(q0=1)
             assert "revoked" in header.values[0] and "revoked" in message.values[0]  # no further rows
             assert (await ask(at, "/api/query", key, {"path": "app:anyone", "args": {}}))[0] == 403
+            # What was opened with it does not come back by signing out of something else.
+            header.say("Authenticate", baseVersion=0, tokenType="Admin", value=ADMIN)
+            await header.until(q0=1)
+            header.say("Authenticate", baseVersion=1, tokenType="None")
+            while header.values[0] == 1:
+                await header.hear()
+            assert "revoked" in header.values[0]
             for line in (header, message, stranger):
                 line.socket.close()
 

@@ -328,6 +328,14 @@ def test_sessions_of_one_s_own_end_at_once(tmp_path: Path) -> None:
             error, _ = (await line.end())[-2:]
             assert (error["type"], error["authUpdateAttempted"]) == ("AuthError", False)
             assert await at.call("app:me", "secret-1") == (401, "Unauthenticated")
+            # Also where the token came with the connection itself.
+            await at.internal("app:sign_in", token="secret-2", name="Bob")
+            door = await Line.open(at.url, Authorization="Bearer secret-2")
+            door.ask("app:me")
+            while not door.values:
+                await door.hear()
+            await at.internal("app:sign_out", token="secret-2")
+            assert (await door.end())[-2]["type"] == "AuthError"
             again = await Line.open(at.url)
             again.sign_in("secret-1")
             assert (await again.end())[-2]["authUpdateAttempted"] is True
