@@ -35,6 +35,11 @@ class NBReactiveApp(ExtensionApp):
         help="Further deployments by name, with their mode: {'staging': 'dev', 'production': 'prod'}. Each has data and"
         " functions of its own, in folders named like those of the first with -NAME behind.",
     )
+    trusted_issuers = List(
+        Unicode(),
+        config=True,
+        help="Hosts of sign-in providers that may be asked over http and at private addresses: ['keycloak.internal'].",
+    )
     limits = Dict(
         key_trait=Unicode(),
         config=True,
@@ -80,6 +85,7 @@ class NBReactiveApp(ExtensionApp):
         arguments += ["--deployment", self.deployment, "--mode", self.mode, "--require-auth"]
         arguments += [word for name, mode in self.deployments.items() for word in ("--also", f"{name}={mode}")]
         arguments += [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
+        arguments += [word for host in self.trusted_issuers for word in ("--trust-issuer", host)]
         if self.url:
             arguments += ["--url", self.url]
         if self.files:
