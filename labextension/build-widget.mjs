@@ -1,16 +1,18 @@
-// The anywidget bundle: one small module and one style sheet, without imports at run time.
+// The anywidget bundles: a small module and a style sheet each, without imports at run time.
 import { build } from 'esbuild';
 import { copyFileSync, mkdirSync } from 'node:fs';
 
 const target = '../nbreactive/static';
 mkdirSync(target, { recursive: true });
-await build({
-  entryPoints: ['src/widget.ts'],
-  outfile: `${target}/live_table.js`,
-  bundle: true,
-  format: 'esm',
-  minify: true,
-  target: 'es2022',
-  legalComments: 'none',
-});
-copyFileSync('style/live_table.css', `${target}/live_table.css`);
+for (const [source, name] of [['widget', 'live_table'], ['file_upload', 'file_upload']]) {
+  await build({
+    entryPoints: [`src/${source}.ts`],
+    outfile: `${target}/${name}.js`,
+    bundle: true,
+    format: 'esm',
+    minify: true,
+    target: 'es2022',
+    legalComments: 'none',
+  });
+  copyFileSync(`style/${name}.css`, `${target}/${name}.css`);
+}

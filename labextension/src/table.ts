@@ -5,6 +5,8 @@
  * as HTML. Cells are reused between paints: what did not change is not touched, so a selection survives an update.
  */
 
+import type { Thumbnails } from './thumbnails';
+
 export type Status = 'loading' | 'live' | 'reconnecting' | 'error' | 'closed' | 'snapshot';
 
 /** Whether there are more rows to load, and whether they are being loaded. */
@@ -62,7 +64,11 @@ export class LiveTable {
   private readonly _more: HTMLButtonElement;
   private _waiting: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(document: Document, loadMore: () => void = () => undefined) {
+  constructor(
+    document: Document,
+    loadMore: () => void = () => undefined,
+    private readonly _thumbnails: Thumbnails | null = null,
+  ) {
     const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
       const node = document.createElement(tag);
       node.className = className;
@@ -156,7 +162,10 @@ export class LiveTable {
       const tr = this._body.children[r] as HTMLElement;
       resize(tr, columns.length, () => document.createElement('td'));
       for (let c = 0; c < columns.length; c++) {
-        paintCell(tr.children[c] as HTMLElement, row[c], kinds[c]!);
+        const cell = tr.children[c] as HTMLElement;
+        if (!this._thumbnails?.paint(cell, row[c])) {
+          paintCell(cell, row[c], kinds[c]!);
+        }
       }
     });
   }

@@ -7,7 +7,9 @@
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
 import { readTable } from './payload';
+import { readPlace } from './storage';
 import { LiveTable, type LiveState, type More, type Status } from './table';
+import { Thumbnails } from './thumbnails';
 
 export interface LiveModel {
   table: unknown;
@@ -18,6 +20,8 @@ export interface LiveModel {
   dimmed: boolean;
   updated: number;
   more: string;
+  /** Where stored files are. */
+  files: unknown;
 }
 
 const TRAITS: (keyof LiveModel)[] = ['table', 'status', 'message', 'title', 'badge', 'dimmed', 'updated', 'more'];
@@ -43,7 +47,8 @@ export default () => {
   let views = 0;
 
   function render({ model, el, signal }: RenderProps<LiveModel>): void {
-    const view = new LiveTable(el.ownerDocument, () => model.send({ type: 'more' }));
+    const thumbnails = new Thumbnails(el.ownerDocument, () => readPlace(model.get('files')));
+    const view = new LiveTable(el.ownerDocument, () => model.send({ type: 'more' }), thumbnails);
     const paint = () => view.update(readModel(model));
     let waiting = false;
     // One message of the kernel may change several traits: paint once, when all of them are set.
@@ -69,6 +74,7 @@ export default () => {
         model.off(`change:${trait}`, later);
       }
       view.node.remove();
+      thumbnails.dispose();
       model.send({ type: 'views', count: --views });
     });
   }

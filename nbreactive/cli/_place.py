@@ -32,10 +32,22 @@ class Door:
     url: str
     key: str
 
-    def open(self, path: str, body: bytes | None = None, kind: str = "application/msgpack") -> IO[bytes]:
-        """Send a request (a POST if there is a body) and return the answer, to be read and closed."""
-        headers = {"Authorization": f"Convex {self.key}", "Content-Type": kind}
-        request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - http(s), see `door`
+    def open(
+        self,
+        path: str,
+        body: bytes | IO[bytes] | None = None,
+        kind: str | None = "application/msgpack",
+        *,
+        size: int | None = None,
+        method: str | None = None,
+    ) -> IO[bytes]:
+        """Send a request (a POST if there is a body) and return the answer, to be read and closed.
+
+        A body that is a file has ``size`` bytes.
+        """
+        headers = {"Authorization": f"Convex {self.key}"} | ({"Content-Type": kind} if kind is not None else {})
+        headers |= {"Content-Length": str(size)} if size is not None else {}
+        request = urllib.request.Request(self.url + path, body, headers, method=method)  # noqa: S310 - http(s), see `door`
         try:
             return urllib.request.urlopen(request)  # noqa: S310
         except urllib.error.HTTPError as error:

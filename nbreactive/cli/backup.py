@@ -14,6 +14,8 @@ from nbreactive.cli._progress import Progress, amount
 from nbreactive.errors import InvalidValue
 from nbreactive.server.data_folder import cursor_key
 from nbreactive.services.backup import Manifest, folder_log, verify_elsewhere, write_backup
+from nbreactive.services.blobs import Blobs
+from nbreactive.services.file_copies import pieces_of
 from nbreactive.services.restore import restore
 from nbreactive.services.streams import records
 
@@ -29,6 +31,9 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("place", metavar="DATA|URL", help="data folder or URL of the deployment")
     parser.add_argument("target", type=Path, metavar="FILE", help="the file to write; replaced if it is there")
     parser.add_argument("--no-verify", action="store_true", help="do not read the file again in another process")
+    parser.add_argument(
+        "--files", metavar="URL", help="where a folder that nobody serves has its stored files (serve --files)"
+    )
     add_key(parser)
     parser.add_argument("--json", action="store_true", help="say what was done as JSON")
     parser.set_defaults(run=run_backup)
@@ -43,6 +48,9 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--to-ts", metavar="TIME", help="an earlier state: a timestamp (ns) or a time such as 2026-01-31T12:00:00Z"
     )
+    parser.add_argument(
+        "--files", metavar="URL", help="put stored files there, for serve --files (default: DATA/files)"
+    )
     parser.add_argument("--json", action="store_true", help="say what was done as JSON")
     parser.set_defaults(run=run_restore)
 
@@ -53,14 +61,16 @@ def run_backup(options: argparse.Namespace) -> int:
     if found is None:
         with own_folder(options.place) as folder:
             horizon, size, batches = folder_log(folder)
-            manifest = _write(options, batches, size, horizon=horizon, cursor_key=cursor_key(folder))
+            files = pieces_of(Blobs(folder / "files", options.files))
+            manifest = _write(options, batches, size, horizon=horizon, cursor_key=cursor_key(folder), files=files)
     else:
         with found.open("/api/admin/backup") as answer:
             coming = records(answer.read)
             _, head = next(coming)
-            batches = _batches(coming)
+            rest: list[tuple[str, bytes]] = []
+            batches = _batches(coming, rest)
             known = {name: head[name] for name in ("horizon", "deployment", "cursor_key") if name in head}
-            manifest = _write(options, batches, head["bytes"], **known)
+            manifest = _write(options, batches, head["bytes"], **known, files=_pieces(coming, rest))
     verified = not options.no_verify
     if verified:
         verify_elsewhere(options.target)
@@ -72,6 +82,7 @@ def run_backup(options: argparse.Namespace) -> int:
         "timestamp": str(manifest.timestamp),
         "entries": manifest.entries,
         "documents": documents,
+        "files": len(manifest.files),
         "verified": verified,
     }
     say(
@@ -88,9 +99,20 @@ def _write(options: argparse.Namespace, batches: Any, size: int, **known: Any) -
         return write_backup(options.target, batches, progress=progress.add, **known)
 
 
-def _batches(coming: Iterator[tuple[bytes, Any]]) -> Iterator[list[bytes]]:
+def _batches(coming: Iterator[tuple[bytes, Any]], rest: list[tuple[str, bytes]]) -> Iterator[list[bytes]]:
+    """Yield the batches; the first piece of a file, which follows them, goes into ``rest``."""
     for kind, content in coming:
+        if kind == b"f":
+            rest.append(content)
+            return
         if kind == b"b":
+            yield content
+
+
+def _pieces(coming: Iterator[tuple[bytes, Any]], rest: list[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    yield from rest
+    for kind, content in coming:
+        if kind == b"f":
             yield content
 
 
@@ -98,7 +120,7 @@ def run_restore(options: argparse.Namespace) -> int:
     """Run ``restore``."""
     to_ts = None if options.to_ts is None else timestamp(options.to_ts)
     with Progress("restoring", quiet=options.json) as progress:
-        last = restore(options.file, options.data, to_ts=to_ts, progress=progress.add)
+        last = restore(options.file, options.data, to_ts=to_ts, progress=progress.add, files_at=options.files)
     say(
         options.json,
         {"data": str(options.data), "timestamp": str(last)},

@@ -25,6 +25,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "place", metavar="DATA|URL", nargs="?", default=".nbreactive", help="data folder or URL (default: .nbreactive)"
     )
+    parser.add_argument(
+        "--files", metavar="URL", help="where a folder that nobody serves has its stored files (serve --files)"
+    )
     add_key(parser)
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.set_defaults(run=run)
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     found = door(options.place, options.admin_key)
     if found is None:
         with own_folder(options.place) as folder:
-            report = examine_folder(folder)
+            report = examine_folder(folder, options.files)
     else:
         report = msgspec.convert(found.ask("/api/admin/doctor"), Report)
     facts = msgspec.to_builtins(report) | {"healthy": report.healthy, "timestamp": str(report.timestamp)}
@@ -50,6 +53,7 @@ def describe(report: Report) -> str:
         f"history       complete from {moment(report.horizon)}",
         f"documents     {sum(report.tables.values()):,} in {len(report.tables)} tables",
         *(f"  {name:30} {count:>12,}" for name, count in sorted(report.tables.items())),
+        f"stored files  {report.files.contents:,} contents, {amount(report.files.bytes, 'B')}",
         *(f"note          {note}" for note in report.notes),
     ]
     for problem in report.problems:

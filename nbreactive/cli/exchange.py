@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nbreactive.cli._files import check_files, content_of, import_files, storage_numbers
 from nbreactive.cli._output import say
 from nbreactive.cli._place import Door, add_place, served
 from nbreactive.cli._progress import Progress
@@ -84,7 +85,8 @@ def run_export(options: argparse.Namespace) -> int:
                         progress.add(len(content[1]))
                         yield content
 
-            total = write_zip(file, head["tables"], batches())
+            tables = {name: number for name, number in head["tables"].items() if name != "_storage"}
+            total = write_zip(file, tables, batches(), lambda sha256: content_of(found, sha256))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(options.file)
@@ -93,10 +95,10 @@ def run_export(options: argparse.Namespace) -> int:
     facts = {
         "file": str(options.file),
         "documents": total,
-        "tables": list(head["tables"]),
+        "tables": list(tables),
         "timestamp": str(head["timestamp"]),
     }
-    say(options.json, facts, f"{options.file}: {total:,} documents of {len(head['tables'])} tables")
+    say(options.json, facts, f"{options.file}: {total:,} documents of {len(tables)} tables")
     return 0
 
 
@@ -134,6 +136,8 @@ class _Source:
     """Reads those of a table."""
     size: int
     left_out: list[str]
+    archive: ConvexZip | None = None
+    """Where stored files are, too."""
 
 
 @contextlib.contextmanager
@@ -145,9 +149,11 @@ def _opened(options: argparse.Namespace, kind: str) -> Generator[_Source]:
         return
     with ConvexZip(options.file) as archive:
         tables = {name: number for name, number in archive.tables.items() if options.table in (None, name)}
-        if not tables:
+        files = archive if archive.files and options.table in (None, "_storage") else None
+        if not tables and files is None:
             raise InvalidValue(f"{options.file} has no table {options.table or 'at all'}; is it an export?")
-        yield _Source(tables, archive.numbers, archive.documents, archive.size(tables), archive.left_out)
+        size = archive.size(tables)
+        yield _Source(tables, archive.numbers, archive.documents, size, archive.left_out, files)
 
 
 def _import(found: Door, options: argparse.Namespace, source: _Source) -> dict[str, int]:
@@ -164,7 +170,10 @@ def _import(found: Door, options: argparse.Namespace, source: _Source) -> dict[s
     numbers = _step(found, tables=source.numbers)["tables"]
     ids = Renumbering(
         {there: numbers[name] for name, there in source.numbers.items() if there not in (0, numbers[name])}
+        | (storage_numbers(source.archive.files) if source.archive is not None else {})
     )
+    if source.archive is not None:
+        check_files(found, source.archive, ids, replacing=replacing, append=options.append)
     with Progress("checking", total=source.size, quiet=options.json) as progress:
         for name in source.tables:
             for batch, size in _batches(_unique(source.documents(name), name), ids):
@@ -174,6 +183,8 @@ def _import(found: Door, options: argparse.Namespace, source: _Source) -> dict[s
         for name in known if options.replace_all else source.tables:
             while _step(found, table=name, clear=True)["deleted"]:
                 pass
+    if source.archive is not None:  # first, as documents may refer to them
+        import_files(found, source.archive, ids, replacing=replacing, quiet=options.json)
     counts = dict.fromkeys(source.tables, 0)
     with Progress("importing", total=source.size, quiet=options.json) as progress:
         for name in source.tables:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import traitlets
 from traitlets.utils.bunch import Bunch
 
-from nbreactive.client import threads
+from nbreactive.client import files, threads
 from nbreactive.client.arguments import Arguments
 from nbreactive.client.protocol import encode_args
 from nbreactive.client.rows import Rows
@@ -74,6 +74,8 @@ class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
         self.message = ""
         self._client = client
         self.deployment: str = client.target.health.get("deployment", "default")
+        self.place = files.place_of(client.target)
+        """Where a page finds stored files."""
         """The name of the deployment that it is of."""
         self._arguments = arguments
         self._token = next_token()

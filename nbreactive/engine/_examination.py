@@ -23,7 +23,7 @@ from nbreactive.engine._frames import (
     read_compact_header,
     read_header,
 )
-from nbreactive.engine.catalog import BY_ID, TABLES, Catalog, TableInfo
+from nbreactive.engine.catalog import BY_ID, STORAGE, TABLES, Catalog, TableInfo
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
@@ -69,6 +69,8 @@ class Examination(msgspec.Struct):
     """What is wrong with the log."""
     index_problems: list[str] = []
     notes: list[str] = []
+    stored: dict[str, int] = {}
+    """Contents that the stored files at the end of the log name: checksum and size."""
 
 
 def main() -> int:
@@ -105,6 +107,7 @@ def main() -> int:
 def _log(folder: Path, tail: int, stops: list[int], found: Examination) -> dict[int, Tables]:
     """Read the log; return the tables at the timestamps ``stops``, as far as it comes."""
     fold, states = Fold(), dict[int, Tables]()
+    stored: dict[bytes, tuple[str, int]] = {}
     waiting = list(stops)
     for entry in _entries(folder, tail, found):
         while waiting and entry.ts > waiting[0]:
@@ -118,6 +121,12 @@ def _log(folder: Path, tail: int, stops: list[int], found: Examination) -> dict[
             if write.table == TABLES and write.doc is not None:
                 doc = unpack(write.doc)
                 found.names[int(doc["number"])] = doc["name"]
+            elif write.table == STORAGE and write.doc is not None:
+                doc = unpack(write.doc)
+                stored[write.id] = doc["sha256"], int(doc["size"])
+            elif write.table == STORAGE:
+                stored.pop(write.id, None)
+    found.stored = dict(stored.values())
     found.tables = texts(fold.prints)
     return states | dict.fromkeys(waiting, found.tables)
 

@@ -57,6 +57,7 @@ def _widget_class(static: Path) -> type[Any]:
         badge = traitlets.Unicode("").tag(sync=True)
         dimmed = traitlets.Bool(False).tag(sync=True)
         more = traitlets.Unicode("").tag(sync=True)
+        files = traitlets.Dict({"mount": "", "url": ""}).tag(sync=True)
         updated = traitlets.Float(0.0).tag(sync=True)
 
     return LiveTable
@@ -78,7 +79,7 @@ class TableView:
         self.seen = False
         """Whether a page has ever shown it."""
         self._lock = threading.Lock()
-        self.widget: Any = _widget_class(STATIC)(**self._state(live))
+        self.widget: Any = _widget_class(STATIC)(**self._state(live), files=live.place)
         self.widget.on_msg(self._heard)
         live.watch(self._changed)
         _open.add(self)

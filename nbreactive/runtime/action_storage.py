@@ -70,7 +70,7 @@ class ActionStorage:
         content
             Bytes, a file that is open for reading bytes, or the path of one; of any size.
         content_type
-            ``text/csv``, for whoever downloads it.
+            ``image/png``, for whoever downloads it.
         sha256
             What the checksum must be (base16).
         """

@@ -114,7 +114,7 @@ class StorageWriter(StorageReader):
         content
             Bytes, an open binary file, or the path of one: at most 16 MiB in one mutation. Actions store larger ones.
         content_type
-            ``text/csv``, for whoever downloads it.
+            ``image/png``, for whoever downloads it.
         sha256
             What the checksum must be (base16).
         """

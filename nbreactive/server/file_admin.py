@@ -8,7 +8,7 @@ from tornado.web import HTTPError
 
 from nbreactive._uploads import ANY_SIZE, UploadHandler
 from nbreactive.engine.catalog import STORAGE
-from nbreactive.engine.stored_files import check_type
+from nbreactive.engine.stored_files import StoredFile, check_type
 from nbreactive.errors import InvalidId, InvalidValue
 from nbreactive.server._handler import SiteHandler
 from nbreactive.server.files import UPLOAD_SECONDS, send_file
@@ -107,6 +107,17 @@ class FileListHandler(FileAdminHandler):
         self.answer({"storageId": str(stored)})
 
 
+class ContentHandler(FileAdminHandler):
+    """``/api/admin/contents/<sha256>``."""
+
+    async def get(self, sha256: str) -> None:
+        """Send a content, also one of a file that was deleted a moment ago."""
+        size = await self.backend.files.run(self.backend.files.blobs.size, sha256)
+        if size is None:
+            raise HTTPError(404, "there is no such content")
+        await send_file(self, self.backend.files, StoredFile(sha256, size, "0" * 32, 0.0))
+
+
 class FileHandler(FileAdminHandler):
     """``/api/admin/files/<id>``."""
 
@@ -127,4 +138,5 @@ class FileHandler(FileAdminHandler):
 ROUTES: list[tuple[str, type[FileAdminHandler]]] = [
     (r"/api/admin/files", FileListHandler),
     (r"/api/admin/files/([0-9a-z]{1,40})", FileHandler),
+    (r"/api/admin/contents/([0-9a-f]{64})", ContentHandler),
 ]

@@ -37,13 +37,14 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _IMAGES: Final = ("png", "jpeg", "gif", "webp", "avif", "bmp", "x-icon", "vnd.microsoft.icon", "tiff")
 _SOUNDS: Final = ("mpeg", "mp4", "ogg", "wav", "x-wav", "webm", "flac", "aac")
 _MOVIES: Final = ("mp4", "mpeg", "ogg", "webm", "quicktime")
+_TEXTS: Final = ("plain", "csv", "markdown")
 _OTHERS: Final = ("pdf", "json", "zip", "gzip", "x-tar", "vnd.apache.parquet", "vnd.apache.arrow.stream")
 _INERT: Final = frozenset(
     [f"image/{kind}" for kind in _IMAGES]
     + [f"audio/{kind}" for kind in _SOUNDS]
     + [f"video/{kind}" for kind in _MOVIES]
     + [f"application/{kind}" for kind in _OTHERS]
-    + ["text/plain", "text/csv", "text/markdown"]
+    + [f"text/{kind}" for kind in _TEXTS]
 )
 """Content types that say nothing which a browser would run; all others are sent as ``application/octet-stream``."""
 
@@ -84,12 +85,12 @@ class FilesHandler(RequestHandler):
         self.clear_header("Content-Type")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        self.set_header("Vary", "Origin")  # or a page's fetch would get from its cache what an <img> got, which sent none
         origin = self.request.headers.get("Origin")
         if origin is not None:
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Credentials", "true")
             self.set_header("Access-Control-Expose-Headers", "Digest, Content-Range, ETag")
-            self.set_header("Vary", "Origin")
 
     def options(self, *_: str) -> None:
         """Answer a CORS preflight."""

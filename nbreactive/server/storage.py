@@ -11,7 +11,7 @@ import msgspec
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from nbreactive.engine.catalog import BY_ID, FIRST_USER_TABLE, index_id
+from nbreactive.engine.catalog import BY_ID, FIRST_USER_TABLE, STORAGE, index_id
 from nbreactive.engine.entries import decode_entry
 from nbreactive.engine.feed import first_batch
 from nbreactive.errors import InvalidValue, ProtocolError
@@ -21,6 +21,7 @@ from nbreactive.server.data_folder import cursor_key
 from nbreactive.server.parts import Parts
 from nbreactive.server.site import Site
 from nbreactive.services.doctor import examine_running
+from nbreactive.services.file_copies import pieces_of
 from nbreactive.services.imports import Imports
 from nbreactive.services.retention import seconds_of
 from nbreactive.services.streams import record
@@ -103,6 +104,10 @@ class BackupHandler(StorageHandler):
                         break
                     entries += len(batch.entries)
                     await self.send(b"b", batch.entries)
+                # Whatever a version in this log names is there, for contents are deleted under the same lock
+                files = pieces_of(parts.files.blobs)
+                while (piece := await parts.files.run(next, files, None)) is not None:
+                    await self.send(b"f", piece)
                 await self.send(b"e", {"entries": entries})
         except StreamClosedError:
             return
@@ -120,7 +125,8 @@ class DocumentsHandler(StorageHandler):
         reader = engine.reader()
         try:
             with engine.hold() as ts:
-                tables = [t for t in engine.catalog(ts).by_number.values() if t.number >= FIRST_USER_TABLE]
+                catalog = engine.catalog(ts).by_number.values()
+                tables = [t for t in catalog if t.number >= FIRST_USER_TABLE or t.number == STORAGE]
                 tables = [table for table in tables if name in (None, table.name)]
                 if name is not None and not tables:
                     raise no_table(name)

@@ -33,10 +33,12 @@ from nbreactive.engine.fingerprint import Fold, texts
 from nbreactive.engine.log import Batch
 from nbreactive.engine.segments import SegmentLog
 from nbreactive.errors import DataFolderError
+from nbreactive.services.blobs import Blobs
+from nbreactive.services.file_copies import Pieces, StoredContent, read_contents, write_contents
 
 FORMAT = "nbreactive-backup"
-VERSION = 1
-"""Of the file; another one is refused."""
+VERSION = 2
+"""Of a file with contents of stored files; one without has version 1. Others are refused."""
 _MANIFEST = "manifest.json"
 CURSOR_KEY = "cursor.key"
 _PART_BYTES = 64 << 20
@@ -76,6 +78,8 @@ class Manifest(msgspec.Struct, frozen=True):
     parts: list[Part]
     nbreactive: str = ""
     deployment: str = ""
+    files: list[StoredContent] = []
+    """Contents of stored files."""
 
 
 def write_backup(
@@ -85,6 +89,7 @@ def write_backup(
     horizon: int = 0,
     deployment: str = "",
     cursor_key: bytes | None = None,
+    files: Pieces = (),
     progress: Progress | None = None,
 ) -> Manifest:
     """Write a backup; the file is there when it is complete and durable.
@@ -101,6 +106,8 @@ def write_backup(
         For whoever looks into the file.
     cursor_key
         The data folder's.
+    files
+        Contents of stored files; looked at when all batches have been.
     progress
         Told about bytes.
     """
@@ -112,6 +119,9 @@ def write_backup(
                 if cursor_key is not None:
                     archive.writestr(CURSOR_KEY, cursor_key, zipfile.ZIP_STORED)
                 manifest = _write_parts(archive, batches, horizon, deployment, progress)
+                contents = write_contents(archive, files)
+                if contents:
+                    manifest = msgspec.structs.replace(manifest, files=contents, version=VERSION)
                 archive.writestr(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
             file.flush()
             os.fsync(file.fileno())
@@ -148,7 +158,7 @@ def _write_parts(
                 batch = next(coming, None)
         parts.append(Part(name, size, entries, digest.hexdigest()))
     entries = sum(part.entries for part in parts)
-    return Manifest(FORMAT, VERSION, last, horizon, entries, texts(fold.prints), parts, __version__, deployment)
+    return Manifest(FORMAT, 1, last, horizon, entries, texts(fold.prints), parts, __version__, deployment)
 
 
 def read_manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
@@ -158,10 +168,10 @@ def read_manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
         head = msgspec.json.decode(raw)
         if head.get("format") != FORMAT:
             raise DataFolderError(f"{name} is not a backup of nbreactive; `nbreactive import` reads a Convex export")
-        if head.get("version") != VERSION:
+        if head.get("version") not in (1, VERSION):
             raise DataFolderError(
-                f"{name} is a backup of version {head.get('version')!r}, this nbreactive ({__version__}) reads version"
-                f" {VERSION}; restore it with the nbreactive that wrote it ({head.get('nbreactive', 'unknown')})"
+                f"{name} is a backup of version {head.get('version')!r}, this nbreactive ({__version__}) reads up to"
+                f" version {VERSION}; restore it with the nbreactive that wrote it ({head.get('nbreactive', 'unknown')})"
             )
         return msgspec.json.decode(raw, type=Manifest)
     except (*_BROKEN, AttributeError, msgspec.MsgspecError) as error:
@@ -186,6 +196,14 @@ def read_cursor_key(archive: zipfile.ZipFile, name: str) -> bytes | None:
         return archive.read(CURSOR_KEY)
     except _BROKEN as error:
         raise damaged(name, f"{CURSOR_KEY}: {error}") from None
+
+
+def copy_contents(archive: zipfile.ZipFile, manifest: Manifest, name: str, blobs: Blobs | None = None) -> None:
+    """Read the contents of stored files, and keep them in ``blobs``; DataFolderError if one is not as it was written."""
+    try:
+        read_contents(archive, manifest.files, blobs)
+    except _BROKEN as error:
+        raise damaged(name, str(error)) from None
 
 
 def entries_of(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Iterator[Entry]:
@@ -215,6 +233,7 @@ def verify(path: Path) -> Manifest:
     with open_backup(path) as archive:
         manifest = read_manifest(archive, str(path))
         read_cursor_key(archive, str(path))
+        copy_contents(archive, manifest, str(path))
         fold, last = Fold(), 0
         for entry in entries_of(archive, manifest, str(path)):
             fold.entry(entry)

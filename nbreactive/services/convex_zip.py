@@ -4,7 +4,7 @@
     _tables/documents.jsonl           {"name": ..., "id": table number}
     <table>/documents.jsonl           documents with _id and _creationTime, by id
     <table>/generated_schema.jsonl    "uniform": values stand in the exact form
-    _storage/documents.jsonl          stored files; there are none
+    _storage/...                      stored files (nbreactive/services/zip_files.py)
 
 Ids hold the number of their table. Where a table has another number in the deployment that takes it, ids are rewritten,
 everywhere: an id is recognised by its checksum, whatever field it stands in.
@@ -23,8 +23,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, Self
 
+from nbreactive.engine.catalog import STORAGE
 from nbreactive.errors import InvalidId, InvalidValue
 from nbreactive.services.export_lines import decode_line, encode_line
+from nbreactive.services.zip_files import Content, ZipFileInfo, check_content, read_infos, write_files
 from nbreactive.values._paths import with_article
 from nbreactive.values.ids import decode_id, encode_id
 from nbreactive.values.packing import unpack
@@ -39,7 +41,12 @@ Each folder is a table: `documents.jsonl` has one document per line, in Convex's
 _DOCUMENTS = "/documents.jsonl"
 
 
-def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[int, list[tuple[bytes, bytes]]]]) -> int:
+def write_zip(
+    file: IO[bytes],
+    tables: dict[str, int],
+    batches: Iterable[tuple[int, list[tuple[bytes, bytes]]]],
+    content: Content | None = None,
+) -> int:
     """Write an export; return how many documents it has.
 
     Parameters
@@ -51,8 +58,11 @@ def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[i
     batches
         Table number and its next documents (internal id, packed), all tables in the order of ``tables``; a table
         without documents has an empty batch.
+    content
+        Gives the contents of stored files, which are documents of ``_storage``; None: there are none.
     """
     total = 0
+    files: list[tuple[bytes, bytes]] = []
     names = {number: name for name, number in tables.items()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.md", _README)
@@ -60,6 +70,9 @@ def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[i
         archive.writestr("_tables/documents.jsonl", "".join(lines))
         current, out = 0, None
         for number, documents in batches:
+            if number == STORAGE:
+                files += documents
+                continue
             if number != current:
                 if out is not None:
                     out.close()
@@ -73,7 +86,7 @@ def write_zip(file: IO[bytes], tables: dict[str, int], batches: Iterable[tuple[i
             total += len(documents)
         if out is not None:
             out.close()
-        archive.writestr("_storage/documents.jsonl", "")
+        write_files(archive, files, content or (lambda _: ()))
     return total
 
 
@@ -86,6 +99,8 @@ class ConvexZip:
         The number of each table whose documents are in it, in order; 0 where it is not known.
     numbers
         The number of every table of users that it names: ids may be of any of them.
+    files
+        The stored files in it.
     left_out
         What is in it and is not imported.
     """
@@ -101,8 +116,14 @@ class ConvexZip:
             raise InvalidValue(f"{path} is a backup: `nbreactive restore` makes a data folder from it")
         self.tables = {name: numbers.get(name, 0) for name in names if not name.startswith("_") and "/" not in name}
         self.numbers = {name: number for name, number in numbers.items() if not name.startswith("_")} | self.tables
+        try:
+            self.files = read_infos(self._archive)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InvalidValue(f"{path} cannot be read: {error}") from None
         self.left_out = sorted(
-            name for name in names if name not in self.tables and name != "_tables" and self._size(name + _DOCUMENTS)
+            name
+            for name in names
+            if name not in self.tables and name not in ("_tables", "_storage") and self._size(name + _DOCUMENTS)
         )
 
     def __enter__(self) -> Self:
@@ -120,6 +141,17 @@ class ConvexZip:
         name = table + _DOCUMENTS
         with self._archive.open(name) as file:
             yield from jsonl(file, name, integers=True)
+
+    def check_file(self, info: ZipFileInfo) -> None:
+        """Read a stored file and compare it with what is said of it; InvalidValue if it is another."""
+        try:
+            check_content(self._archive, info)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InvalidValue(f"cannot be read: {error}", info.member) from None
+
+    def open_file(self, info: ZipFileInfo) -> IO[bytes]:
+        """Open a stored file."""
+        return self._archive.open(info.member)
 
     def _numbers(self) -> dict[str, int]:
         with self._archive.open("_tables" + _DOCUMENTS) as file:

@@ -22,17 +22,20 @@ from nbreactive.columns._frames import Inspection
 from nbreactive.engine._examination import Examination, Order
 from nbreactive.engine.catalog import Catalog
 from nbreactive.errors import DataFolderError, NBReactiveError
+from nbreactive.services.blobs import Blobs
+from nbreactive.services.file_copies import FilesFound, examine_contents
 
 if TYPE_CHECKING:
     from nbreactive.server.parts import Parts
 
-Part = Literal["log", "index", "store.duckdb"]
+Part = Literal["log", "index", "store.duckdb", "files"]
 Tables = dict[int, tuple[int, str]]
 
 _MEND = {
     "log": "restore the data folder from a backup (nbreactive restore); what the other replicas hold can be exported first",
     "index": "stop the backend, move the folder `index` away and start again: it is made anew",
     "store.duckdb": "stop the backend, move store.duckdb away and start again: it is made anew from the log",
+    "files": "copy the content from a backup (its files/ folder) or wherever the file came from, or delete the stored file",
 }
 
 
@@ -56,6 +59,7 @@ class Report(msgspec.Struct, frozen=True):
     """Documents by table."""
     problems: list[Problem]
     notes: list[str]
+    files: FilesFound = FilesFound()
 
     @property
     def healthy(self) -> bool:
@@ -63,8 +67,8 @@ class Report(msgspec.Struct, frozen=True):
         return not self.problems
 
 
-def examine_folder(folder: Path) -> Report:
-    """Examine a data folder that nobody serves."""
+def examine_folder(folder: Path, files_at: str | None = None) -> Report:
+    """Examine a data folder that nobody serves; its stored files may be elsewhere."""
     if not (folder / "log").is_dir():
         raise DataFolderError(f"{folder} is not a data folder: there is no log in it")
     examination, problems = _examine(Order(str(folder)))
@@ -85,7 +89,8 @@ def examine_folder(folder: Path) -> Report:
     if inspection is not None and 0 < inspection.applied < examination.timestamp and not examination.damaged:
         again, _ = _examine(Order(str(folder), at=inspection.at, index=False))
         examination = msgspec.structs.replace(examination, tables_at=again.tables_at)
-    return _report(examination, problems, inspection, notes)
+    files = examine_contents(Blobs(folder / "files", files_at), examination.stored)
+    return _report(examination, problems, inspection, notes, files)
 
 
 async def examine_running(parts: Parts) -> Report:
@@ -95,12 +100,13 @@ async def examine_running(parts: Parts) -> Report:
         order = Order(str(parts.log.folder.parent), at=ts, tail=await parts.log.tail(), running=True)
         async with parts.retention.busy:
             examination, problems = await asyncio.to_thread(_examine, order)
+            files = await parts.files.run(examine_contents, parts.files.blobs, examination.stored)
         inspection: Inspection | None = None
         try:
             inspection = await parts.columns.inspect(ts)
         except NBReactiveError as error:
             problems.append(_problem("store.duckdb", f"it cannot be read: {error.message}"))
-    return _report(examination, problems, inspection, list(examination.notes))
+    return _report(examination, problems, inspection, list(examination.notes), files)
 
 
 def _examine(order: Order) -> tuple[Examination, list[Problem]]:
@@ -117,8 +123,17 @@ def _examine(order: Order) -> tuple[Examination, list[Problem]]:
     return msgspec.json.decode(done.stdout, type=Examination), problems
 
 
-def _report(found: Examination, problems: list[Problem], inspection: Inspection | None, notes: list[str]) -> Report:
+def _report(
+    found: Examination, problems: list[Problem], inspection: Inspection | None, notes: list[str], files: FilesFound
+) -> Report:
     problems = [*problems, *(_problem("log", what) for what in found.damaged)]
+    problems += [_problem("files", f"the content {sha256} is missing") for sha256 in files.missing if not found.damaged]
+    problems += [_problem("files", f"the content {sha256} is not what was stored") for sha256 in files.damaged]
+    if files.unnamed and not found.damaged:
+        notes.append(
+            f"{len(files.unnamed)} contents of files are named by older versions only, or by nothing;"
+            " they are deleted when history is"
+        )
     problems += [_problem("index", what) for what in found.index_problems]
     names = dict(found.names) | {table.number: table.name for table in Catalog().by_number.values()}
     if found.index_at and not found.damaged:
@@ -140,7 +155,7 @@ def _report(found: Examination, problems: list[Problem], inspection: Inspection 
                 what = f"its table {names.get(number, number)!r} has {rows} rows instead of {wanted}"
                 problems.append(_problem("store.duckdb", what))
     counts = {names.get(number, str(number)): count for number, (count, _) in found.tables.items()}
-    return Report(found.timestamp, found.entries, found.log_bytes, found.horizon, counts, problems, notes)
+    return Report(found.timestamp, found.entries, found.log_bytes, found.horizon, counts, problems, notes, files)
 
 
 def _differences(wanted: Tables, found: Tables, names: dict[int, str], other: str) -> list[str]:

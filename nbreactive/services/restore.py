@@ -19,12 +19,14 @@ from nbreactive.services.backup import (
     CURSOR_KEY,
     Manifest,
     Progress,
+    copy_contents,
     damaged,
     entries_of,
     open_backup,
     read_cursor_key,
     read_manifest,
 )
+from nbreactive.services.blobs import Blobs
 
 _FRAME_BYTES = 1 << 20
 
@@ -36,6 +38,7 @@ def restore(
     to_ts: int | None = None,
     progress: Progress | None = None,
     files: FileSystem | None = None,
+    files_at: str | None = None,
 ) -> int:
     """Make a data folder from a backup; return the timestamp of its state when all of it is durable.
 
@@ -51,6 +54,8 @@ def restore(
         Told about bytes.
     files
         What the folder is written to.
+    files_at
+        Where the contents of stored files go, if not into the folder.
     """
     files = files or Disk()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -70,6 +75,9 @@ def restore(
             key = read_cursor_key(archive, str(path))
             if key is not None:
                 _write(files, draft / CURSOR_KEY, key)
+            if manifest.files:
+                copy_contents(archive, manifest, str(path), Blobs(draft / "files", files_at))
+                (draft / "files").chmod(0o700)
             files.sync_folder(draft)
             if folder.exists():
                 folder.rmdir()

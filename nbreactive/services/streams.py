@@ -4,6 +4,7 @@ A record is its kind (1 byte), its length (4 bytes, little-endian) and its conte
 
     h   header: what follows
     b   batch: whatever the header says
+    f   a piece of a file: its checksum, and bytes
     e   end: totals; a stream without one was cut short
 """
 
@@ -40,7 +41,7 @@ def records(read: Callable[[int], bytes]) -> Iterator[tuple[bytes, Any]]:
     kind = b""
     while kind != b"e":
         kind, length = _HEAD.unpack(_exactly(read, _HEAD.size))
-        if length > _LONGEST or kind not in (b"h", b"b", b"e"):
+        if length > _LONGEST or kind not in (b"h", b"b", b"f", b"e"):
             raise ProtocolError("this is not a stream of a backend of this version of nbreactive")
         yield kind, _decode(_exactly(read, length))
 

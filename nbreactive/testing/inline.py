@@ -59,7 +59,7 @@ class InlineFunctions:
     def __init__(self, index: RowIndex, functions: Mapping[str, Function]) -> None:
         self._index = index
         self._functions = functions
-        self._cursor_key = os.urandom(32)
+        self.cursor_key = os.urandom(32)
         self._prepared: dict[int, InlineExecutor] = {}
         self._readers: list[Reader] = []
         self._current = self._load(Bundle(0, ()))
@@ -76,7 +76,7 @@ class InlineFunctions:
 
     def _load(self, bundle: Bundle) -> InlineExecutor:
         self._readers.append(self._index.reader())
-        return InlineExecutor(bundle, self._readers[-1], cursor_key=self._cursor_key, functions=self._functions)
+        return InlineExecutor(bundle, self._readers[-1], cursor_key=self.cursor_key, functions=self._functions)
 
     def close(self) -> None:
         """Let go of the index."""

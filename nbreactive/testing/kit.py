@@ -17,10 +17,12 @@ from nbreactive.functions.specs import FunctionSpec
 from nbreactive.services.actions import ActionRequest
 from nbreactive.services.env import VariableChange
 from nbreactive.testing.fetching import Exchange, Fetched, request_parts
+from nbreactive.testing.files import download, upload
 from nbreactive.testing.live import Live, LiveQueries, failed
 from nbreactive.testing.machine import RUN, Machine, sources
 from nbreactive.testing.time import START
 from nbreactive.values.checks import check_value
+from nbreactive.values.ids import Id
 from nbreactive.values.json import decode_json
 from nbreactive.values.packing import pack
 
@@ -112,6 +114,20 @@ class Caller:
         live = Live(self._live, spec)
         self._machine.run(self._live.update())
         return live
+
+    def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> Id:
+        """Upload a file, as a client does with an address of ``ctx.storage.generate_upload_url()``; returns its id.
+
+        Raises
+        ------
+        Refused, InvalidValue, LimitExceeded
+            The address is not (or no longer) good, or not for this file.
+        """
+        return self._machine.run(upload(self._machine.files, url, content, content_type))
+
+    def download(self, url: str) -> bytes | None:
+        """Return the content of a file, as a client gets it from an address of ``ctx.storage.get_url(id)``; None: no such file."""
+        return self._machine.run(download(self._machine.files, url))
 
     def run(self, body: Callable[[Any], Any]) -> Any:
         """Run ``body(ctx)`` as a mutation and return its result: to prepare documents, and to look at them.

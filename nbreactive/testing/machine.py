@@ -14,13 +14,17 @@ from nbreactive.engine.engine_limits import EngineLimits
 from nbreactive.engine.log import MemoryLog
 from nbreactive.engine.row_index import RowIndex
 from nbreactive.engine.scheduled import BY_STATE
+from nbreactive.engine.upload_tokens import upload_key
 from nbreactive.errors import DeployRefused, NotAllowed
 from nbreactive.functions import Function
 from nbreactive.functions.specs import FunctionSpec, ModuleSource, Origin
 from nbreactive.runtime.loader import PACKAGE, SourceFinder
+from nbreactive.runtime.storage import NOWHERE, URL
 from nbreactive.services.actions import Actions
+from nbreactive.services.blobs import Blobs
 from nbreactive.services.deploys import Deployer, DeployRequest
 from nbreactive.services.env import EnvironmentVariables, VariableChange, env_at
+from nbreactive.services.files import Files
 from nbreactive.services.folder import read_folder
 from nbreactive.services.jobs import Jobs
 from nbreactive.services.scheduled_jobs import ScheduledJobs
@@ -67,8 +71,13 @@ class Machine:
             log=self._log, index=self._index, executor=self.functions, clock=self.clock, limits=_LIMITS
         )
         self.deployer = Deployer(self.engine, self.functions)
+        blobs = Blobs(Path(self._folder.name) / "files")
+        key = upload_key(self.functions.cursor_key)
+        self.files = Files(self.engine, blobs, key, url=lambda: env_at(self.engine).get(URL, NOWHERE))
+        self.engine.keep_files = self.files.keep
         self._host = InlineActions(lambda: self.functions.program, self.clock.now_ns)
         self.actions = Actions(self.engine, cast("Any", self._host), lambda: env_at(self.engine))
+        self.actions.files = self.files
         self.environment = EnvironmentVariables(lambda: self.engine)
         self._jobs = Jobs(self.engine, self.actions.run, self._runnable)
         self.jobs = ScheduledJobs(self.engine, self._jobs.changes, lambda: self.deployer.functions)
@@ -98,6 +107,7 @@ class Machine:
         await self._host.close()
         await self._jobs.close()
         await self.engine.close()
+        await self.files.close()
         self.functions.close()
         self._index.close()
         await self._log.close()

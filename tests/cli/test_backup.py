@@ -184,8 +184,8 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     assert "cut short" in nbreactive("restore", file, tmp_path / "restored", status=1)
     file.write_bytes(whole)
     with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        archive.writestr("manifest.json", json.dumps({"format": "nbreactive-backup", "version": 2, "nbreactive": "9"}))
-    assert "version 2" in nbreactive("restore", file, tmp_path / "restored", status=1)
+        archive.writestr("manifest.json", json.dumps({"format": "nbreactive-backup", "version": 3, "nbreactive": "9"}))
+    assert "version 3" in nbreactive("restore", file, tmp_path / "restored", status=1)
     (tmp_path / "no.zip").write_text("no")
     assert "not a backup" in nbreactive("restore", tmp_path / "no.zip", tmp_path / "restored", status=1)
 

@@ -6,6 +6,7 @@ is noted in every frame and after every change of the document; what was seen is
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import json
@@ -36,6 +37,8 @@ RESULTS = HERE.parents[1] / "test-results"
 PATIENCE = 60_000
 DELAY = 0.02
 """Seconds by which every message to a page is late, so that there are frames in between."""
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR4nGM4IScHQQxwFgBBAAYZPEVBlgAAAABJRU5ErkJggg=="
+"""Three by two pixels."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = """
 window.seen = { frames: 0, states: [] };
@@ -394,6 +397,27 @@ def test_pages_of_posts_and_optimistic_inserts(site: Site, bring: Bring) -> None
     site.call("mutation", "posts:remove", title=everything[30])
     alice.clicks("#posts .more")
     alice.sees_posts(site.call("query", "posts:titles"), "Exhausted")
+
+
+def test_files_go_from_the_browser_to_the_backend_and_back(site: Site, bring: Bring) -> None:
+    alice, bob = bring("Alice"), bring("Bob")
+    png = base64.b64decode(PNG)
+    name = f"of {type(site).__name__}.png"
+    alice.page.locator("#files input").set_input_files({"name": name, "mimeType": "image/png", "buffer": png})
+    for visitor in (alice, bob):
+        image = visitor.page.get_by_alt_text(name)
+        expect(image).to_be_visible(timeout=PATIENCE)
+        assert image.evaluate(
+            "async image => { await image.decode(); return [image.naturalWidth, image.naturalHeight] }"
+        ) == [3, 2]
+        got = visitor.page.evaluate(
+            "async url => { const answer = await fetch(url); return [answer.headers.get('Content-Type'), (await answer.blob()).size] }",
+            image.get_attribute("src"),
+        )
+        assert got == ["image/png", len(png)]
+    site.call("mutation", "files:remove", name=name)
+    for visitor in (alice, bob):
+        expect(visitor.page.get_by_alt_text(name)).to_have_count(0, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("site", ["jupyter"], indirect=True)

@@ -42,6 +42,9 @@ schema = define_schema(
         )
         .index("by_document", ["documentId"])
         .index("by_user_document", ["userId", "documentId"]),
+        "files": define_table(
+            {"storageId": v.id("_storage"), "name": v.string(), "type": v.string(), "uploadedAt": v.number()}
+        ),
         "edits": define_table(
             {"documentId": v.id("documents"), "userId": v.string(), "content": v.string(), "timestamp": v.number()}
         ),
