@@ -12,10 +12,10 @@ order of results, as an index key is one in an index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from heapq import heappop, heappush, heapreplace, merge
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from heapq import heappop, heappush, merge
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 _FIRST_BATCH: Final = 32
 _LARGEST_BATCH: Final = 1024
@@ -24,15 +24,23 @@ POSTINGS_PER_READ: Final = 8
 MOST_POSTINGS: Final = 200_000
 MOST_READ: Final = 16_384
 """Of one search; what it has not found by then it does not find."""
+TIME_BYTES: Final = 8
+_ID: Final = 4 + TIME_BYTES
+"""Where the id begins in a rank."""
 _POINTS: Final = (1 << 32) - 1
 
-Posting = tuple[int, bytes, bytes]
-"""Points as a negative number, inverted creation time, id: they sort as they come."""
+_BITS: Final = 32
+"""Of a candidate that say in which streams it has come by; its points stand above."""
+_SEEN: Final = (1 << _BITS) - 1
+_LOOKED_AT: Final = -1
+
+Posting = tuple[int, bytes]
+"""Points as a negative number; inverted creation time and id: they sort as they come."""
 
 
-def rank_of(points: int, time: bytes, id: bytes) -> bytes:
-    """Return the rank of a document."""
-    return (_POINTS - points).to_bytes(4, "big") + time + id
+def rank_of(points: int, tail: bytes) -> bytes:
+    """Return the rank of a document; ``tail`` is its inverted creation time and its id."""
+    return (_POINTS - points).to_bytes(4, "big") + tail
 
 
 class Stream:
@@ -65,8 +73,8 @@ class Stream:
         if len(postings) < self._batch:
             self.close()
         else:
-            points, self.time, _ = postings[-1]
-            self.points = -points
+            points, tail = postings[-1]
+            self.points, self.time = -points, tail[:TIME_BYTES]
         self._batch = min(2 * self._batch, _LARGEST_BATCH)
         return postings
 
@@ -76,22 +84,11 @@ class Stream:
         self.points, self.time = 0, b""
 
 
-class _Candidate:
-    __slots__ = ("exact", "points", "seen", "time")
-
-    def __init__(self, time: bytes) -> None:
-        self.time = time
-        self.points = 0
-        self.seen = 0
-        """Bits of the streams in which it has come by."""
-        self.exact = True
-
-
 def ranked(
     streams: Sequence[Stream],
     known: Collection[bytes],
     points_of: Callable[[bytes], int],
-    among: Callable[[bytes], bool] | None = None,
+    among: Container[bytes] | None = None,
 ) -> Iterator[bytes]:
     """Yield the ranks of documents, the best first.
 
@@ -106,50 +103,46 @@ def ranked(
     among
         Which documents of the streams count.
     """
-    search = _Search(streams, among)
-    heap = search.heap
-    for rank in known:
-        heappush(heap, rank)
+    search = _Search(streams, known, among)
     reads = 0
     while True:
         unseen = search.unseen()
-        if not heap:
+        best = search.best()
+        if best is None or (unseen is not None and best.rank[:_ID] >= unseen):
             if unseen is None:
                 return
             search.pull()
-            continue
-        rank = heap[0]
-        candidate = search.candidates.get(rank[12:])
-        points, settled = search.most(candidate) if candidate is not None else (0, True)
-        if candidate is not None and (best := rank_of(points, candidate.time, rank[12:])) != rank:
-            heapreplace(heap, best)
-        elif unseen is not None and rank[:12] >= unseen:
-            search.pull()
-        elif settled:
-            yield heappop(heap)
+        elif best.settled:
+            heappop(best.heap)
+            yield best.rank
         elif unseen is not None and search.pulled < POSTINGS_PER_READ * (reads + 1):
             search.pull()
         else:
-            assert candidate is not None
             reads += 1
             if reads > MOST_READ:
                 return
-            del search.candidates[rank[12:]]
-            search.looked.add(rank[12:])
-            points = points_of(rank[12:])
-            if points:
-                heapreplace(heap, rank_of(points, candidate.time, rank[12:]))
-            else:
-                heappop(heap)
+            search.look(best, points_of)
+
+
+class _Best(NamedTuple):
+    rank: bytes
+    """The best that it may have."""
+    settled: bool
+    """It has that."""
+    heap: list[bytes]
+    """Where it is the first one."""
 
 
 class _Search:
-    def __init__(self, streams: Sequence[Stream], among: Callable[[bytes], bool] | None) -> None:
+    def __init__(self, streams: Sequence[Stream], known: Collection[bytes], among: Container[bytes] | None) -> None:
         self._streams = streams
         self._among = among
-        self.candidates: dict[bytes, _Candidate] = {}
-        self.looked: set[bytes] = set()
-        self.heap: list[bytes] = []
+        self._candidates: dict[bytes, int] = {}
+        """By id; plain numbers, of which the garbage collector knows nothing."""
+        self._settled = sorted(known)
+        # By the streams in which they have come by: all that wait in one heap may get the same from the others, so
+        # their order does not change, however far the streams are.
+        self._waiting: dict[int, list[bytes]] = {}
         self.pulled = 0
         for stream in streams:
             self._pull(stream)
@@ -161,16 +154,38 @@ class _Search:
             if stream.points:
                 points += stream.points
                 time = max(time, stream.time)
-        return rank_of(points, time, b"") if points else None
+        return rank_of(points, time) if points else None
 
-    def most(self, candidate: _Candidate) -> tuple[int, bool]:
-        """Return the most points that a candidate may have, and whether it has them."""
-        points, settled = candidate.points, candidate.exact
-        for number, stream in enumerate(self._streams):
-            if stream.points and not candidate.seen >> number & 1:
-                points += stream.points
-                settled = False
-        return points, settled
+    def best(self) -> _Best | None:
+        """Return which of those that have come by may be the best."""
+        best = _Best(self._settled[0], True, self._settled) if self._settled else None
+        for seen, heap in self._waiting.items():
+            while heap and self._candidates[heap[0][_ID:]] & _SEEN != seen:
+                heappop(heap)  # it waits elsewhere, or was looked at
+            if not heap:
+                continue
+            more, settled = 0, True
+            for number, stream in enumerate(self._streams):
+                if not seen >> number & 1:
+                    more += stream.points
+                    settled = settled and not stream.points
+                elif not stream.exact:
+                    settled = False
+            rank = heap[0]
+            if more:
+                rank = (int.from_bytes(rank[:4], "big") - more).to_bytes(4, "big") + rank[4:]
+            if best is None or rank < best.rank:
+                best = _Best(rank, settled, heap)
+        return best
+
+    def look(self, best: _Best, points_of: Callable[[bytes], int]) -> None:
+        """Find out what it really has."""
+        rank = heappop(best.heap)
+        id = rank[_ID:]
+        self._candidates[id] = _LOOKED_AT
+        points = points_of(id)
+        if points:
+            heappush(self._settled, rank_of(points, rank[4:]))
 
     def pull(self) -> None:
         """Read on in the stream from which the most may come."""
@@ -182,17 +197,19 @@ class _Search:
     def _pull(self, stream: Stream) -> None:
         postings = stream.pull()
         self.pulled += len(postings)
-        candidates, looked, among = self.candidates, self.looked, self._among
-        bit, exact = 1 << self._streams.index(stream), stream.exact
-        others = sum(other.points for other in self._streams if other is not stream)
-        for points, time, id in postings:
+        candidates, waiting, among = self._candidates, self._waiting, self._among
+        bit = 1 << self._streams.index(stream)
+        for points, tail in postings:
+            id = tail[TIME_BYTES:]
             candidate = candidates.get(id)
             if candidate is None:
-                if id in looked or (among is not None and not among(id)):
+                if among is not None and id not in among:
                     continue
-                candidate = candidates[id] = _Candidate(time)
-                heappush(self.heap, rank_of(others - points, time, id))  # or less, by the time it is on top
-            if not candidate.seen & bit:
-                candidate.seen |= bit
-                candidate.points -= points
-                candidate.exact = candidate.exact and exact
+                candidate = 0
+            elif candidate & bit:
+                continue
+            candidate = candidates[id] = (candidate | bit) - (points << _BITS)
+            heap = waiting.get(candidate & _SEEN)
+            if heap is None:
+                heap = waiting[candidate & _SEEN] = []
+            heappush(heap, (_POINTS - (candidate >> _BITS)).to_bytes(4, "big") + tail)

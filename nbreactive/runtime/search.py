@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from nbreactive.engine._row_keys import ID_BYTES
 from nbreactive.engine.catalog import IndexInfo, TableInfo
 from nbreactive.engine.read_set import END
 from nbreactive.errors import InvalidValue, LimitExceeded
@@ -138,7 +139,7 @@ class SearchScan:
                 return
             if rank < self._low:
                 continue
-            id = rank[12:]
+            id = rank[-ID_BYTES:]
             packed = plan.packed(id)
             if self._search.filters and not self._search.allows(unpack(packed)):
                 dropped += 1

@@ -43,12 +43,11 @@ PREFIX_TERMS: Final = 512
 """Terms that an unfinished word may stand for: the first ones by their characters."""
 _LAST: Final = b"\xff"
 """Behind all characters."""
-_ID: Final = 16
 _FEW: Final = 256
 """When a filter leaves so few documents, each is looked at."""
-_POSTINGS_PER_LOOK: Final = 15
-_WANTED: Final = 16
-"""Results that a search is planned for."""
+_POSTINGS_PER_LOOK: Final = 20
+_WANTED: Final = 64
+"""Documents of a filter that a search may have to look for."""
 _FIRST_CHUNK: Final = 32
 _LARGEST_CHUNK: Final = 1024
 
@@ -138,24 +137,24 @@ class Plan:
     def ranks(self) -> Iterator[bytes]:
         """Yield the ranks of what may be found, the best first; whether the filters hold is not looked at yet."""
         known: list[bytes] = []
-        for id, postings in self._mine.items():
+        for postings in self._mine.values():
             points = self._points(postings.terms)
             if points:
-                known.append(rank_of(points, postings.tail[:-_ID], id))
+                known.append(rank_of(points, postings.tail))
         if self._scope == EVERYTHING:
             return ranked([self._stream(word) for word in self._words], known, self._points_of)
         if self._few * SAMPLE <= _FEW:
             for key, id in self._all(b"f" + self._scope):
                 points = self._points_of(id)
                 if points:
-                    known.append(rank_of(points, key[-TAIL_BYTES:-_ID], id))
+                    known.append(rank_of(points, key[-TAIL_BYTES:]))
             return iter(sorted(known))
         postings = sum(weighed.postings for weighed in self._words)
         looks = min(SAMPLE * postings, _WANTED * self._documents // max(self._few, 1))
         read_first = SAMPLE * self._few < _POSTINGS_PER_LOOK * looks
         among = {id for _, id in self._all(b"f" + self._scope)} if read_first else None
         streams = [self._stream(word) for word in self._words]
-        return ranked(streams, known, self._points_of, among.__contains__ if among is not None else None)
+        return ranked(streams, known, self._points_of, among)
 
     def packed(self, id: bytes) -> bytes:
         """Return a document that was found."""
@@ -238,7 +237,7 @@ class Plan:
         at, own = len(prefix), self._own
         for key, id in self._all(prefix, first):
             if id not in own:
-                yield (key[at] - 255) * points, key[at + 1 : -_ID], id
+                yield (key[at] - 255) * points, key[at + 1 :]
 
     def _all(self, prefix: bytes, first: _Row | None = None) -> Iterator[_Row]:
         """Yield the stored postings that begin with ``prefix``; the first one may be known."""

@@ -14,7 +14,8 @@ from tests.served import KEY, ROOT, Served
 
 PAGES = (
     "README.md", "docs/actions.md", "docs/coming-from-convex.md", "docs/deployments.md", "docs/environment.md",
-    "docs/limits.md", "docs/logs.md", "docs/pagination.md", "docs/vectors.md",
+    "docs/limits.md", "docs/logs.md", "docs/pagination.md", "docs/search.md",
+    "docs/vectors.md",
 )  # fmt: skip
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
