@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,8 @@ class Marker(msgspec.Struct):
     boot: str
     clean: bool
     inode: int
+    unicode: str = unicodedata.unidata_version
+    """Of the interpreter that filled it: another one may find other words in a text, and would not know what to take out."""
 
 
 def boot_id() -> str:
@@ -50,7 +53,7 @@ def believed(folder: Path) -> bool:
         inode = (folder / "data.mdb").stat().st_ino
     except (OSError, msgspec.MsgspecError):
         return False
-    if marker.format != FORMAT or marker.inode != inode:
+    if marker.format != FORMAT or marker.inode != inode or marker.unicode != unicodedata.unidata_version:
         return False
     return marker.clean or (marker.boot == boot_id() and marker.boot != "unknown")
 

@@ -225,6 +225,19 @@ def test_after_a_power_cut_an_open_index_is_empty_and_a_closed_one_is_not(
     index.close()
 
 
+def test_an_index_that_another_interpreter_has_filled_is_empty_if_that_knows_other_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = RowIndex.open(tmp_path)
+    index.trust()
+    index.apply([insert(5, 1)])
+    index.close()
+    monkeypatch.setattr(_trust.unicodedata, "unidata_version", "99.0.0")
+    index = RowIndex.open(tmp_path)
+    assert not index.trusted
+    index.close()
+
+
 def test_a_copy_of_an_open_index_is_not_trusted(tmp_path: Path) -> None:
     index = RowIndex.open(tmp_path / "one")
     index.trust()

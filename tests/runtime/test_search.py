@@ -157,3 +157,121 @@ def pages(s: Searches, text: str, filters: dict[str, Any], count: int) -> list[s
         cursor = page["continueCursor"]
         if page["isDone"]:
             return found
+
+
+def test_words_accents_and_languages_without_spaces(s: Searches) -> None:
+    texts = [
+        "Die Größe der Straße", "naïve Café-Besucher", "데이터베이스를 검색한다", "검색 엔진", "서울 봄", "東京都の図書館",
+        "京都の寺", "中文全文搜索引擎", "全文", "ガギグゲゴ", "カキクケコ",
+    ]  # fmt: skip
+    s.write([{"text": text} for text in texts])
+    assert s.texts("GROSSE strasse") == [texts[0]]
+    assert s.texts("cafe") == s.texts("CAFÉ") == s.texts("Cafe\u0301") == [texts[1]]
+    assert s.texts("besu") == [texts[1]] and s.texts("besu x") == []
+    assert s.texts("데이터베이스") == [texts[2]]
+    assert set(s.texts("검색")) == {texts[2], texts[3]}
+    assert s.texts("검색 엔진") == [texts[3], texts[2]], "both words come first"
+    assert s.texts("봄") == [texts[4]] and s.texts("울") == [texts[4]] and s.texts("서울봄") == []
+    assert s.texts("東京") == [texts[5]] and set(s.texts("京都")) == {texts[5], texts[6]}
+    assert s.texts("図書館") == [texts[5]] and s.texts("図館") == []
+    assert s.texts("搜索引擎") == [texts[7]] and s.texts("全文") == [texts[8], texts[7]]
+    assert s.texts("ｶﾞｷﾞ") == [texts[9]] and s.texts("キク") == [texts[10]]
+    assert s.texts("") == s.texts("…!") == s.texts("nothing of it") == []
+
+
+def test_the_order_of_results(s: Searches) -> None:
+    for text in ("apple tart", "apple", "apple apple tart cake pie", "an apple of many other words in a row", "apple"):
+        s.write([{"text": text}])
+    newest = [doc["text"] for doc in s.call("m:run", code="docs.order('desc').collect()")]
+    assert newest[0] == "apple"
+    found = s.texts("apple")
+    assert found == [
+        "apple",
+        "apple",
+        "apple apple tart cake pie",
+        "apple tart",
+        "an apple of many other words in a row",
+    ]
+    ids = s.call("m:find", text="apple", filters={})
+    created = {doc["_id"]: doc["_creationTime"] for doc in s.call("m:run", code="docs.collect()")}
+    assert created[ids[0]] > created[ids[1]], "the newest first where everything else is equal"
+    assert s.texts("tart apple")[0] == "apple tart"
+    s.write([{"text": "applesauce"}])
+    assert s.texts("apple")[-1] == "an apple of many other words in a row", (
+        "a whole word counts more than its beginning"
+    )
+    assert "applesauce" in s.texts("apple") and "applesauce" not in s.texts("apple tart")
+
+
+def test_filters_limits_and_other_fields(s: Searches) -> None:
+    s.write([{"text": "tea", "lang": "en", "n": 1}, {"text": "tea"}, {"text": "tea", "lang": None, "n": True}])
+    by = 'docs.with_search_index("words", lambda q: q.search("text", "tea")'
+    assert s.call("m:run", code=f'{by}.eq("lang", "en")).count()') == 1
+    assert s.call("m:run", code=f'{by}.eq("lang", UNSET)).count()') == 1
+    assert s.call("m:run", code=f'{by}.eq("lang", None).eq("n", True)).count()') == 1
+    assert s.call("m:run", code=f'{by}.eq("n", 1)).unique()["lang"]') == "en"
+    assert s.call("m:run", code=f"{by}).limit(2).count()") == 2
+    assert s.call("m:run", code=f'[doc["n"] for doc in {by}).filter(lambda q: q.field("n") == 1)]') == [1]
+    assert s.call("m:run", code=f"{by}).take(0)") == [] and s.call("m:run", code=f"len({by}).take(9))") == 3
+    s.write([{"a": {"b": "deep tea"}}, {"a": "tea"}, {"a": {"b": 5}}])
+    deep = 'docs.with_search_index("deep", lambda q: q.search("a.b", "tea")).collect()'
+    assert [doc["a"] for doc in s.call("m:run", code=deep)] == [{"b": "deep tea"}]
+    s.write([{"text": "coffee", "n": n} for n in range(1100)])
+    many = 'docs.with_search_index("words", lambda q: q.search("text", "coffee"))'
+    assert s.call("m:run", code=f"len({many}.take(1024))") == 1024
+    assert s.call("m:run", code=f'len({many}.filter(lambda q: q.field("n") > 1000).collect())') == 99
+    assert "more than 1024 results of a search, at most 1024 are allowed; use take(n)" in s.refused(f"{many}.collect()")
+    assert len(pages(s, "coffee", {}, 400)) == 1100
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ('docs.with_search_index("words", lambda q: q)', 'lambda q: q.search("text", text)'.replace('"', "'")),
+        ('docs.with_search_index("words", lambda q: None)', "the function returns its q"),
+        ('docs.with_search_index("words", lambda q: q.search("title", "x"))', "is of the field 'text', not 'title'"),
+        ('docs.with_search_index("words", lambda q: q.search("text", 5))', "is a string, not 5"),
+        ('docs.with_search_index("words", lambda q: q.search("text", "a").search("text", "b"))', "is called once"),
+        ('docs.with_search_index("words", lambda q: q.eq("lang", "x").search("text", "b"))', "search comes first"),
+        (
+            'docs.with_search_index("words", lambda q: q.search("text", "b").eq("x", 1))',
+            "only by lang, n; add it to its",
+        ),
+        ('docs.with_search_index("words", lambda q: q.search("text", "b").eq("n", 1).eq("n", 2))', "equals one value"),
+        ('docs.with_search_index("words", lambda q: q.search("text", "b")).order("desc")', "best first; remove order"),
+        ('docs.order("asc").with_search_index("words", lambda q: q.search("text", "b"))', "an order of its own"),
+        ('docs.with_index("by_lang").with_search_index("words", lambda q: q.search("text", "b"))', "has an index"),
+        ('docs.with_search_index("none", lambda q: q.search("text", "b"))', "(its search indexes: words, deep); add"),
+        ('docs.with_search_index("by_lang", lambda q: q.search("text", "b"))', "is no search index; use with_index"),
+        ('docs.with_search_index("near", lambda q: q.search("text", "b"))', "is no search index; use nearest"),
+        ('docs.with_index("words")', "is a text index; use with_search_index"),
+        ('docs.with_index("nothing")', "has no index 'nothing', only by_id, by_creation_time, by_lang; add"),
+        (
+            'db.query("missing").with_search_index("words", lambda q: q.search("text", "b"))',
+            "there is no table 'missing'",
+        ),
+    ],
+)
+def test_what_is_refused(s: Searches, code: str, text: str) -> None:
+    assert text in s.refused(f"{code}.collect()")
+
+
+def test_an_unfinished_word_stands_for_so_many(s: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_plan, "PREFIX_TERMS", 3)
+    s.write([{"text": f"word{letter}"} for letter in "edcba"])
+    assert set(s.texts("word")) == {"worda", "wordb", "wordc"}
+    assert s.texts("wordd") == ["wordd"]
+
+
+def test_a_search_that_finds_too_much_stops(s: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+    s.write([{"text": "green tea" if n % 2 else "green"} for n in range(300)])
+    assert len(s.texts("green x")) == 300
+    monkeypatch.setattr(ranking, "MOST_POSTINGS", 100)
+    assert 100 <= len(s.texts("green x")) < 300
+    cursor = s.call("m:page", text="green", filters={}, paginationOpts={"numItems": 5, "cursor": None})[
+        "continueCursor"
+    ]
+    refused = s.inline.run_now(
+        s.house.call("m:page", {"text": "other", "filters": {}, "paginationOpts": {"numItems": 5, "cursor": cursor}})
+    )
+    assert refused.failure is not None and "InvalidCursor" in refused.failure.message
