@@ -43,6 +43,7 @@ class _ServerStub:
         queries = [line for table in self._tables for line in self._query(table)]
         writer = list(self._writer())
         searched = any(table.search_indexes for table in self._tables)
+        near = any(table.vector_indexes for table in self._tables)
         model = sorted([*self._names.values(), *(f"{name}Id" for name in self._names.values())])
         lines = [
             HEAD.rstrip(),
@@ -54,6 +55,7 @@ class _ServerStub:
             "import nbreactive",
             "from nbreactive import ActionCtx as ActionCtx, BlockingActionCtx as BlockingActionCtx, Id",
             "from nbreactive.runtime.database import DatabaseReader",
+            *(["from nbreactive.runtime.nearest import Condition, VectorFilterBuilder"] if near else []),
             "from nbreactive.runtime.query import IndexRange",
             *(["from nbreactive.runtime.search import SearchFilter"] if searched else []),
             "from nbreactive.runtime.typed import TypedQuery",
@@ -79,6 +81,12 @@ class _ServerStub:
     def _query(self, table: TableSpec) -> Iterator[str]:
         name = self._names[table.name]
         indexes = ", ".join(map(repr, (*BUILT_IN_INDEXES, *table.indexes)))
+        found = "dict[str, Any]"
+        if table.vector_indexes and table.validator["type"] == "object":
+            found = f"_{name}Found"
+            yield f"class {found}({name}):"
+            yield "    _score: float"
+            yield ""
         yield f"class _{name}Query(TypedQuery[{name}]):"
         yield "    def with_index("
         yield f"        self, name: Literal[{indexes}], build: Callable[[IndexRange], IndexRange] | None = None"
@@ -88,6 +96,12 @@ class _ServerStub:
             searches = ", ".join(map(repr, table.search_indexes))
             yield f"        self, name: Literal[{searches}], build: Callable[[SearchFilter], SearchFilter]"
             yield f"    ) -> TypedQuery[{name}]: ..."
+        if table.vector_indexes:
+            yield "    def nearest("
+            vectors = ", ".join(map(repr, table.vector_indexes))
+            yield f"        self, name: Literal[{vectors}], vector: Sequence[float], *, limit: int = 10,"
+            yield "        filter: Callable[[VectorFilterBuilder], Condition] | None = None,"
+            yield f"    ) -> list[{found}]: ..."
         yield ""
 
     def _reader(self) -> Iterator[str]:

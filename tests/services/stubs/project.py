@@ -31,6 +31,8 @@ schema = define_schema({
     }).index("by_author", ["author_id"]).search_index("words", search_field="title", filter_fields=["author_id", "likes"]),
     "events": define_table(v.union(v.object({"kind": v.literal("a"), "n": v.number()}), v.object({"kind": v.literal("b")}))),
     "anything": define_table(v.any()),
+    "pictures": define_table({"name": v.string(), "meaning": v.array(v.number())})
+        .vector_index("near", vector_field="meaning", dimensions=3, filter_fields=["name"]),
 })
 """,
     "posts": '''

@@ -94,6 +94,8 @@ def a_query(ctx: QueryCtx, post_id: PostsId) -> None:
     assert_type(mine.take(3), list[Posts])
     found = ctx.db.query("posts").with_search_index("words", lambda q: q.search("title", "x").eq("author_id", user))
     assert_type(found.filter(lambda q: q.field("likes") > 3).first(), Posts | None)
+    near = ctx.db.query("pictures").nearest("near", [1, 0.5, 0], limit=3, filter=lambda q: q.or_(q.eq("name", "x")))
+    assert_type([(picture["_score"], picture["name"]) for picture in near], list[tuple[float, str]])
     assert_type([person["role"] for person in ctx.db.query("users").filter(lambda q: q.field("name") == "Ada")][0:1], list[str])
     assert_type(ctx.db.normalize_id("users", "text"), UsersId | None)
 
@@ -188,6 +190,8 @@ def a_query(ctx: QueryCtx) -> None:
     ctx.db.insert("users", {})  # error: reportAttributeAccessIssue reportUnknownMemberType
     print(ctx.db.query("posts").with_index("by_title").first())  # error: reportArgumentType
     print(ctx.db.query("posts").with_search_index("by_author", lambda q: q.search("title", "x")).first())  # error: reportArgumentType
+    ctx.db.query("users").nearest  # error: reportAttributeAccessIssue reportUnknownMemberType
+    print(ctx.db.query("pictures").nearest("by_name", [1.0]))  # error: reportArgumentType
     ctx.db.query("users").with_search_index  # error: reportAttributeAccessIssue reportUnknownMemberType
     print([each["titel"] for each in ctx.db.query("posts")])  # error: reportGeneralTypeIssues reportUnknownArgumentType
 
