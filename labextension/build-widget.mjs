@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 
 const target = '../nbreactive/static';
 mkdirSync(target, { recursive: true });
-for (const [source, name] of [['widget', 'live_table'], ['file_upload', 'file_upload']]) {
+for (const [source, name] of [['widget', 'live_table'], ['file_upload', 'file_upload'], ['presence', 'presence']]) {
   await build({
     entryPoints: [`src/${source}.ts`],
     outfile: `${target}/${name}.js`,

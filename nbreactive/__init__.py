@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from nbreactive.functions.rules import rules
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
+    from nbreactive.notebook.presence_bar import PresenceBar
     from nbreactive.notebook.file_upload import FileUpload
     from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
     from nbreactive.values.ids import Id
@@ -127,6 +128,7 @@ _HOMES = {
     "nbreactive.functions.rules": ("rules",),
     "nbreactive.functions.schema": ("define_schema", "define_table"),
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
+    "nbreactive.notebook.presence_bar": ("PresenceBar",),
     "nbreactive.notebook.file_upload": ("FileUpload",),
     "nbreactive.runtime.typed": ("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
     "nbreactive.values.ids": ("Id",),
@@ -157,6 +159,7 @@ __all__ = [
     "PaginatedQuery",
     "PaginationOpts",
     "PaginationResult",
+    "PresenceBar",
     "QueryCtx",
     "Refused",
     "Response",

@@ -307,7 +307,7 @@ def join(room: str, data: Any = None, *, deployment: str | Client | None = None)
     >>> room.leave()       # doctest: +SKIP
     """
     try:
-        client = _client_of(deployment)
+        client = client_of(deployment)
         for known in list(heart_of(client).rooms):
             if known.name == room and known.user:
                 if data is not None:
@@ -330,12 +330,12 @@ def use_presence(room: str, *, deployment: str | Client | None = None, wait: boo
     >>> people.observe(lambda change: print(len(change.new)), "value")       # doctest: +SKIP
     """
     try:
-        return People.open(_client_of(deployment), room, wait=wait)
+        return People.open(client_of(deployment), room, wait=wait)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None
 
 
-def _client_of(deployment: str | Client | None) -> Client:
+def client_of(deployment: str | Client | None) -> Client:
     """Return the client of a deployment at the place where this process is connected."""
     from nbreactive.client import current, discovery
     from nbreactive.client.client import Client
