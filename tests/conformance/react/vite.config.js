@@ -10,6 +10,6 @@ export default defineConfig({
   build: {
     emptyOutDir: true,
     modulePreload: { polyfill: false },
-    rollupOptions: { input: ["index.html", "auth.html"] },
+    rollupOptions: { input: ["index.html", "auth.html", "presence.html"] },
   },
 });
