@@ -171,6 +171,11 @@ class VectorFile:
         return self._map.vectors[: self._flushed]
 
     @property
+    def gone(self) -> bool:
+        """Whether somebody has deleted the files, so that nobody else can read what is written to them."""
+        return any(os.fstat(file).st_nlink == 0 for file in (self._rows_file, self._vectors_file))
+
+    @property
     def count(self) -> int:
         """How many rows there are, those included that are not in the file yet."""
         return self._flushed + len(self._new_rows)

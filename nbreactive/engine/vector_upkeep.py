@@ -117,6 +117,11 @@ class VectorUpkeep:
             await asyncio.sleep(_LOOK)
 
     async def _look(self) -> None:
+        for _, index in self._indexes():
+            file = self._file(index)
+            if file is not None and file.gone:
+                self._state.index.vectors.drop(index.id)
+                self._state.index.note_vectors()
         self.begin()
         for _, index in self._indexes():
             file = self._file(index)
@@ -259,5 +264,5 @@ class VectorUpkeep:
 
 
 def _mostly_dead(file: VectorFile, horizon: int) -> bool:
-    dead = file.dead(horizon)
-    return dead > _WORTHWHILE and 2 * dead > file.count
+    least = max(_WORTHWHILE, file.count // 2)
+    return file.count - file.live > least and file.dead(horizon) > least

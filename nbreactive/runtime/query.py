@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from nbreactive.engine.catalog import IndexInfo, count_key
 from nbreactive.engine.read_set import END
-from nbreactive.errors import InvalidValue
+from nbreactive.errors import InvalidValue, NotAllowed
 from nbreactive.functions.pagination import PaginationResult
 from nbreactive.runtime.filters import Filter, FilterBuilder, read_filter
 from nbreactive.runtime.nearest import (
@@ -313,6 +313,8 @@ class Query:
 
     def nearest_ids(self, name: str, vector: Any, limit: Any, condition: Condition | None) -> list[Document]:
         """Ids and scores of the documents that :meth:`nearest` finds; for ``ctx.vector_search`` of actions."""
+        if self._filters:  # row rules, say: then it takes the documents to know
+            raise NotAllowed("ids are found without looking at documents; use nearest")
         table = self._searched(name)
         found = VectorSearch(self._txn, table, name, vector, read_condition(condition)).find(checked_limit(limit))
         return [{"_id": encode_id(table.info.number, id), "_score": score} for score, id in found]

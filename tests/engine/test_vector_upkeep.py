@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -350,6 +351,22 @@ def test_files_of_which_most_rows_are_dead_are_written_anew(world: World, monkey
             await until(lambda: len(list((world.folder / "vectors").iterdir())) == 2)
             assert engine.vector_upkeep.built == 0
         async with world.running():
+            world.check()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not let anybody delete a file that is open")
+def test_files_that_are_deleted_while_they_are_used_are_made_anew(world: World) -> None:
+    async def main() -> None:
+        chance = random.Random(11)
+        async with world.running() as engine:
+            await world.declare(INFO)
+            await some(world, 50, chance)
+            paths(world.folder / "vectors", INDEX, world.index.vectors.notes[INDEX].token)[1].unlink()
+            await until(lambda: engine.vector_upkeep.built == 1)
+            world.check()
+            await world.write({world.id(): vector(chance)})
             world.check()
 
     asyncio.run(main())
