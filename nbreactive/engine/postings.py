@@ -40,6 +40,8 @@ STATE_KEY: Final = b"\x02"
 """What is touched when it lacks none any more."""
 SAMPLE = 8
 """One document in so many is counted."""
+TELLING = 8
+"""Fewer counted documents say nothing about how common a term is."""
 _WEIGHS: Final = b"\x01"
 _ALL: Final = (1 << 64) - 1
 
@@ -158,7 +160,7 @@ def touch_weights(
             continue
         before = counter(key) if counter is not None else 0
         after = numbers[key] = before + delta
-        if counter is None or before.bit_length() != after.bit_length():
+        if counter is None or _digits(before) != _digits(after):
             index = int.from_bytes(key[:INDEX_BYTES], "big")
             touched.setdefault(index, []).append(_WEIGHS + key[INDEX_BYTES + 1 :])
     return numbers
@@ -193,10 +195,14 @@ def weight(documents: int, having: int) -> int:
 
     Examples
     --------
-    >>> weight(1_000_000, 1_000_000), weight(1_000_000, 1000), weight(1_000_000, 1)
-    (1, 11, 20)
+    >>> weight(1_000_000, 1_000_000), weight(1_000_000, 1000), weight(1_000_000, 1), weight(7, 1)
+    (1, 11, 17, 1)
     """
-    return 1 + max(0, documents.bit_length() - having.bit_length())
+    return 1 + max(0, _digits(documents) - _digits(having))
+
+
+def _digits(count: int) -> int:
+    return (count + TELLING).bit_length()
 
 
 def scope_of(number: int, value: Any) -> bytes:

@@ -399,6 +399,21 @@ def test_pages_of_posts_and_optimistic_inserts(site: Site, bring: Bring) -> None
     alice.sees_posts(site.call("query", "posts:titles"), "Exhausted")
 
 
+def test_the_guides_search_follows_what_others_publish(site: Site, bring: Bring) -> None:
+    alice, bob = bring("Alice"), bring("Bob")
+    found = alice.page.locator("#search li")
+    alice.page.locator("#search input").fill("zoe 데이터 chro")
+    expect(found).to_have_count(0)
+    bob.publishes("Zoë's recipes", "Bread", "데이터베이스를 고르는 법")
+    expect(found).to_have_text(["Zoë's recipes", "데이터베이스를 고르는 법"], timeout=PATIENCE)
+    bob.publishes("Zoe's chronicle")
+    expect(found.first).to_have_text("Zoe's chronicle", timeout=PATIENCE)
+    alice.page.locator("#search input").fill("chronicles")
+    expect(found).to_have_count(0, timeout=PATIENCE)
+    for title in ("Zoë's recipes", "Bread", "데이터베이스를 고르는 법", "Zoe's chronicle"):
+        site.call("mutation", "posts:remove", title=title)
+
+
 def test_files_go_from_the_browser_to_the_backend_and_back(site: Site, bring: Bring) -> None:
     alice, bob = bring("Alice"), bring("Bob")
     png = base64.b64decode(PNG)

@@ -19,7 +19,9 @@ schema = define_schema(
                 "deletedAt": v.optional(v.number()),
                 "likes": v.integer(),
             }
-        ).index("by_author", ["authorId"]),
+        )
+        .index("by_author", ["authorId"])
+        .search_index("search_title_content", search_field="title"),
         "notifications": define_table({"type": v.string(), "postId": v.id("posts"), "timestamp": v.number()}),
         "documents": define_table(
             {
