@@ -70,6 +70,8 @@ class VectorState(msgspec.Struct, frozen=True, gc=False):
     dimensions: int
     filters: int
     complete: bool
+    new: bool = False
+    """Whether it begins with this commit."""
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):

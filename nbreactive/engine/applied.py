@@ -374,7 +374,8 @@ def _vector_states(state: AppliedState, after: Catalog) -> dict[int, VectorState
             if before.get(index.id) not in (index.state, "ready"):
                 left = state.filled.get(index.id, b"")
                 complete = index.state == "ready" and not _any_after(state, table, left)
-                states[index.id] = VectorState(index.dimensions, len(index.filter_fields), complete)
+                new = index.id not in before
+                states[index.id] = VectorState(index.dimensions, len(index.filter_fields), complete, new)
     return states
 
 

@@ -104,9 +104,10 @@ class VectorStore:
         for commit in batch:
             for index, state in commit.vectors.items():
                 file = self._files.get(index)
-                if file is None:
+                missing = file is None  # if it is no new one, what it had is lost
+                if file is None or state.new:
                     file = self.create(index, state.dimensions, state.filters, commit.ts)
-                if state.complete:
+                if state.complete and (state.new or not missing):
                     file.note = msgspec.structs.replace(file.note, since=commit.ts)
                 changed[index] = file
             for write in commit.writes:

@@ -28,7 +28,11 @@ CODES = st.sampled_from([filter_code("ko"), filter_code("ja")])
 
 
 def begun(complete: bool = True) -> dict[int, VectorState]:
-    return {INDEX: VectorState(DIMENSIONS, 1, complete)}
+    return {INDEX: VectorState(DIMENSIONS, 1, complete, new=True)}
+
+
+def completed() -> dict[int, VectorState]:
+    return {INDEX: VectorState(DIMENSIONS, 1, complete=True)}
 
 
 def commit(ts: int, *writes: tuple[bytes, list[float] | None, bytes], **more: object) -> Applied:
@@ -184,7 +188,7 @@ def test_a_document_is_put_into_an_index_that_is_made_anew_once(index: RowIndex)
     file.flush()
     index.note_vectors()
     assert file.live == 2
-    index.apply([commit(6, vectors=begun())])
+    index.apply([commit(6, vectors=completed())])
     assert found(index, [1.0, 0.0, 0.0], 1, 6) == [1]
     assert found(index, [0.0, 1.0, 0.0], 9, 6) == [2, 1]
     with index.reader() as reader:
@@ -195,13 +199,23 @@ def test_a_document_is_put_into_an_index_that_is_made_anew_once(index: RowIndex)
 
 def test_an_index_that_was_complete_later_than_what_is_left_is_not_complete(index: RowIndex) -> None:
     index.apply([commit(1, vectors=begun(complete=False)), commit(2, (id_of(1), [1.0, 0.0, 0.0], b"12345678"))])
-    index.apply([commit(3, vectors=begun())])
+    index.apply([commit(3, vectors=completed())])
     index.rewind(2)
     with index.reader() as reader:
         view = reader.vectors(INDEX)
     assert view is not None
     assert view.note.since == FOREVER
     assert view.note.rows == 1
+
+
+def test_an_index_whose_files_are_gone_is_not_complete_when_its_backfill_ends(index: RowIndex) -> None:
+    index.apply([commit(1, vectors=begun(complete=False)), commit(2, (id_of(1), [1.0, 0.0, 0.0], b"12345678"))])
+    index.vectors.drop(INDEX)
+    index.apply([commit(3, vectors=completed())])
+    with index.reader() as reader:
+        view = reader.vectors(INDEX)
+    assert view is not None
+    assert view.note.since == FOREVER
 
 
 def test_an_index_that_never_was_leaves_nothing(index: RowIndex) -> None:
