@@ -10,6 +10,7 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import { answer, type Awareness } from './collaborators';
 import { DrawingOutput } from './drawing';
 import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
 import { LiveOutput, type Host, type KernelMessage } from './renderer';
@@ -33,8 +34,12 @@ interface Kernel {
 
 /** The part of a notebook panel that is used here (of `@jupyterlab/notebook`, which is not worth a dependency). */
 interface NotebookPanel {
+  readonly node: HTMLElement;
   readonly content: { readonly rendermime: IRenderMimeRegistry };
-  readonly context: { readonly urlResolver: IRenderMime.IResolver };
+  readonly context: {
+    readonly urlResolver: IRenderMime.IResolver;
+    readonly model?: { readonly sharedModel?: { readonly awareness?: Awareness } };
+  };
   readonly sessionContext: {
     readonly session: { readonly kernel: Kernel | null } | null;
     readonly statusChanged: Signal;
@@ -131,6 +136,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       createNew: widget => {
         const panel = widget as unknown as NotebookPanel;
         hosts.set(panel.context.urlResolver, hostOf(panel));
+        answer(panel.node, () => panel.context.model?.sharedModel?.awareness);
       },
     });
     const find = (resolver: IRenderMime.IResolver | null) => (resolver && hosts.get(resolver)) ?? null;

@@ -4,8 +4,9 @@
  */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
+import { ask, together } from './collaborators';
 import { below, join } from './joining';
-import { PeopleBar, readPeople } from './people';
+import { PeopleBar, readPeople, type PersonShown } from './people';
 
 export interface PresenceModel {
   people: unknown;
@@ -15,6 +16,8 @@ export interface PresenceModel {
   most: number;
   /** Whether to join at all. */
   joins: boolean;
+  /** Whether those are shown, too, who have the notebook open. */
+  collaborators: boolean;
   /** What others see. */
   data: unknown;
   /** Where the backend is below the page's Jupyter server; empty if it is not. */
@@ -59,9 +62,10 @@ export default () => {
 
   function render({ model, el, signal }: RenderProps<PresenceModel>): void {
     const bar = new PeopleBar(el.ownerDocument);
+    let collaborators: PersonShown[] = [];
     const paint = () =>
       bar.update({
-        people: readPeople(model.get('people')),
+        people: together(readPeople(model.get('people')), collaborators),
         room: model.get('room'),
         status: model.get('status'),
         message: model.get('message'),
@@ -71,6 +75,13 @@ export default () => {
     paint();
     painting.add(paint);
     el.append(bar.node);
+    if (model.get('collaborators')) {
+      const changed = (people: PersonShown[]) => {
+        collaborators = people;
+        paint();
+      };
+      ask(el, { changed, signal });
+    }
     for (const trait of TRAITS) {
       model.on(`change:${trait}`, paint);
     }

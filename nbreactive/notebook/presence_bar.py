@@ -53,6 +53,7 @@ def _widget_class(static: Path) -> type[Any]:
         message = traitlets.Unicode("").tag(sync=True)
         most = traitlets.Int(5).tag(sync=True)
         joins = traitlets.Bool(True).tag(sync=True)
+        collaborators = traitlets.Bool(True).tag(sync=True)
         data = traitlets.Any(None, allow_none=True).tag(sync=True)
         sync = traitlets.Unicode("").tag(sync=True)
 
@@ -72,6 +73,8 @@ class PresenceBar:
         How many avatars are shown; of the others there is the number.
     join
         False only looks.
+    collaborators
+        Whether those are shown, too, who have this notebook open, where jupyter-collaboration shares it.
     deployment
         The name of another deployment, or the client to go through.
 
@@ -87,6 +90,7 @@ class PresenceBar:
         *,
         most: int = 5,
         join: bool = True,
+        collaborators: bool = True,
         deployment: str | Client | None = None,
     ) -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -95,6 +99,7 @@ class PresenceBar:
         self.data = plain_args({"data": data})["data"]
         self.most = most
         self.joins = join
+        self.collaborators = collaborators
         self.client = client_of(deployment)
         self.people = People.open(self.client, room, wait=False)
 
@@ -123,6 +128,7 @@ class BarView:
             room=safe_text(bar.room),
             most=bar.most,
             joins=bar.joins,
+            collaborators=bar.collaborators,
             data=to_jsonable(bar.data),
             sync=sync_path(bar.client),
             **self._state(),
