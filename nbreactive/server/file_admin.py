@@ -11,9 +11,11 @@ from nbreactive.engine.catalog import STORAGE
 from nbreactive.engine.stored_files import StoredFile, check_type
 from nbreactive.errors import InvalidId, InvalidValue
 from nbreactive.server._handler import SiteHandler
-from nbreactive.server.files import UPLOAD_SECONDS, send_file
+from nbreactive.server.file_answers import send_file
+from nbreactive.server.files import UPLOAD_SECONDS
 from nbreactive.server.site import Site
-from nbreactive.services.files import Files, Receiving
+from nbreactive.services.files import Files
+from nbreactive.services.receiving import Receiving
 from nbreactive.values.ids import decode_id
 
 _MOST = 1000

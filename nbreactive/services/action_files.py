@@ -15,7 +15,8 @@ from nbreactive.errors import InvalidValue, LimitExceeded, Unavailable
 from nbreactive.runtime.frames import Ask
 from nbreactive.runtime.storage import check_upload
 from nbreactive.services.blobs import Reading
-from nbreactive.services.files import PIECE, Files, Receiving
+from nbreactive.services.files import Files
+from nbreactive.services.receiving import PIECE, Receiving
 from nbreactive.values.json import encode_json
 from nbreactive.values.limits import over
 

@@ -23,6 +23,8 @@ from nbreactive.errors import DataFolderError, InvalidValue, LimitExceeded, Miss
 
 INCOMING: Final = "incoming"
 _NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_AHEAD: Final = 4 << 20
+"""Bytes of one request to a store of objects."""
 _SPARE: Final = 64 << 20
 """Bytes that stay free on the disk, for the log."""
 _FOLLOW_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -207,15 +209,27 @@ class _Folder:
 
 
 class _RemoteFile:
+    """One object, of which so much is asked for at a time that the way there hardly counts."""
+
     def __init__(self, fs: Any, path: str, size: int) -> None:
         self._fs, self._path, self._size = fs, path, size
+        self._lock = threading.Lock()
+        self._begin, self._ahead = 0, b""
 
     def read(self, offset: int, length: int) -> bytes:
-        end = min(offset + length, self._size)
-        return bytes(self._fs.cat_file(self._path, start=offset, end=end)) if offset < end else b""
+        with self._lock:
+            end = min(offset + length, self._size)
+            if offset >= end:
+                return b""
+            if not self._begin <= offset < end <= self._begin + len(self._ahead):
+                until = min(offset + max(length, _AHEAD), self._size)
+                self._begin = offset
+                self._ahead = bytes(self._fs.cat_file(self._path, start=offset, end=until))
+            return self._ahead[offset - self._begin : end - self._begin]
 
     def close(self) -> None:
-        """Every read is a request of its own."""
+        """Each request is whole."""
+        self._ahead = b""
 
 
 class _Remote:

@@ -1,7 +1,7 @@
 """File storage of one deployment: documents of ``_storage``, and the contents that they name.
 
 A content is durable before its document is committed, and stays as long as the history in which a document names it: a
-deletion is a commit like any other, of which an earlier state can be restored. A round of retention (:meth:`Files.sweep`)
+deletion is a commit like any other, of which an earlier state can be restored. A round of retention (:meth:`Files.collect`)
 notes which contents no document names any more, and deletes those that have been noted for as long as history is kept. So
 nothing is ever counted, and whatever a crash leaves behind is collected in the same way.
 """
@@ -9,15 +9,9 @@ nothing is ever counted, and whatever a crash leaves behind is collected in the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nbreactive.engine._row_changes import request_key
 from nbreactive.engine.catalog import BY_ID, STORAGE, Catalog, index_id
@@ -33,24 +27,21 @@ from nbreactive.engine.stored_files import (
     stored_document,
     upload_address,
 )
-from nbreactive.engine.transactions import NewFile, Write
+from nbreactive.engine.transactions import Write
 from nbreactive.engine.upload_tokens import UPLOAD_SECONDS, UploadToken, open_upload, sign_upload
-from nbreactive.errors import InvalidId, InvalidValue, LimitExceeded, Refused
-from nbreactive.services.blobs import Blobs, Incoming, Reading
+from nbreactive.errors import InvalidId, InvalidValue, Refused
+from nbreactive.services.blobs import Blobs, Reading
+from nbreactive.services.contents import Contents
+from nbreactive.services.receiving import Receiving
 from nbreactive.values.ids import Id, decode_id, encode_id
-from nbreactive.values.limits import FILE_BYTES, over
+from nbreactive.values.limits import FILE_BYTES
 from nbreactive.values.packing import pack, unpack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
-T = TypeVar("T")
-PIECE: Final = 1 << 20
-"""Bytes that are written and read at a time."""
-_THREADS: Final = 8
 _UPLOADS: Final = blake2b(b"uploads", digest_size=16).digest()
 """In whose name uploads are recorded."""
-_NOTES: Final = "unreferenced.json"
 _ROWS: Final = 1000
 
 
@@ -61,21 +52,7 @@ class Found(NamedTuple):
     file: StoredFile
 
 
-class _Pin:
-    """A content that somebody is about to name in a document."""
-
-    __slots__ = ("count", "lock", "made", "named")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.count = 0
-        self.made = False
-        """Whether it was not there before."""
-        self.named = False
-        """Whether a document names it now."""
-
-
-class Files:
+class Files(Contents):
     """Stores, finds and deletes files.
 
     Parameters
@@ -104,28 +81,11 @@ class Files:
         url: Callable[[], str] = str,
         most: int = FILE_BYTES,
     ) -> None:
+        super().__init__(blobs, most)
         self._engine = engine
-        self.blobs = blobs
         self._key = key
         self._deployment = deployment
         self._url = url
-        self.most = most
-        self._threads = ThreadPoolExecutor(_THREADS, "files")
-        self._pins: dict[str, _Pin] = {}
-        self._fresh: set[str] | None = None
-        """Contents that were named since a sweep has begun to look."""
-
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do what blocks, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-    async def open(self) -> None:
-        """Delete what an earlier process has left half written."""
-        await self.run(self.blobs.clean)
-
-    async def close(self) -> None:
-        """End."""
-        await asyncio.to_thread(self._threads.shutdown)
 
     # ---- addresses -------------------------------------------------------------------------------------------
 
@@ -188,13 +148,6 @@ class Files:
 
     # ---- storing ---------------------------------------------------------------------------------------------
 
-    async def receive(self, size: int | None = None, most: int | None = None) -> Receiving:
-        """Begin to take a content; at most ``most`` bytes, and no more than the largest file has."""
-        most = self.most if most is None else min(most, self.most)
-        if size is not None and size > most:
-            raise too_large(size, most)
-        return Receiving(self, await self.run(self.blobs.receive, size or 0), most)
-
     async def add(
         self,
         receiving: Receiving,
@@ -237,7 +190,7 @@ class Files:
                 record = Request(_UPLOADS, internal, 0, b"null") if once else None
                 return Recorded([Write(STORAGE, internal, pack(document))], record)
 
-            async with self._kept([(found, receiving)]):
+            async with self.held([(found, receiving)]):
                 await self._engine.transact(write)
         finally:
             await receiving.discard()
@@ -255,61 +208,16 @@ class Files:
 
         await self._engine.transact(write)
 
-    @asynccontextmanager
-    async def keep(self, files: Sequence[NewFile]) -> AsyncGenerator[None]:
-        """Keep what a mutation stores, while it is committed."""
-        coming: list[tuple[str, Receiving]] = []
-        try:
-            for file in files:
-                receiving = await self.receive(len(file.data))
-                coming.append((file.sha256, receiving))
-                await receiving.write(file.data)
-                if await receiving.done() != file.sha256:
-                    raise InvalidValue("a worker sent a file with the checksum of another; nothing was written")
-            async with self._kept(coming):
-                yield
-        finally:
-            for _, receiving in coming:
-                await receiving.discard()
-
-    @asynccontextmanager
-    async def _kept(self, coming: Sequence[tuple[str, Receiving]]) -> AsyncGenerator[None]:
-        pinned: list[str] = []
-        named = False
-        try:
-            for sha256, receiving in coming:
-                pin = self._pins.setdefault(sha256, _Pin())
-                pin.count += 1
-                pinned.append(sha256)
-                async with pin.lock:
-                    pin.made |= await self.run(self.blobs.keep, receiving.taken(), sha256)
-            yield
-            named = True
-            if self._fresh is not None:
-                self._fresh.update(pinned)
-        finally:
-            for sha256 in pinned:
-                await self._unpin(sha256, named=named)
-
-    async def _unpin(self, sha256: str, *, named: bool) -> None:
-        pin = self._pins[sha256]
-        pin.named |= named
-        async with pin.lock:
-            if pin.count == 1 and pin.made and not pin.named:
-                await self.run(self.blobs.remove, sha256)
-                pin.made = False
-        pin.count -= 1
-        if not pin.count:
-            del self._pins[sha256]
-
     def _refuse_used(self, reader: Reader, id: bytes) -> None:
         used = reader.request(request_key(_UPLOADS, id, 0)) is not None
         if used or reader.document(STORAGE, id, self._engine.applied) is not None:
             raise Refused("this upload address has been used; each is good for one file: ask for a new one")
 
-    # ---- collecting ------------------------------------------------------------------------------------------
+    async def collect(self, keep: float) -> int:
+        """Delete contents that no document has named for ``keep`` seconds; return how many."""
+        return await self.sweep(keep, self._named)
 
-    async def named(self) -> set[str]:
+    async def _named(self) -> set[str]:
         """Return the checksums of the contents that documents name."""
         await self._engine.release(self._engine.applied)
         found: set[str] = set()
@@ -326,107 +234,6 @@ class Files:
         finally:
             reader.close()
         return found
-
-    async def sweep(self, keep: float) -> int:
-        """Delete contents that no document has named for ``keep`` seconds; return how many."""
-        self._fresh = set()
-        try:
-            there = {sha256 for sha256, _ in await self.run(lambda: list(self.blobs.names()))}
-            unnamed = there - await self.named()
-            now = time.time()
-            noted = await self.run(self._notes)
-            since = {sha256: min(noted.get(sha256, now), now) for sha256 in unnamed}
-            gone = 0
-            for sha256 in [sha256 for sha256, at in since.items() if now - at >= keep]:
-                if sha256 in self._pins or sha256 in self._fresh:
-                    continue
-                pin = self._pins.setdefault(sha256, _Pin())
-                pin.count += 1
-                try:
-                    async with pin.lock:
-                        if pin.count == 1 and sha256 not in self._fresh:
-                            await self.run(self.blobs.remove, sha256)
-                            del since[sha256]
-                            gone += 1
-                finally:
-                    pin.count -= 1
-                    if not pin.count:
-                        self._pins.pop(sha256, None)
-            if since != noted:
-                await self.run(self._note, since)
-            return gone
-        finally:
-            self._fresh = None
-
-    def _notes(self) -> dict[str, float]:
-        try:
-            noted: Any = json.loads((self.blobs.folder / _NOTES).read_bytes())
-            return {str(sha256): float(at) for sha256, at in noted.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}  # the time begins anew
-
-    def _note(self, since: Mapping[str, float]) -> None:
-        file = self.blobs.folder / _NOTES
-        draft = file.with_suffix(f".{os.getpid()}.new")
-        draft.write_text(json.dumps(since))
-        draft.replace(file)
-
-
-class Receiving:
-    """A content on its way in, a piece at a time; made by :meth:`Files.receive`."""
-
-    def __init__(self, files: Files, incoming: Incoming, most: int) -> None:
-        self._files = files
-        self._incoming: Incoming | None = incoming
-        self._most = most
-        self._piece = bytearray()
-        self._sha256: str | None = None
-        self._lock = asyncio.Lock()
-        self.size = 0
-
-    async def write(self, data: bytes) -> None:
-        """Add a piece; LimitExceeded if it is too much."""
-        self.size += len(data)
-        if self.size > self._most:
-            raise too_large(self.size, self._most)
-        self._piece += data
-        if len(self._piece) >= PIECE:
-            async with self._lock:
-                await self._flush()
-
-    async def _flush(self) -> None:
-        piece, self._piece = self._piece, bytearray()
-        await self._files.run(self._held().write, piece)
-
-    async def done(self) -> str:
-        """Make it durable; return its checksum."""
-        async with self._lock:
-            if self._sha256 is None:
-                await self._flush()
-                self._sha256 = await self._files.run(self._held().close)
-        return self._sha256
-
-    def taken(self) -> Incoming:
-        """Give it away."""
-        incoming, self._incoming = self._held(), None
-        return incoming
-
-    async def discard(self) -> None:
-        """Delete it, unless it was given away."""
-        async with self._lock:
-            if self._incoming is not None:
-                with contextlib.suppress(RuntimeError):  # at the end of the process; the next one cleans up
-                    await self._files.run(self.taken().discard)
-
-    def _held(self) -> Incoming:
-        if self._incoming is None:
-            raise InvalidValue("this file is not being stored any more")
-        return self._incoming
-
-
-def too_large(size: int, most: int) -> LimitExceeded:
-    """The error for a file that is too large."""
-    return LimitExceeded(over("bytes in a file", size, most, "store it in parts, or raise the limit file_bytes"))
 
 
 def _some(rows: Iterator[Any]) -> Iterator[Any]:

@@ -134,7 +134,7 @@ class Retention:
             if horizon > 0:
                 await self._compact(horizon, thorough)
                 versions = await self._columns.trim(horizon)
-            files = await self._files.sweep(keep) if self._files is not None else 0
+            files = await self._files.collect(keep) if self._files is not None else 0
             after = _size(self._log.closed())
             return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3), files)
 

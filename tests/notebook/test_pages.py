@@ -14,6 +14,7 @@ from tests.served import KEY, ROOT, Served
 
 PAGES = (
     "README.md", "docs/actions.md", "docs/coming-from-convex.md", "docs/deployments.md", "docs/environment.md",
+    "docs/files.md",
     "docs/limits.md", "docs/logs.md", "docs/pagination.md", "docs/search.md",
     "docs/vectors.md",
 )  # fmt: skip

@@ -280,7 +280,7 @@ def test_actions_store_read_and_delete(backend: Served) -> None:
 # ---- attack case 33: uploads that were not signed ------------------------------------------------------------------
 
 
-def test_uploads_that_are_refused_keep_nothing(backend: Served) -> None:
+def test_uploads_that_are_refused_keep_nothing_case_33(backend: Served) -> None:
     before, there = documents(backend), contents(backend)
     sign: Callable[..., str] = backend.call
     good = sign("mutation", "files:generate")
@@ -370,7 +370,7 @@ def test_a_refusal_is_answered_before_the_body_is_sent(backend: Served) -> None:
         ("IMAGE/PNG", "image/png"),
     ],
 )
-def test_downloads_are_attachments_in_a_sandbox(backend: Served, kind: str, sent: str) -> None:
+def test_downloads_are_attachments_in_a_sandbox_case_34(backend: Served, kind: str, sent: str) -> None:
     address = backend.call("query", "files:url", id=stored(backend, b"<script>alert(1)</script>", Content_Type=kind))
     for method in ("GET", "HEAD"):
         answer = request(address, method)
@@ -384,7 +384,7 @@ def test_downloads_are_attachments_in_a_sandbox(backend: Served, kind: str, sent
 # ---- attack case 35: addresses that are none -----------------------------------------------------------------------
 
 
-def test_no_path_leads_anywhere_else(backend: Served) -> None:
+def test_no_path_leads_anywhere_else_case_35(backend: Served) -> None:
     sha = hashlib.sha256(b"hello world").hexdigest()
     id = stored(backend)
     bad = ["../..", "%2e%2e", "%2e%2e%2f%2e%2e%2fcursor.key", "..%2fcursor.key", "/etc/passwd", "//etc/passwd", id, sha]
@@ -405,7 +405,7 @@ def test_no_path_leads_anywhere_else(backend: Served) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs rights there")
-def test_links_are_not_followed(backend: Served) -> None:
+def test_links_are_not_followed_case_35(backend: Served) -> None:
     id = stored(backend, b"becomes a link")
     address = backend.call("query", "files:url", id=id)
     path = backend.data / "files" / hashlib.sha256(b"becomes a link").hexdigest()
