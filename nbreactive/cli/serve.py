@@ -127,12 +127,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="begin no scheduled functions and cron jobs, e.g. to look at a restored backup; they are due at the next start",
     )
+    parser.add_argument(
+        "--hub", action="store_true", help="be a service of the JupyterHub that starts this: its users, its scopes"
+    )
+    parser.add_argument(
+        "--hub-seconds",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="after how long a permission that was taken away on the Hub is gone here (default: %(default)g)",
+    )
     parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="stop after so long without a connection")
     parser.add_argument("--verbose", action="store_true", help="write a line for every call")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    if options.hub:
+        from nbreactive.hub import service
+
+        return service.run(options)
     limits = parse_limits(options.limit)
     config = BackendConfig(
         data=options.data.resolve(),

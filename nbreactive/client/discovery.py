@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-from nbreactive.client import standalone
+from nbreactive.client import on_hub, standalone
 from nbreactive.client.target import Target
 from nbreactive.errors import NBReactiveError, NotConnected, Refused
 
 _PAGES = ("lab", "tree", "doc", "notebooks", "voila", "nbclassic")
+_OWN = "own"
 PROBE = 10.0
 _JUPYTER_HEALTH, _BACKEND_HEALTH = "/api/health", "/api/admin/status"
 
@@ -34,7 +35,8 @@ async def find(
     Parameters
     ----------
     url
-        A Jupyter server's address (also as copied from a browser, with its ``?token=``) or a backend's.
+        A Jupyter server's address (also as copied from a browser, with its ``?token=``) or a backend's; ``own`` is the
+        Jupyter server that started this kernel, whatever the environment says.
     token
         Token of the Jupyter server.
     admin_key
@@ -44,6 +46,11 @@ async def find(
     bearer
         The token of who has signed in with a provider of the deployment.
     """
+    if url == _OWN:
+        server = await own_jupyter_server(deployment)
+        if server is None:
+            raise NotConnected("This kernel was not started by a Jupyter server that has nbreactive.")
+        return server
     if url is not None:
         return await at(url, token, admin_key, deployment, bearer)
     deployment = deployment or os.environ.get("NBREACTIVE_DEPLOYMENT")
@@ -70,13 +77,16 @@ async def at(
     base, found = clean_url(url)
     root, named = _mount_of(base)
     deployment = deployment or named
-    if not token:
-        token = found
+    hub = None if token or found or admin_key else on_hub.hub_token(base)
+    token = token or found or hub
     answers: list[NBReactiveError] = []
     if not admin_key:
         try:
-            server = await _jupyter(root, token, label=f"the server at {root}", bearer=bearer)
+            label = f"the Hub's service at {base}" if hub else f"the server at {root}"
+            server = await _jupyter(root, token, label=label, bearer=bearer)
         except Refused:
+            if hub:
+                raise Refused(on_hub.refusal(base)) from None
             raise Refused(
                 f"{root} refuses this token. Take the address with ?token=... from its 'Share' link or from "
                 "`jupyter server list`, or pass token=..."

@@ -6,78 +6,42 @@ for ``read`` on ``nbreactive``; what else the user may do is in the roles that t
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 
-from nbreactive._uploads import ANY_SIZE, UploadHandler
+from nbreactive._uploads import ANY_SIZE
 from nbreactive._version import __version__
-from nbreactive.errors import Unavailable
-from nbreactive.jupyter.forward import Forwarding
-from nbreactive.jupyter.identity import RESOURCE, identity_of, is_kernel
-from nbreactive.jupyter.proxy import Refusing, ask, send_refusal, splice, target_of
+from nbreactive.jupyter.door import DEPLOYMENT, Door, ForwardDoor
+from nbreactive.jupyter.identity import RESOURCE, hub_access_ends, identity_of, is_kernel
+from nbreactive.jupyter.proxy import ask, send_refusal, splice
 from nbreactive.jupyter.runtime import RUNTIME_KEY, Runtime
-from nbreactive.jupyter.supervisor import Endpoint
 
-_Asked = TypeVar("_Asked")
-
-# `api`, `http` and `version` are never names of deployments, so that `default` may be left out.
-_DEPLOYMENT = r"nbreactive/(?:(?!api/|http/|http$|version$)([^/]+)/)?"
+_DEPLOYMENT = rf"nbreactive/{DEPLOYMENT}"
 
 
-class _Door(JupyterHandler):
-    """What both kinds of door share."""
+class _Door(Door, JupyterHandler):
+    """What the doors behind Jupyter share."""
+
+    mount = _DEPLOYMENT
 
     @property
     def runtime(self) -> Runtime:
         return self.settings[RUNTIME_KEY]
 
-    def raw_path(self) -> str:
-        """The path for the backend, as it came: what tornado hands to the methods is unquoted."""
-        path = self.request.path[len(self.base_url) :]  # which may have a folder of our name, too
-        found = re.match(_DEPLOYMENT, path)
-        assert found is not None
-        return path[found.end() :]
+    @property
+    def behind(self) -> Runtime:
+        return self.runtime
 
-    async def reach(
-        self, deployment: str | None, path: str, ask: Callable[[Endpoint, str, dict[str, object]], Awaitable[_Asked]]
-    ) -> _Asked | None:
-        """Ask the backend, which is started first, if need be. None: the client has been told no."""
-        runtime = self.runtime
-        base = runtime.base_of(deployment)
-        if base is None:
-            known = ", ".join(runtime.deployments)
-            raise web.HTTPError(404, f"There is no deployment {deployment!r} here; this server has: {known}.")
-        identity = await identity_of(self)
-        runtime.touch()
-        try:
-            for attempt in range(2):
-                endpoint = await runtime.supervisor.endpoint()
-                try:
-                    return await ask(endpoint, self.target(base + path), identity)
-                except Refusing:
-                    if attempt:
-                        raise
-                    await runtime.supervisor.lost(endpoint)
-        except Unavailable as error:
-            self.unavailable(error)
-        return None
+    @property
+    def base_path(self) -> str:
+        return self.base_url
 
-    def target(self, path: str) -> str:
-        """Return what the backend is asked for."""
-        return target_of(self, path)
-
-    def unavailable(self, error: Unavailable) -> None:
-        """Say that there is no backend at the moment."""
-        self.set_status(503)
-        self.set_header("Retry-After", "1")
-        self.finish({"code": error.code, "message": error.message})
+    async def identity(self) -> dict[str, Any]:
+        return await identity_of(self)
 
 
 class HealthHandler(_Door, APIHandler):
@@ -101,12 +65,8 @@ class HealthHandler(_Door, APIHandler):
         )
 
 
-class ForwardHandler(UploadHandler, _Door, APIHandler):
-    """Every plain request: passed on when its head is there, by when all has been judged."""
-
-    FORWARDED = ("GET", "POST")
-    _forwarding: Forwarding | None = None
-    _answering: asyncio.Task[None] | None = None
+class ForwardHandler(ForwardDoor, _Door, APIHandler):
+    """Every plain request."""
 
     async def prepare(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as in APIHandler
         """Judge the request and begin it; the body follows."""
@@ -121,37 +81,10 @@ class ForwardHandler(UploadHandler, _Door, APIHandler):
     @web.authenticated
     @authorized("read", resource=RESOURCE)
     async def _begin(self) -> None:
-        self._forwarding = await self.reach(
-            self.path_args[0],
-            self.raw_path(),
-            lambda endpoint, target, identity: Forwarding.begin(self, endpoint, target, identity),
-        )
-        if self._forwarding is not None:
-            self._answering = asyncio.ensure_future(self._answer(self._forwarding))
-
-    async def _answer(self, forwarding: Forwarding) -> None:
-        if not await forwarding.answer() and not self.wire.closed():
-            self.unavailable(Unavailable("The backend ended while it answered; try again."))
-
-    async def take(self, chunk: bytes) -> None:
-        """Pass a piece of the body on."""
-        if self._forwarding is not None:
-            await self._forwarding.send(chunk)
-
-    def unwanted(self) -> None:
-        """The answer has been given before the body was there."""
-        if self._forwarding is not None:
-            self._forwarding.close()
-
-    def on_connection_close(self) -> None:
-        """The client has gone: so may the backend's work for it."""
-        super().on_connection_close()
-        self.unwanted()
+        await self.forward(self.path_args[0])
 
     async def _rest(self, _deployment: str | None, _path: str) -> None:
-        if self._forwarding is not None and self._answering is not None:
-            await self._forwarding.end()
-            await self._answering
+        await self.forwarded()
 
     get = post = web.authenticated(_rest)  # pyright: ignore[reportAssignmentType]
 
@@ -192,7 +125,7 @@ class SyncHandler(WebSocketMixin, _Door):  # pyright: ignore[reportIncompatibleM
             await send_refusal(self, answer)
             return
         with self.runtime.connected(self):
-            await splice(self, answer, self.runtime.touch)
+            await splice(self, answer, self.runtime.touch, hub_access_ends(self))
 
     def _check_origin(self) -> None:
         """Jupyter's rule, and one more: with a cookie there must be an origin, for every browser sends one."""

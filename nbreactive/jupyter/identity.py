@@ -14,10 +14,15 @@ import base64
 import getpass
 import json
 import os
-from typing import Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
-from jupyter_server.base.handlers import JupyterHandler
+
+from nbreactive.jupyter.access import access_ends
+
+if TYPE_CHECKING:  # takes a second and more
+    from jupyter_server.base.handlers import JupyterHandler
 
 RESOURCE = "nbreactive"
 VIA_HEADER = "X-NBReactive-Via"
@@ -36,7 +41,7 @@ async def identity_of(handler: JupyterHandler) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``subject``, ``name``, ``issuer``, ``roles``, ``ip``, and ``via`` for a kernel.
+        ``subject``, ``name``, ``issuer``, ``roles``, ``ip``, ``groups`` on a Hub, and ``via`` for a kernel.
     """
     user = handler.current_user
     identity: dict[str, Any] = {
@@ -49,6 +54,9 @@ async def identity_of(handler: JupyterHandler) -> dict[str, Any]:
             if await ensure_async(handler.authorizer.is_authorized(handler, user, action, resource))
         ],
     }
+    groups = getattr(user, "hub_user", {}).get("groups")
+    if groups:
+        identity["groups"] = sorted(groups)
     if handler.request.remote_ip:
         identity["ip"] = handler.request.remote_ip
     if is_kernel(handler):
@@ -63,6 +71,20 @@ async def identity_of(handler: JupyterHandler) -> dict[str, Any]:
 def is_kernel(handler: JupyterHandler) -> bool:
     """Whether the request says that it comes from a kernel, and bears a token."""
     return handler.token_authenticated and handler.request.headers.get(VIA_HEADER) == "kernel"
+
+
+def hub_access_ends(handler: JupyterHandler) -> Coroutine[None, None, None] | None:
+    """Return what ends when the Hub says that the user of this request may no longer use this server.
+
+    A server is shared on the Hub, and no longer shared, while it runs. None without a Hub: there, who is in is in.
+    """
+    auth = getattr(handler.identity_provider, "hub_auth", None)
+    if auth is None:
+        return None
+    name = handler.current_user.username
+    return access_ends(
+        auth, handler, lambda user: user["name"] == name and bool(auth.check_scopes(auth.access_scopes, user))
+    )
 
 
 def encode_identity(identity: dict[str, Any]) -> str:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
-from jupyter_server.base.handlers import JupyterHandler
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
@@ -121,7 +120,7 @@ async def connect(endpoint: Endpoint, target: str) -> IOStream:
     return stream
 
 
-async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity: dict[str, object]) -> Answer:
+async def ask(handler: RequestHandler, endpoint: Endpoint, target: str, identity: dict[str, object]) -> Answer:
     """Ask the backend for a connection that stays, as ``target``; return when the head of the answer is there.
 
     Raises
@@ -148,7 +147,7 @@ async def ask(handler: JupyterHandler, endpoint: Endpoint, target: str, identity
         raise
 
 
-def target_of(handler: JupyterHandler, path: str) -> str:
+def target_of(handler: RequestHandler, path: str) -> str:
     """The request target for the backend: ``path``, and the query without Jupyter's own token."""
     query = [pair for pair in parse_qsl(handler.request.query, keep_blank_values=True) if pair[0] != "token"]
     return f"/{path}?{urlencode(query)}" if query else f"/{path}"
@@ -166,7 +165,7 @@ def pass_headers(handler: RequestHandler, headers: HTTPHeaders) -> None:
                 handler.set_header(name, headers[name])
 
 
-async def send_refusal(handler: JupyterHandler, answer: Answer) -> None:
+async def send_refusal(handler: RequestHandler, answer: Answer) -> None:
     """Tell the client of ``handler`` why there is no connection."""
     try:
         handler.set_status(answer.status, answer.reason)
@@ -180,8 +179,26 @@ async def send_refusal(handler: JupyterHandler, answer: Answer) -> None:
         answer.stream.close()
 
 
-async def splice(handler: JupyterHandler, answer: Answer, active: Callable[[], None]) -> None:
-    """Switch the client of ``handler`` over to WebSocket, and copy bytes both ways until one side has gone."""
+async def splice(
+    handler: RequestHandler,
+    answer: Answer,
+    active: Callable[[], None],
+    watch: Coroutine[None, None, None] | None = None,
+) -> None:
+    """Switch the client of ``handler`` over to WebSocket, and copy bytes both ways until one side has gone.
+
+    Parameters
+    ----------
+    handler
+        What has answered the client so far.
+    answer
+        The backend's.
+    active
+        Called whenever something passes.
+    watch
+        Ends when the client may not go on.
+    """
+    watching = asyncio.ensure_future(watch) if watch is not None else None
     headers = [f"{name}: {answer.headers[name]}" for name in _SWITCH_HEADERS if name in answer.headers]
     client = handler.detach()
     client.set_nodelay(True)
@@ -191,10 +208,12 @@ async def splice(handler: JupyterHandler, answer: Answer, active: Callable[[], N
             asyncio.ensure_future(_copy(client, answer.stream, active)),
             asyncio.ensure_future(_copy(answer.stream, client, active)),
         ]
-        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*copies, *([watching] if watching else [])], return_when=asyncio.FIRST_COMPLETED)
     except StreamClosedError:
         copies = []
     finally:
+        if watching is not None:
+            watching.cancel()
         client.close()
         answer.stream.close()
     await asyncio.gather(*copies)

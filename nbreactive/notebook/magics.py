@@ -42,7 +42,7 @@ _USAGE = {
 }
 
 _WHAT = {
-    "connect": "connect to another server or deployment; without URL look for one again",
+    "connect": "connect to another server (own: this kernel's) or deployment; without URL look for one again",
     "status": "what this notebook is connected to, how well, and what is live",
     "functions": "the deployed functions, with their arguments",
     "tables": "the tables, how many documents they have, and their indexes",
