@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lmdb
 import msgspec
@@ -29,8 +30,12 @@ from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
 from nbreactive.engine.postings import entries_of, unfinished
 from nbreactive.engine.row_index import Reader, RowIndex
+from nbreactive.engine.vector_values import vector_row
 from nbreactive.errors import NBReactiveError
 from nbreactive.values.packing import unpack
+
+if TYPE_CHECKING:
+    from nbreactive.engine.vector_store import VectorView
 
 Tables = dict[int, tuple[int, str]]
 
@@ -205,6 +210,8 @@ def _index(reader: Reader, found: Examination) -> None:
             index.id for index in (*table.ordered, *table.text) if index.state == "ready" and index not in remade
         }
         declared.add(table.indexes[1].id)
+        vectors = _vector_views(reader, table, ts, found)
+        wanted_vectors = {index: Fingerprint() for index in vectors}
         wanted = {index: Fingerprint() for index in declared}
         documents = tables[table.number] = Fingerprint()
         for _, id, doc, version in reader.scan_documents(table.indexes[BY_ID].id, b"", None, ts):
@@ -214,7 +221,12 @@ def _index(reader: Reader, found: Examination) -> None:
             for index, key in (*table.entries(fields, id).keys, *text):
                 if index in declared:
                     wanted[index].add(hash_document(id, 0, key))
+            for index in table.vector:
+                row = vector_row(index, fields) if index.id in vectors else None
+                if row is not None:
+                    wanted_vectors[index.id].add(hash_document(id, 0, row.codes + row.data))
         found.index_problems += _entries_of(reader, table, wanted, ts)
+        found.index_problems += _vectors_of(table, vectors, wanted_vectors, ts)
     found.index_tables = texts(tables)
 
 
@@ -227,6 +239,37 @@ def _entries_of(reader: Reader, table: TableInfo, wanted: dict[int, Fingerprint]
             stored.add(hash_document(id, 0, key))
         if stored != wanted[index.id]:
             yield f"the entries of {table.name!r}.{index.name} are not those of its documents"
+
+
+def _vector_views(reader: Reader, table: TableInfo, ts: int, found: Examination) -> dict[int, VectorView]:
+    """Return the vector indexes that can be compared, by id, and note why others cannot."""
+    views: dict[int, VectorView] = {}
+    for index in table.vector:
+        try:
+            view = reader.vectors(index.id)
+        except NBReactiveError as error:
+            problem = f"the vectors of {table.name!r}.{index.name} cannot be read: {error.message}"
+            found.index_problems.append(f"{problem}; they are made anew while the backend runs")
+            continue
+        if view is not None and view.note.since <= ts:
+            views[index.id] = view
+        elif index.state == "ready":
+            found.notes.append(f"the vector index {table.name!r}.{index.name} is being made anew")
+    return views
+
+
+def _vectors_of(
+    table: TableInfo, views: dict[int, VectorView], wanted: dict[int, Fingerprint], ts: int
+) -> Iterator[str]:
+    for index in table.vector:
+        view = views.get(index.id)
+        if view is None:
+            continue
+        stored = Fingerprint()
+        for id, codes, data in view.at(ts):
+            stored.add(hash_document(id, 0, codes + data))
+        if stored != wanted[index.id]:
+            yield f"the vectors of {table.name!r}.{index.name} are not those of its documents"
 
 
 if __name__ == "__main__":

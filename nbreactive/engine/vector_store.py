@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -179,6 +179,13 @@ class VectorView(NamedTuple):
 
     note: VectorNote
     map: VectorMap
+
+    def at(self, ts: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Yield id, codes and vector of every document at a timestamp."""
+        rows = self.map.rows[: self.note.rows]
+        for number in ((rows["from"] <= ts) & (rows["until"] > ts)).nonzero()[0].tolist():
+            row = rows[number]
+            yield row["id"].tobytes(), row["codes"].tobytes(), self.map.vectors[number].tobytes()
 
 
 class VectorMaps:
