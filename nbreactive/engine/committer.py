@@ -27,12 +27,11 @@ from nbreactive.engine.prepare import StaleVersion
 from nbreactive.engine.row_index import Reader
 from nbreactive.engine.telling import tell
 from nbreactive.engine.transactions import NewFile, Reads, Write
-from nbreactive.errors import Conflict
+from nbreactive.errors import Conflict, Unavailable
 from nbreactive.functions.specs import Visibility
 
 HotKey = tuple[int, bytes]
 """Index id and key that transactions lose on."""
-
 
 
 class Recorded(NamedTuple):
@@ -116,6 +115,7 @@ class Committer:
         self._due = math.inf
         self._exclusive = asyncio.Lock()
         self._slot: object | None = None
+        self._closed = False
 
     @property
     def busy(self) -> bool:
@@ -168,9 +168,14 @@ class Committer:
             raise Lose((touch.index_id, touch.key))
 
     def close(self) -> None:
-        """Let go of whatever still waits."""
+        """Let go of whatever still waits, and commit nothing more."""
+        self._closed = True
+        if self._scheduled is not None:
+            self._scheduled.cancel()
         for waiting in self._waiting:
             waiting.cancel()
+        for queued in (*self._queue, *self._parked):
+            tell(queued.told, _closing())
         self._queue.clear()
         self._parked.clear()
 
@@ -191,6 +196,9 @@ class Committer:
         return await future
 
     def _enqueue(self, work: Commit | Transact, told: Told, patience: float) -> None:
+        if self._closed:
+            self._loop.call_soon(tell, told, _closing())
+            return
         self._queue.append(_Queued(work, told))
         self._schedule(patience)
 
@@ -257,6 +265,10 @@ class Committer:
             return
         for told, ts in group:
             tell(told, self._gate.snapshot(ts))
+
+
+def _closing() -> Unavailable:
+    return Unavailable("the backend is stopping; nothing was written, try again in a moment")
 
 
 def _slot(work: Commit | Transact) -> object | None:

@@ -76,6 +76,8 @@ class ActionHost:
         """Whether it has imported the code."""
         self.heard = 0.0
         self.retired = False
+        self.gone = False
+        """Whether it was seen to have ended, though its socket has not."""
         self.stopping: set[int] = set()
         """Actions that were told to stop, and nobody waits for."""
 

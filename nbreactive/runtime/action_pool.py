@@ -56,6 +56,7 @@ _MOST_HOSTS: Final = 8
 _GRACE_SECONDS: Final = 5.0
 """For an action that was told to stop, before it counts as one that goes on."""
 _CLOSING_SECONDS: Final = 2.0
+_WATCH_SECONDS: Final = 0.5
 
 _reply = msgspec.msgpack.Decoder(Reply)
 _ask = msgspec.msgpack.Decoder(Ask)
@@ -80,6 +81,7 @@ class ActionPool:
         self._numbers = 0
         self._ending: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._watching: asyncio.TimerHandle | None = None
         self._counts = {"calls": 0, "timeouts": 0, "crashes": 0}
 
     def use(self, setup: Setup, *, start: bool) -> None:
@@ -135,7 +137,7 @@ class ActionPool:
         if self._setup is None or self._closing:
             raise Unavailable("actions cannot run now: the backend is starting or stopping; try again in a moment")
         now = time.monotonic()
-        fit = [host for host in self._hosts if host.fit(now)]
+        fit = [host for host in self._hosts if host.fit(now) and not _processes.has_ended(host.process)]
         if fit:
             return min(fit, key=lambda host: len(host.running))
         usable = [host for host in self._hosts if not host.retired]
@@ -156,7 +158,18 @@ class ActionPool:
         )
         host.link.send(frame(SETUP, encode(self._setup)))
         self._hosts.add(host)
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch)
         return host
+
+    def _watch(self) -> None:
+        """Look for hosts that are gone but whose socket is not: what an action has forked holds it, too."""
+        for host in [host for host in self._hosts if _processes.has_ended(host.process)]:
+            if host.gone:
+                self._ended(host, None)
+            host.gone = True  # what it has said before its end is read first
+        again = bool(self._hosts) and not self._closing
+        self._watching = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch) if again else None
 
     def _received(self, host: ActionHost, kind: int, body: bytes) -> None:
         host.heard = time.monotonic()
@@ -289,6 +302,8 @@ class ActionPool:
     async def close(self) -> None:
         """Tell all actions to end, give them a moment, and end the hosts."""
         self._closing = True
+        if self._watching is not None:
+            self._watching.cancel()
         stopping = Unavailable("the backend is stopping; the action was stopped on its way and is not repeated")
         for host in self._hosts:
             for number in list(host.running):

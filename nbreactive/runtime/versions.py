@@ -81,6 +81,8 @@ class Versions:
 
     async def prepare(self, bundle: Bundle) -> Manifest:
         """Load a bundle beside the one in use, or raise :class:`~nbreactive.errors.DeployRefused` with its issues."""
+        if self._closing:
+            raise _stopping()
         group = self._new_group(bundle)
         try:
             manifest = await group.load()
@@ -100,12 +102,16 @@ class Versions:
         group = self._prepared[version]
         self.fill(group)
         while not group.idle and not group.busy:
+            if self._closing:
+                raise _stopping()
             if group.failures >= _GIVE_UP_AFTER:
                 raise Unavailable(f"no function worker of version {version} starts; see the log of the backend")
             await asyncio.sleep(0.001)
 
     def switch(self, version: int) -> None:
         """From now on, new calls run on ``version``; running ones end on theirs."""
+        if self._closing:  # nothing will be called any more
+            return
         group = self._prepared[version]
         before, self.current = self.current, group
         if before is not None and before is not group:
@@ -209,3 +215,7 @@ class Versions:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the backend is stopping; deploy again when it has started")

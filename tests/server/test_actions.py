@@ -126,7 +126,9 @@ async def exits(ctx):
 
 @action
 async def dies(ctx, how: str):
-    if how == "exit":
+    if how == "exit after a fork" and os.fork() == 0:
+        time.sleep(60)
+    if how.startswith("exit"):
         os._exit(7)
     ctypes.string_at(0)
 
@@ -331,6 +333,12 @@ def test_a_crash_fails_its_action_and_the_next_one_runs(backend: Served, how: st
     text = message(backend, "m:dies", how=how)
     assert said in text
     assert "not repeated" in text
+    assert backend.call("action", "m:host") > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no fork")
+def test_the_end_of_a_host_is_noticed_though_a_child_of_an_action_holds_its_socket(backend: Served) -> None:
+    assert "exit status 7" in message(backend, "m:dies", how="exit after a fork")
     assert backend.call("action", "m:host") > 0
 
 

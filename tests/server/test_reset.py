@@ -133,3 +133,30 @@ def test_a_backend_that_cannot_open_its_data_again_ends(tmp_path: Path) -> None:
         (backend.data / "cursor.key").rmdir()
         backend.start()
         assert backend.call("query", "m:texts") == []
+
+
+def test_who_is_met_by_a_reset_is_told_to_come_again(tmp_path: Path) -> None:
+    with Served(tmp_path, {"m": MODULE}) as backend, ThreadPoolExecutor(10) as several:
+        going = True
+
+        def write() -> list[str]:
+            said = []
+            while going:
+                answer = backend.ask("mutation", "m:add", text="one")
+                said.append(answer.get("code") or answer["status"])
+            return said
+
+        def deploy(number: int) -> str:
+            module = {"name": "m", "source": f"{MODULE}# {number}", "origin": {"kind": "file", "path": "m.py"}}
+            answer = backend.fetch("/api/admin/deploy", {"modules": [module], "force": True}, admin=True)
+            return answer.get("code", "deployed")
+
+        writing = [several.submit(write) for _ in range(4)]
+        deploying = []
+        for number in range(4):
+            deploying.append(several.submit(deploy, number))
+            assert backend.fetch("/api/admin/reset", RESET, admin=True) == {"reset": True}
+        going = False
+        assert {code for each in writing for code in each.result()} <= {"success", "Unavailable", "error"}
+        assert {each.result() for each in deploying} <= {"deployed", "Unavailable", "DeployRefused"}
+    assert "Traceback" not in backend.log
