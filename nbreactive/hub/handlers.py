@@ -28,6 +28,7 @@ from nbreactive.jupyter.supervisor import Supervisor
 _LOG = logging.getLogger(__name__)
 _UPLOAD = "api/storage/upload"
 _REFUSAL = "This service does not answer you here. Whoever runs the Hub can give you access (docs/jupyterhub.md)."
+_CODES = {403: "Refused", 404: "NotFound", 500: "InternalServerError", 503: "Unavailable"}
 # With the mount of a Jupyter server or without it, so that clients need not know which of the two they talk to.
 _MOUNT = rf"(?:nbreactive/)?{DEPLOYMENT}"
 
@@ -118,15 +119,14 @@ class _HubDoor(HubOAuthenticated, Door):  # pyright: ignore[reportIncompatibleMe
         auth = self.hub_auth
         if self.get_query_argument("token", None) is not None:
             return None  # addresses end up in logs
-        session = auth.get_session_id(self)
         self.by_token = "Authorization" in self.request.headers
-        if self.by_token:
-            token = auth.get_token(self, in_cookie=False)
-            return await auth.user_for_token(token, session_id=session, sync=False) if token else None
-        token = auth.get_token(self)
-        if not token or not self._is_same_site():
+        token = auth.get_token(self, in_cookie=not self.by_token)
+        if not token or not (self.by_token or self._is_same_site()):
             return None
-        return await auth.user_for_token(token, session_id=session, sync=False)
+        try:
+            return await auth.user_for_token(token, session_id=auth.get_session_id(self), sync=False)
+        except web.HTTPError as error:
+            raise web.HTTPError(503, "The Hub does not answer this service; try again.") from error
 
     def _is_same_site(self) -> bool:
         """Whether a request with a cookie comes from a page that may send it."""
@@ -165,15 +165,11 @@ class _HubDoor(HubOAuthenticated, Door):  # pyright: ignore[reportIncompatibleMe
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say what is wrong as ``{code, message}``, and to whom may not be here always the same."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        told = error.log_message if isinstance(error, web.HTTPError) else None
+        told = (error.log_message if isinstance(error, web.HTTPError) else None) or self._reason
         if status_code == 403:
             _LOG.warning("refused: %s %r", self.request.method, self.request.path)
-            answer = {"code": "Refused", "message": _REFUSAL}
-        elif status_code >= 500:
-            answer = {"code": "Unavailable", "message": "The Hub does not answer this service; try again."}
-        else:
-            answer = {"code": "NotFound" if status_code == 404 else "BadRequest", "message": told or self._reason}
-        self.finish(answer)
+            told = _REFUSAL
+        self.finish({"code": _CODES.get(status_code, "BadRequest"), "message": told})
 
 
 class _Anywhere(_HubDoor):

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -215,11 +216,18 @@ class HubProcess:
 
 
 class Kernel:
-    """A kernel in a user's server, used as a page uses it, by somebody's token."""
+    """A kernel in a user's server, used as a page uses it, by somebody's token.
+
+    Attributes
+    ----------
+    widgets
+        The states of its widgets, as far as they have been heard.
+    """
 
     def __init__(self, hub: HubProcess, owner: str, token: str) -> None:
         self._base = f"/user/{owner}/api/kernels"
         self._hub, self._token = hub, token
+        self.widgets: dict[str, dict[str, Any]] = {}
         answer = hub.request("POST", self._base, {}, token=token)
         assert answer.status == 201, answer.body
         self.id = answer.json()["id"]
@@ -229,7 +237,7 @@ class Kernel:
         return asyncio.run(asyncio.wait_for(self._run(code), 120))
 
     async def _run(self, code: str) -> str:
-        url = f"ws{self._hub.url[4:]}{self._base}/{self.id}/channels"
+        url = f"ws{self._hub.url[4:]}{self._base}/{self.id}/channels?session_id=page"  # what it says in between is kept for us
         connection = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {self._token}"}))
         header = {"msg_id": os.urandom(8).hex(), "msg_type": "execute_request", "username": "", "session": "s"}
         header |= {"date": "2026-01-01T00:00:00Z", "version": "5.3"}
@@ -245,8 +253,9 @@ class Kernel:
         said: list[str] = []
         while True:
             frame = await connection.read_message()
-            assert isinstance(frame, str), "the kernel's connection was closed"
-            got = json.loads(frame)
+            assert frame is not None, "the kernel's connection was closed"
+            got = message_in(frame)
+            self._hear_widget(got["msg_type"], got["content"])
             if got["parent_header"].get("msg_id") != to:
                 continue
             if got["msg_type"] == "stream":
@@ -257,6 +266,18 @@ class Kernel:
                 raise AssertionError("\n".join([*said, *got["content"]["traceback"]]))
             elif got["msg_type"] == "status" and got["content"]["execution_state"] == "idle":
                 return "".join(said)
+
+    def _hear_widget(self, kind: str, content: dict[str, Any]) -> None:
+        if kind in ("comm_open", "comm_msg"):
+            self.widgets.setdefault(content["comm_id"], {}).update(content["data"].get("state", {}))
+
+
+def message_in(frame: str | bytes) -> dict[str, Any]:
+    """The message of a frame; before buffers it says where each part begins."""
+    if isinstance(frame, bytes):
+        begin, end = struct.unpack_from(">II", frame, 4)
+        return json.loads(frame[begin:end])
+    return json.loads(frame)
 
 
 async def close(connection: WebSocketClientConnection) -> None:

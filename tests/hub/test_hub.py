@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from nbreactive.client import discovery
+from nbreactive.errors import NotConnected
 from tests.conformance.packages import needs_node
 from tests.hub.browser import Browser
 from tests.hub.hub import ADMIN, NOTES, HubProcess, Kernel, blocks
@@ -75,6 +78,11 @@ def test_two_users_share_the_service_from_their_own_servers(hub: HubProcess, ker
     assert who == [
         {"subject": name, "name": name, "tokenIdentifier": f"jupyterhub|{name}", **common} for name in ("alice", "bob")
     ]
+    # A live table in her notebook follows what he does in his, through her kernel.
+    assert "notes.notes · live" in alice.run("notes")
+    bob.run("api.notes.add(text='three')")
+    alice.run(WAIT.format(wanted=["one", "two", "three"]))
+    wait_for(lambda: alice.run("") == "" and "three" in json.dumps(alice.widgets), what="the table has three rows")
     # They hold the role `write`, and no more: functions come from the folder.
     refused = bob.run(
         "try:\n    get_ipython().run_cell_magic('reactive', 'deploy notes', 'from nbreactive import query')\n"
@@ -143,6 +151,11 @@ def test_a_scope_may_be_for_one_deployment(hub: HubProcess) -> None:
     refused = hub.call(f"{SERVICE}/staging", "mutation", "notes:add", token, text="no").json()
     assert refused["status"] == "error" and "the role 'write'" in refused["errorMessage"]
     assert hub.handshake(f"{SERVICE}/staging/api/sync", token=token) == (101, b"")
+    target = asyncio.run(discovery.find(f"{hub.url}{SERVICE}", token, deployment="staging"))
+    assert (target.base, target.kind) == (f"{hub.url}{SERVICE}/staging", "jupyter")
+    for other in ("default", "nothing"):
+        with pytest.raises(NotConnected, match=f"has no deployment '{other}'; it has: staging"):
+            asyncio.run(discovery.find(f"{hub.url}{SERVICE}", token, deployment=other))
 
 
 def test_a_browser_signs_in_at_the_hub(hub: HubProcess) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -25,13 +27,25 @@ def hub_environment(port: int) -> dict[str, str]:
         "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}",
         "JUPYTERHUB_API_TOKEN": "a-token",
         "JUPYTERHUB_CLIENT_ID": "service-nbreactive",
-        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{port}/nowhere",
+        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{free_port()}/hub/api",  # nobody there
     }
 
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ask(port: int, **headers: str) -> tuple[int, str, str | None]:
+    """Status, code and whereto."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/services/nbreactive/api/query", headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        return answer.status, json.loads(body)["code"] if body else "", answer.headers["Location"]
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +81,10 @@ def test_it_ends_with_its_hub(tmp_path: Path) -> None:
         wait_for(lambda: listens(port), 60, "the service listens")
         info = tmp_path / "data" / "supervisor.json"
         wait_for(info.exists, 60, "its backend is ready")
+        assert ask(port) == (403, "Refused", None)
+        assert ask(port, Authorization="token t") == (503, "Unavailable", None)
+        status, _, location = ask(port, Accept="text/html")
+        assert status == 302 and location and location.startswith("/hub/api/oauth2/authorize?")
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
