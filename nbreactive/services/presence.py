@@ -24,7 +24,7 @@ from nbreactive.engine.catalog import CREATION_TIME, PRESENCE, Catalog
 from nbreactive.engine.committer import Recorded
 from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
-from nbreactive.errors import ArgumentError, FunctionNotFound, LimitExceeded, NBReactiveError, Unavailable
+from nbreactive.errors import ArgumentError, FunctionNotFound, LimitExceeded, Unavailable
 from nbreactive.services.persons import Person, person_of
 from nbreactive.values.ids import encode_id
 from nbreactive.values.limits import over
@@ -184,7 +184,9 @@ class Presence:
             self._connections.setdefault(connection, {})[id] = known
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._expire)
-        value = {"joined": new} if what == "heartbeat" else {"user": known.person.user, "session": encode_id(PRESENCE, id)}
+        value = (
+            {"joined": new} if what == "heartbeat" else {"user": known.person.user, "session": encode_id(PRESENCE, id)}
+        )
         if changed:
             self._change([known])
         if changed or id in self._changed:
@@ -272,7 +274,7 @@ class Presence:
                 waiting, self._waiting = self._waiting, []
                 try:
                     ts = await self._engine.transact(partial(self._writes, changed))
-                except NBReactiveError as error:  # the disk refuses: it is tried again
+                except Exception as error:  # noqa: BLE001 - the disk refuses, or LMDB does: it is tried again
                     self._changed = changed | self._changed
                     self._rest_until = self._loop.time() + _PAUSE_REFUSED
                     self._waiting, late = waiting, self._waiting

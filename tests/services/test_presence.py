@@ -12,7 +12,7 @@ import pytest
 
 from nbreactive.engine.catalog import PRESENCE, index_id
 from nbreactive.engine.requests import MutationRequest, QuerySpec
-from nbreactive.errors import ArgumentError, FunctionNotFound, LimitExceeded, NBReactiveError
+from nbreactive.errors import ArgumentError, FunctionNotFound, LimitExceeded, NBReactiveError, ReadOnly
 from nbreactive.services import presence as module
 from nbreactive.services.presence import Presence
 from nbreactive.values.json import decode_json
@@ -246,6 +246,28 @@ def _rows(index: Path, text: bytes) -> int:
         names = [bytes(name) for name, _ in txn.cursor()]
         databases = [env.open_db(name, txn, create=False) for name in names]
         return sum(text in value for database in databases for _, value in txn.cursor(database))
+
+
+def test_what_could_not_be_written_is_written_when_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            rooms, engine = Rooms(deployment), deployment.parts.engine
+            transact, refused = engine.transact, 0
+
+            async def refuse(work: Any) -> int:
+                nonlocal refused
+                refused += 1
+                if refused == 1:
+                    raise ReadOnly("the disk is full")
+                return await transact(work)
+
+            monkeypatch.setattr(engine, "transact", refuse)
+            with pytest.raises(ReadOnly):
+                await rooms.call("join", ADA, "s")
+            await rooms.become("Ada Lovelace")
+            assert refused == 2
+
+    asyncio.run(main())
 
 
 def test_what_is_wrong_is_refused_in_words(tmp_path: Path) -> None:
