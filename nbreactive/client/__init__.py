@@ -46,6 +46,8 @@ __all__ = [
     "current",
     "disconnect",
     "download",
+    "http_headers",
+    "http_url",
     "insert_at_bottom_if_loaded",
     "insert_at_position",
     "insert_at_top",
@@ -309,6 +311,37 @@ def download(url: str, to: str | Path | None = None) -> bytes | None:
     """
     try:
         return current().download(url, to)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+
+
+def http_url(path: str = "/") -> str:
+    """Return the address of an HTTP action of the connected deployment, as this process reaches it.
+
+    Behind a Jupyter server only its users are answered: send the headers of :func:`http_headers`, too.
+
+    Examples
+    --------
+    >>> nbreactive.http_url("/hook")       # doctest: +SKIP
+    'http://127.0.0.1:8888/nbreactive/http/hook'
+    """
+    try:
+        return current().target.http_url(path)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+
+
+def http_headers() -> dict[str, str]:
+    """Return the headers that open :func:`http_url`: the token of a Jupyter server; none where no server is before it.
+
+    The token opens the whole Jupyter server: send it nowhere else. An action never sees it.
+
+    Examples
+    --------
+    >>> request = urllib.request.Request(nbreactive.http_url("/hook"), data, nbreactive.http_headers())       # doctest: +SKIP
+    """
+    try:
+        return current().target.http_headers()
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
 

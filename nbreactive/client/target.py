@@ -62,6 +62,24 @@ class Target:
         """Address of the WebSocket."""
         return "ws" + self.base.removeprefix("http") + "/api/sync"
 
+    def http_url(self, path: str) -> str:
+        """Return the address of an HTTP action.
+
+        Examples
+        --------
+        >>> Target("http://h/user/al/nbreactive", "jupyter").http_url("/hook")
+        'http://h/user/al/nbreactive/http/hook'
+        """
+        return f"{self.base}/http/{path.removeprefix('/')}"
+
+    def http_headers(self) -> dict[str, str]:
+        """Return the headers without which a server before the backend lets nobody through to an HTTP action.
+
+        A backend's admin key is none of them: what reaches a backend itself reaches the action.
+        """
+        token = self.headers.get("Authorization") if self.kind == "jupyter" else None
+        return {"Authorization": token} if token else {}
+
     def request_headers(self) -> HTTPHeaders:
         """Headers of a request or of a WebSocket handshake."""
         headers = HTTPHeaders(self.headers)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+import nbreactive
+from nbreactive.client import connect
 from tests.jupyter.servers import JupyterProcess, wait_for
 
 SOURCE = """
@@ -101,6 +105,20 @@ def test_users_of_the_server_reach_http_actions(server: JupyterProcess, method: 
     assert not [name for name in said["headers"] if "nbreactive" in name]
     assert (headers["X-Custom"], headers["Location"]) == ("yes", "elsewhere")
     assert "stolen=1" not in str(headers.get_all("Set-Cookie"))
+
+
+def test_a_client_knows_the_address_and_what_opens_it(server: JupyterProcess) -> None:
+    with connect(server.url, token="alice-token") as client:
+        url, headers = client.target.http_url("/about/x?y=1"), client.target.http_headers()
+        assert (nbreactive.http_url("/about/x?y=1"), nbreactive.http_headers()) == (url, headers)
+    assert url == f"{server.url}/nbreactive/http/about/x?y=1"
+    with urllib.request.urlopen(urllib.request.Request(url, b"sent", headers)) as answer:
+        said = json.load(answer)
+    assert (said["path"], said["body"], said["who"]) == ("/about/x", "sent", "Alice")
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(url, b"sent"):
+        pass
+    refused.value.close()
+    assert refused.value.code == 403
 
 
 def test_a_page_is_put_into_a_sandbox(server: JupyterProcess) -> None:
