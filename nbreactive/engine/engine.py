@@ -114,7 +114,7 @@ class Engine:
             max_active=limits.mutations,
             max_losses=limits.losses,
             crowd=limits.crowd,
-            keep=lambda files: self.keep_files(files),
+            keep=lambda files: self.keep_files(files),  # noqa: PLW0108 - it is set later
         )
         self.vector_upkeep = VectorUpkeep(
             state,
