@@ -126,3 +126,10 @@ async def first_batch(log: CommitLog, after: int) -> Batch | None:
 
 def _size(entry: Entry) -> int:
     return 200 + sum(100 + len(write.doc or b"") for write in entry.writes)
+
+
+async def last_ts(log: CommitLog) -> int:
+    """Return the timestamp of the last commit in the log, 0 if there is none."""
+    tail = await log.tail()
+    batch = await first_batch(log, tail - 1) if tail else None
+    return decode_entry(batch.entries[-1]).ts if batch is not None else 0

@@ -21,8 +21,7 @@ from nbreactive.engine._index_builder import Part
 from nbreactive.engine.clock import SystemClock
 from nbreactive.engine.engine import Engine
 from nbreactive.engine.engine_limits import EngineLimits
-from nbreactive.engine.entries import decode_entry
-from nbreactive.engine.feed import entries_after, first_batch
+from nbreactive.engine.feed import entries_after, last_ts
 from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.recovery import Documents
@@ -109,7 +108,7 @@ class Parts:
         async with contextlib.AsyncExitStack() as opened:
             log = await SegmentLog.open(config.data / "log", files=config.files)
             opened.push_async_callback(log.close)
-            tail, store = await _last_ts(log), config.data / STORE
+            tail, store = await last_ts(log), config.data / STORE
             known = store.exists()
             columns = Columns(
                 config.data, read_log=lambda after: entries_after(log, after), horizon=lambda: log.horizon
@@ -245,9 +244,3 @@ async def _all_documents(columns: Columns, log: CommitLog, consume: Callable[[Do
     except Unavailable:
         # The store cannot be read; from nothing, the engine replays the whole log.
         consume(_NoDocuments())
-
-
-async def _last_ts(log: CommitLog) -> int:
-    tail = await log.tail()
-    batch = await first_batch(log, tail - 1) if tail else None
-    return decode_entry(batch.entries[-1]).ts if batch is not None else 0

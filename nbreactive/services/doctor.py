@@ -21,6 +21,7 @@ import nbreactive
 from nbreactive.columns._frames import Inspection
 from nbreactive.engine._examination import Examination, Order
 from nbreactive.engine.catalog import Catalog
+from nbreactive.engine.feed import last_ts
 from nbreactive.errors import DataFolderError, NBReactiveError
 from nbreactive.services.blobs import Blobs
 from nbreactive.services.file_copies import FilesFound, examine_contents
@@ -90,23 +91,27 @@ def examine_folder(folder: Path, files_at: str | None = None) -> Report:
         again, _ = _examine(Order(str(folder), at=inspection.at, index=False))
         examination = msgspec.structs.replace(examination, tables_at=again.tables_at)
     files = examine_contents(Blobs(folder / "files", files_at), examination.stored)
-    return _report(examination, problems, inspection, notes, files)
+    return _report(examination, problems, inspection, notes, files, examination.timestamp)
 
 
 async def examine_running(parts: Parts) -> Report:
     """Examine the data folder of a backend that goes on serving."""
-    with parts.engine.hold() as ts:
-        await parts.columns.wait(ts)
-        order = Order(str(parts.log.folder.parent), at=ts, tail=await parts.log.tail(), running=True)
-        async with parts.retention.busy:
+    # Nothing drops versions from here on: each part is looked at as of the same moment, while all go on growing
+    async with parts.retention.busy:
+        with parts.engine.hold() as ts:
+            await parts.columns.wait(ts)
+            order = Order(str(parts.log.folder.parent), at=ts, tail=await parts.log.tail(), running=True)
             examination, problems = await asyncio.to_thread(_examine, order)
             files = await parts.files.run(examine_contents, parts.files.blobs, examination.stored)
-        inspection: Inspection | None = None
-        try:
-            inspection = await parts.columns.inspect(ts)
-        except NBReactiveError as error:
-            problems.append(_problem("store.duckdb", f"it cannot be read: {error.message}"))
-    return _report(examination, problems, inspection, list(examination.notes), files)
+            inspection: Inspection | None = None
+            try:
+                await parts.columns.wait(ts)  # it may have been started again, with an older file
+                inspection = await parts.columns.inspect(ts)
+            except NBReactiveError as error:
+                problems.append(_problem("store.duckdb", f"it cannot be read: {error.message}"))
+        # What the store has by now was durable before
+        ends = examination.timestamp if examination.damaged else await last_ts(parts.log)
+    return _report(examination, problems, inspection, list(examination.notes), files, ends)
 
 
 def _examine(order: Order) -> tuple[Examination, list[Problem]]:
@@ -124,8 +129,14 @@ def _examine(order: Order) -> tuple[Examination, list[Problem]]:
 
 
 def _report(
-    found: Examination, problems: list[Problem], inspection: Inspection | None, notes: list[str], files: FilesFound
+    found: Examination,
+    problems: list[Problem],
+    inspection: Inspection | None,
+    notes: list[str],
+    files: FilesFound,
+    ends: int,
 ) -> Report:
+    """Compare; ``ends`` is the timestamp of the last commit in the log when ``inspection`` was made."""
     problems = [*problems, *(_problem("log", what) for what in found.damaged)]
     problems += [_problem("files", f"the content {sha256} is missing") for sha256 in files.missing if not found.damaged]
     problems += [_problem("files", f"the content {sha256} is not what was stored") for sha256 in files.damaged]
@@ -140,7 +151,7 @@ def _report(
         ours = found.index_tables
         problems += [_problem("index", what) for what in _differences(found.tables_index, ours, names, "the log")]
     if inspection is not None and not found.damaged:
-        if inspection.applied > found.timestamp:
+        if inspection.applied > ends:
             problems.append(
                 _problem("log", "it ends before store.duckdb does: an older log, or that of another folder")
             )

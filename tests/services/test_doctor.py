@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+import threading
+import urllib.request
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import duckdb
@@ -148,3 +150,42 @@ def test_a_backend_is_examined_while_it_serves_and_after_it_was_killed(tmp_path:
         flip(segment, content.find(b"text") + 1)
         backend.kill()
         assert nbreactive("doctor", backend.data, "--json")["healthy"]
+
+
+def test_nothing_is_wrong_because_others_write_meanwhile_and_history_goes(tmp_path: Path) -> None:
+    with Served(tmp_path, {"notes": NOTES}) as backend:
+        for n in range(40):
+            backend.call("mutation", "notes:write", n=n, text=str(n))
+        stop = threading.Event()
+
+        def again_and_again(what: Callable[[int], object]) -> None:
+            count = 0
+            while not stop.is_set():
+                what(count)
+                count += 1
+
+        def write(n: int) -> None:
+            backend.call("mutation", "notes:write", n=n % 50, text=f"again {n}")
+
+        def look(_: int) -> None:  # store.duckdb is brought up to date for it
+            request = urllib.request.Request(
+                f"{backend.url}/api/admin/rows?table=notes", headers={"Authorization": f"Convex {KEY}"}
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert answer.read()
+
+        def forget(_: int) -> None:
+            assert "horizon" in backend.fetch("/api/admin/retention", {"keep": "0s"}, admin=True)
+
+        threads = [threading.Thread(target=again_and_again, args=(what,)) for what in (write, look, forget)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(3):
+                report = nbreactive("doctor", backend.data, "--admin-key", KEY, "--json")
+                assert report["healthy"], report["problems"]
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert nbreactive("doctor", backend.data, "--admin-key", KEY, "--json")["healthy"]
