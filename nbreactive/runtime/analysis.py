@@ -174,11 +174,20 @@ def _used_globals(table: symtable.SymbolTable) -> set[str]:
     names = {
         symbol.get_name()
         for symbol in table.get_symbols()
-        if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module")
+        if symbol.is_referenced() and (table.get_type() == "module" or _means_global(symbol))
     }
     for child in table.get_children():
         names |= _used_globals(child)
     return names
+
+
+def _means_global(symbol: symtable.Symbol) -> bool:
+    """Whether a function's or class's name is the module's.
+
+    CPython takes every table named ``top`` for the module's, and calls what a function of that name binds global, but
+    also local, which a global name is nowhere else.
+    """
+    return symbol.is_declared_global() or (symbol.is_global() and not symbol.is_local())
 
 
 def _declared_global(table: symtable.SymbolTable) -> set[str]:

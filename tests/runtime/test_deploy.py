@@ -57,6 +57,17 @@ def test_all_names_at_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_function_may_be_named_as_the_modules_table_is_in_cpython() -> None:
+    accepted(m="@query\ndef top(ctx, n: int = 3):\n    found = n\n    return [found for ctx in range(found)], ctx\n")
+    accepted(m="class top:\n    x = 1\n    y = x\n    def top(self, a):\n        return a, (lambda b: b)(a)\n")
+    accepted(
+        m="def f(a):\n    b = a\n    def top(c):\n        nonlocal b\n        b = c\n        return b\n    return top\n"
+    )
+    accepted(m="def top():\n    global made\n    made = 1\n    return made\n")
+    for body in ("return df", "global df; return df", "return [df for x in ctx]", "return (lambda: df)()"):
+        assert "'df' is not defined" in one(f"@query\ndef top(ctx):\n    {body}\n").reason, body
+
+
 def test_names_that_are_fine() -> None:
     accepted(
         m="""
