@@ -184,7 +184,7 @@ class ActionScheduler:
         """Run a mutation or action after ``delay_ms`` milliseconds; gives the id of the job."""
         if isinstance(delay_ms, bool) or not isinstance(delay_ms, (int, float)) or not 0 <= delay_ms < 1e14:
             raise InvalidValue(f"ctx.scheduler.run_after takes milliseconds (0 or more), not {delay_ms!r}")
-        return self._schedule("run_after", int(self._running.clock() / 1e6 + delay_ms), reference, args, kwargs)
+        return self._schedule("run_after", int(self._running.clock() / 1_000_000 + delay_ms), reference, args, kwargs)
 
     def run_at(self, when: Any, reference: Any, args: dict[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run a mutation or action at a time: ms since the epoch, or an aware datetime; gives the id of the job."""

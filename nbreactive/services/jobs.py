@@ -110,7 +110,7 @@ class Jobs:
 
     def now(self) -> float:
         """Return the time in milliseconds since the epoch."""
-        return self._engine.clock.now_ns() / 1e6
+        return self._engine.clock.now_ns() / 1_000_000  # 1e6 would round twice, and whole milliseconds not be whole
 
     def run(self, job: Job, args: dict[str, Any], ended: Ended) -> None:
         """Run a pending job; ``ended`` is told, never from within this call, how that went."""

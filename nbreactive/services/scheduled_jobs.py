@@ -163,7 +163,7 @@ class ScheduledJobs:
         return job[0]["completedTime"] + kept_ms if job is not None else None
 
     def _now(self) -> float:
-        return self._engine.clock.now_ns() / 1e6
+        return self._engine.clock.now_ns() / 1_000_000
 
     # ---- reading -------------------------------------------------------------------------------------------
 

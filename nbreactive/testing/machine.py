@@ -6,6 +6,8 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -185,7 +187,8 @@ class Machine:
     def _next(self) -> int | None:
         """Return when the first pending job is due, in ns."""
         found = self.jobs.listing("pending", 1)
-        return -int(-found[0]["scheduledTime"] * 1_000_000 // 1) if found else None
+        # Exactly: the clock moved to a time that is only rounded to this one would not have reached it.
+        return ceil(Fraction(found[0]["scheduledTime"]) * 1_000_000) if found else None
 
     async def _move(self, ns: int) -> None:
         seconds = (ns - self.clock.now_ns()) / 1e9

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nbreactive import api, internal
 from nbreactive.errors import AppError, ArgumentError, DeployRefused, FunctionFailed, FunctionNotFound, NotAllowed
@@ -32,6 +34,11 @@ schema = define_schema({"notes": define_table({"text": v.string(), "at": v.numbe
 def add(ctx, text: str):
     print("adding", text)
     return ctx.db.insert("notes", {"text": text, "at": ctx.now()})
+
+
+@internal_mutation
+def silent(ctx):
+    pass
 
 
 @query
@@ -193,6 +200,29 @@ def test_scheduled_functions_run_when_they_are_due_and_not_before(t: Backend) ->
     t.mutation(api.m.plan, times=10_000, seconds=1)
     with pytest.raises(NotAllowed, match="after 20 steps functions still schedule functions"):
         t.finish_scheduled_functions(steps=20)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.one_of(st.integers(0, 1000), st.integers(0, 10**9), st.floats(0, 1e6)), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_whatever_the_delay_the_clock_moves_to_when_it_is_due(t: Backend, delays: list[float], at_once: bool) -> None:
+    for delay in delays:
+        t.run(lambda ctx, delay=delay: ctx.scheduler.run_after(delay, internal.m.silent))
+    if at_once:
+        t.finish_scheduled_functions()
+    else:
+        t.advance(max(delays) / 1000 + 0.000_001)
+    assert t.scheduled_functions("pending") == []
+
+
+def test_a_delay_in_whole_milliseconds_is_over_when_as_much_time_has_passed() -> None:
+    for delay in (1, 10, 50, 100, 250, 500, 999):
+        with Backend({"m": MODULE}) as t:
+            t.run(lambda ctx, delay=delay: ctx.scheduler.run_after(delay, internal.m.silent))
+            t.advance(delay / 1000)
+            assert [job["state"]["kind"] for job in t.scheduled_functions()] == ["success"], delay
 
 
 def test_what_is_due_at_once_waits_for_the_test_too(t: Backend) -> None:
