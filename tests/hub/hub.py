@@ -40,6 +40,14 @@ def me(ctx):
 @mutation
 def add(ctx, text: str):
     ctx.db.insert("notes", {"by": ctx.auth.get_user_identity(), "text": text})
+
+@mutation
+def upload_url(ctx):
+    return ctx.storage.generate_upload_url()
+
+@query
+def file_url(ctx, id: str):
+    return ctx.storage.get_url(id)
 """
 TESTS = """
 c.JupyterHub.bind_url = "http://127.0.0.1:{public}"
@@ -167,7 +175,8 @@ class HubProcess:
             sent |= {name.replace("_", "-"): value for name, value in headers.items()}
             if token:
                 sent["Authorization"] = f"token {token}"
-            connection.request(method, path, None if body is None else json.dumps(body), sent)
+            content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, content, sent)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:

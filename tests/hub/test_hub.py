@@ -115,8 +115,8 @@ def test_a_name_that_a_client_sends_is_not_believed(hub: HubProcess) -> None:
 
 
 @pytest.mark.parametrize("who", ["nobody", "a wrong token", "carol", "dora", "rita"])
-def test_a_refused_user_hears_the_same_of_all(hub: HubProcess, who: str) -> None:
-    """Case 6: absent or forbidden, HTTP or WebSocket; carol has no access, dora no role, rita one at staging only."""
+def test_a_refused_user_hears_the_same_of_all_case_6(hub: HubProcess, who: str) -> None:
+    """Absent or forbidden, HTTP or WebSocket; carol has no access, dora no role, rita one at staging only."""
     token = {"nobody": None, "a wrong token": "nonsense"}.get(who) or (
         hub.token(who) if who in "carol dora rita" else None
     )
@@ -158,7 +158,24 @@ def test_a_scope_may_be_for_one_deployment(hub: HubProcess) -> None:
             asyncio.run(discovery.find(f"{hub.url}{SERVICE}", token, deployment=other))
 
 
-def test_a_browser_signs_in_at_the_hub(hub: HubProcess) -> None:
+def test_files_pass_through_the_service(hub: HubProcess) -> None:
+    token = hub.token("alice", ACCESS, "custom:nbreactive:write")
+    signed = hub.call(SERVICE, "mutation", "notes:upload_url", token).json()["value"].partition("?token=")[2]
+    upload = f"{SERVICE}/api/storage/upload?upload_token={signed}"
+    assert hub.request("POST", upload, b"<script>", token=hub.token("dora")).status == 403
+    assert hub.request("POST", f"{SERVICE}/api/storage/upload?token={signed}", b"<script>").status == 403
+    content = b"<script>" * 100_000
+    stored = hub.request("POST", upload, content, token=token, Content_Type="text/html").json()["storageId"]
+    address = hub.call(SERVICE, "query", "notes:file_url", token, id=stored).json()["value"]
+    there = f"{SERVICE}/api/storage/{address.rpartition('/')[2]}"
+    found = hub.request("GET", there, token=token)
+    assert found.status == 200 and found.body == content
+    assert found.headers["Content-Disposition"].startswith("attachment")
+    assert found.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert hub.request("GET", there, token=hub.token("dora")).status == 403
+
+
+def test_a_browser_signs_in_at_the_hub_case_2_3_4_5(hub: HubProcess) -> None:
     with Browser(hub.url) as browser:
         first = {
             browser.visit(f"{SERVICE}/{path}").url.partition("?")[0] for path in ("", "nothing/api/query", "http/x")
@@ -198,8 +215,8 @@ def test_a_browser_signs_in_at_the_hub(hub: HubProcess) -> None:
         assert hub.request("GET", f"{SERVICE}/api/health?token={token}").status == 403
 
 
-def test_what_is_taken_away_is_gone_soon(hub: HubProcess) -> None:
-    """Case 8: requests are refused, and a live connection ends."""
+def test_what_is_taken_away_is_gone_soon_case_8(hub: HubProcess) -> None:
+    """Requests are refused, and a live connection ends."""
     token = hub.token("eve", ACCESS, "custom:nbreactive:write")
     headers = {"Authorization": f"token {token}"}
     with Live(f"ws{hub.url[4:]}{SERVICE}/api/sync", "notes:me", headers) as live:
