@@ -7,6 +7,7 @@ its length (4 bytes, little-endian) and one struct, and has a largest length.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import IO, TypeVar
 
 import msgspec
@@ -44,6 +45,14 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """The log's: a store that has less begins with nothing, as it could not learn of what was dropped meanwhile."""
     rewrite: bool = False
     """Write the file anew first, as most of it is free."""
+    folder: tuple[int, int] | None = None
+    """Which folder it is in, by :func:`identity`: another one that has the same path now is not touched."""
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """Return what tells a folder from another one with the same path."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):

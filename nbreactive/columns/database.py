@@ -48,6 +48,10 @@ CREATE TABLE nbreactive.state (format INTEGER NOT NULL, applied BIGINT NOT NULL)
 """
 
 
+class AheadOfLog(DataFolderError):  # noqa: N818 - a state of the folder
+    """The store has commits that the log lacks; nothing was changed."""
+
+
 class Store:
     """An open store.duckdb.
 
@@ -75,7 +79,7 @@ class Store:
         if request.tail is not None and self.applied > request.tail:
             # Its commits may be nowhere else: neither to be set aside nor to be written over
             self.connection.close()
-            raise DataFolderError(_ahead(self._path, self.applied, request.tail))
+            raise AheadOfLog(_ahead(self._path, self.applied, request.tail))
         if 0 < self.applied < request.horizon:
             self.applied = self._start_anew()
 

@@ -1,9 +1,13 @@
 """The columns process: ``python -m nbreactive.columns.process``, the only opener of store.duckdb.
 
-It answers requests from its standard input, one at a time, and ends with it: a backend that dies takes it along without
-a checkpoint, which the write-ahead log makes good. After a failure that leaves the database in doubt (disk full, an
-invalidated database, whatever goes wrong while applying) it says so and exits; the backend starts another one, which
-begins at the applied ts that the file itself tells. Nothing is lost by killing it at any moment.
+It answers requests from its standard input, one at a time, and ends with it at once, whatever DuckDB is doing: a backend
+that dies takes it along without a checkpoint, which the write-ahead log makes good. DuckDB finds some of its files by
+their path, so it must not live on when another folder may stand there, a restored one for example; nor does it serve
+a folder that stands there since the backend began.
+
+After a failure that leaves the database in doubt (disk full, an invalidated database, whatever goes wrong while applying)
+it says so and exits; the backend starts another one, which begins at the applied ts that the file itself tells. Nothing is
+lost by killing it at any moment.
 """
 
 # pyarrow and duckdb have no stubs, or partial ones: what comes out of them is unknown to the checker
@@ -16,8 +20,11 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 import duckdb
@@ -25,12 +32,13 @@ import pyarrow as pa
 
 from nbreactive.columns import _frames as frames
 from nbreactive.columns.apply import Applier
-from nbreactive.columns.database import Store, damaged
+from nbreactive.columns.database import AheadOfLog, Store, damaged
 from nbreactive.columns.documents import stream
 from nbreactive.columns.inspection import inspect
 from nbreactive.columns.schema import quote
 from nbreactive.columns.trimming import trim, wasteful
 from nbreactive.errors import DataFolderError, InvalidValue
+from nbreactive.runtime._hardening import bind_to_parent
 
 _PART = 4 << 20
 _ROWS = 65536
@@ -39,28 +47,64 @@ _ROWS = 65536
 def main() -> None:
     """Serve requests until the backend closes the store or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the backend, which closes this process
+    bind_to_parent()
     source, sink = _pipes()
+    asked: SimpleQueue[frames.Request | Exception] = SimpleQueue()
+    threading.Thread(target=_listen, args=(source, asked), daemon=True).start()
     try:
-        request = frames.read(source, frames.requests)
+        request = _next(asked)
         assert isinstance(request, frames.Open)
-        store = Store(request)
+        opened = request
+        _check_folder(opened)
+        store = Store(opened)
         server = _Server(store, Applier(store))
         frames.write(sink, frames.Ready(store.applied, store.set_aside))
         while True:
-            request = frames.read(source, frames.requests)
+            request = _next(asked)
+            _check_folder(opened)
             for reply in server.answer(request):
                 frames.write(sink, reply)
             if isinstance(request, frames.Close):
                 break
-    except (EOFError, BrokenPipeError):
+    except BrokenPipeError:
         pass
     except BaseException as error:  # noqa: BLE001 - reported, then this process ends
-        ahead = isinstance(error, DataFolderError)
-        reason = error.message if ahead else "".join(traceback.format_exception_only(error)).strip()
+        ahead = isinstance(error, AheadOfLog)
+        reason = (
+            error.message
+            if isinstance(error, DataFolderError)
+            else "".join(traceback.format_exception_only(error)).strip()
+        )
         frames.write(sink, frames.Failed(reason, damaged=damaged(error), ahead=ahead))
     finally:
         # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
         os._exit(0)
+
+
+def _listen(source: IO[bytes], asked: SimpleQueue[frames.Request | Exception]) -> None:
+    """Take requests; the end of the pipe is that of the backend, and ends this process while it works, too."""
+    try:
+        while True:
+            asked.put(frames.read(source, frames.requests))
+    except (EOFError, OSError):
+        os._exit(0)
+    except Exception as error:  # noqa: BLE001 - reported by the thread that answers
+        asked.put(error)
+
+
+def _next(asked: SimpleQueue[frames.Request | Exception]) -> frames.Request:
+    request = asked.get()
+    if isinstance(request, Exception):
+        raise request
+    return request
+
+
+def _check_folder(opened: frames.Open) -> None:
+    folder = Path(opened.path).parent
+    if opened.folder is not None and frames.identity(folder) != opened.folder:
+        raise DataFolderError(
+            f"{folder} is another folder than the one that this backend has opened; stop the backend and start it again"
+        )
 
 
 class _Server:

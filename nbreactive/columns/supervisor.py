@@ -111,7 +111,8 @@ class Columns:
         wait
             Whether to wait for that at all; whoever asks for something waits by himself.
         """
-        self._open = msgspec.structs.replace(self._open, tail=tail)
+        folder = frames.identity(Path(self._open.path).parent)
+        self._open = msgspec.structs.replace(self._open, tail=tail, folder=folder)
         self._task = asyncio.create_task(self._run(), name="columns")
         if wait:
             await self._tried.wait()

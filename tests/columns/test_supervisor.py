@@ -18,7 +18,7 @@ from nbreactive.columns.supervisor import Columns, DocumentStream
 from nbreactive.engine.entries import Entry
 from nbreactive.errors import DataFolderError, InvalidValue, Unavailable
 from nbreactive.values import unpack
-from tests.columns._support import NOTES, Database, open_as_user, plain
+from tests.columns._support import NOTES, Database, commits, open_as_user, plain
 
 
 def table(data: bytes) -> pa.Table:
@@ -368,3 +368,44 @@ def test_a_process_that_died_goes_on_with_its_store_although_the_log_was_shorter
 
     asyncio.run(main())
     assert not list(tmp_path.glob("*.damaged*"))
+
+
+def test_the_end_of_its_pipe_ends_the_process_while_it_works(tmp_path: Path) -> None:
+    db = Database()
+    request = frames.Apply(
+        commits([db.define("notes"), *(db.commit((NOTES, n, {"text": "x" * 5000})) for n in range(4000))])
+    )
+    opened = frames.Open(str(tmp_path / "store.duckdb"), "256MB", 1)
+    command = [sys.executable, "-m", "nbreactive.columns.process"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        frames.write(process.stdin, opened)
+        assert isinstance(frames.read(process.stdout, frames.replies), frames.Ready)
+        frames.write(process.stdin, request)
+        process.stdin.close()
+        process.wait(60)
+        assert process.stdout.read() == b""  # it did not answer any more
+    with open_as_user(tmp_path) as connection:
+        assert connection.sql("SELECT applied FROM nbreactive.state").fetchall() == [(0,)]
+
+
+def test_another_folder_in_the_place_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        db = Database()
+        data = tmp_path / "data"
+        data.mkdir()
+        async with running(data, db, collect=0.001) as columns:
+            await columns.feed([db.define("notes"), db.commit((NOTES, 1, {"n": 1}))])
+            await columns.wait(db.ts)
+            data.rename(tmp_path / "moved")
+            data.mkdir()
+            await columns.feed([db.commit((NOTES, 2, {"n": 2}))])
+            async with asyncio.timeout(60):
+                while columns.restarts < 2:  # a new process does not take it either
+                    await asyncio.sleep(0.01)
+            assert "another folder" in columns.error
+            assert list(data.iterdir()) == []
+        assert list(data.iterdir()) == []
+
+    asyncio.run(main())
