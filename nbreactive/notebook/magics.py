@@ -19,7 +19,7 @@ from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
 from nbreactive.notebook import environment, jobs, logs_view
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
-from nbreactive.notebook.status import report, status_line
+from nbreactive.notebook.status import many, report, status_line
 
 _USAGE = {
     "connect": "connect [URL] [--deployment NAME] [--token TOKEN] [--key ADMIN_KEY]",
@@ -36,7 +36,7 @@ _USAGE = {
     "source": "source MODULE [VERSION]",
     "rollback": "rollback MODULE [VERSION]      (default: the version before)",
     "remove": "remove MODULE [--force]",
-    "reset": "reset DEPLOYMENT      (deletes all its data)",
+    "reset": "reset DEPLOYMENT [--yes]      (deletes all its data, everybody's; without --yes: says what that is)",
     "disconnect": "disconnect",
     "help": "help",
 }
@@ -250,12 +250,27 @@ class ReactiveMagics(Magics):
         show(f"removed {module} · its tables and their rows stay")
 
     def _reset(self, rest: str) -> None:
-        given, _ = _words("reset", rest, 1, 1)
+        given, options = _words("reset", rest, 1, 1, {"--yes": False})
         connected = client()
+        name = connected.target.health.get("deployment", "default")
+        if given[0] != name:
+            raise ArgumentError(f"Nothing was deleted: this notebook is connected to the deployment {name!r}.")
+        if "--yes" not in options:
+            raise ArgumentError(
+                f"Nothing was deleted. {_everything(connected)} of the deployment {name} would be gone for good, with all"
+                f" functions, for everybody who uses it. If that is what you want: %reactive reset {name} --yes"
+            )
         connected.admin("POST", "reset", {"confirm": given[0]})
         connected.forget_functions()
         self.deployer.forget(connected)
         show(f"reset {given[0]} · all its data are deleted")
+
+
+def _everything(connected: Client) -> str:
+    """Say what a reset takes away."""
+    counts = {table["name"]: table["documents"] for table in connected.admin("GET", "tables")["tables"]}
+    tables = many(len(counts), "table") + (f" ({', '.join(counts)})" if counts else "")
+    return safe_text(f"{many(sum(counts.values()), 'document')} in {tables}", 1000)
 
 
 def client() -> Client:

@@ -67,7 +67,7 @@ def report(client: Client) -> str:
     lives = sorted(client.live_queries, key=lambda live: live.number)
     lines.append(f"live queries: {len(lives)}" + (f" ({len(client.subscriptions)} subscriptions)" if lives else ""))
     lines += [f"  {_asked(live)} · {live.state}" for live in lives]
-    lines.append(f"views: {_many(len(open_views()), 'table')}, {_many(len(open_renderings()), 'drawing')}")
+    lines.append(f"views: {many(len(open_views()), 'table')}, {many(len(open_renderings()), 'drawing')}")
     return "\n".join(safe_text(line, 1000) for line in lines)
 
 
@@ -81,7 +81,8 @@ def _asked(live: LiveValue) -> str:
     return name + (f"({', '.join(f'{key}={value!r}' for key, value in given.items())})" if given else "")
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """Count things in words: ``1 query``, ``2 queries``."""
     several = f"{what.removesuffix('y')}ies" if what.endswith("y") else f"{what}s"
     return f"{count:,} {what if count == 1 else several}"
 
@@ -90,7 +91,7 @@ def backend_lines(said: Mapping[str, Any]) -> list[str]:
     """Return what a backend says of itself."""
     lines = [f"backend: version {said.get('version')}, mode {said.get('mode')}, up {said.get('uptime_s', 0):,.0f} s"]
     connections, queries = said.get("connections", 0), said.get("subscriptions", 0)
-    lines.append(f"  {_many(connections, 'connection')}, {_many(queries, 'live query')} (everybody's)")
+    lines.append(f"  {many(connections, 'connection')}, {many(queries, 'live query')} (everybody's)")
     if said.get("python"):
         lines.append(f"  functions run in {said['python']}")
     if said.get("functions_folder"):

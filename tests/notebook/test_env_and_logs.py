@@ -145,3 +145,22 @@ def test_who_may_not_deploy_sees_no_log_and_no_variable(backend: Served, tmp_pat
 def test_jobs_are_listed(kernel: Kernel) -> None:
     assert kernel.run("%reactive jobs").plain.strip() == "nothing is scheduled"
     assert "Usage: %reactive jobs" in kernel.run("%reactive jobs kill nothing").error_text
+
+
+def test_a_reset_says_what_would_go_and_is_asked_for_twice(tmp_path: Path) -> None:
+    add = "from nbreactive import mutation\n@mutation\ndef add(ctx, table: str):\n    ctx.db.insert(table, {})\n"
+    with Served(tmp_path, {"m": add}) as own:
+        for table in ("one", "two", "two"):
+            own.call("mutation", "m:add", table=table)
+        kernel = Kernel(environment(tmp_path, NBREACTIVE_URL=own.url, NBREACTIVE_ADMIN_KEY=KEY), str(tmp_path))
+        try:
+            kernel.run("%load_ext nbreactive\nimport nbreactive")
+            said = kernel.run("%reactive reset default").error_text
+            assert "Nothing was deleted. 3 documents in 2 tables (one, two)" in said
+            assert "%reactive reset default --yes" in said
+            assert "deployment 'default'" in kernel.run("%reactive reset staging --yes").error_text
+            assert "2 documents" in kernel.run("%reactive tables").plain
+            assert "all its data are deleted" in kernel.run("%reactive reset default --yes").plain
+            assert "no tables yet" in kernel.run("%reactive tables").plain
+        finally:
+            kernel.close()
