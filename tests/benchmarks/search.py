@@ -187,7 +187,7 @@ async def search(backend: BenchBackend, documents: int) -> list[Figure]:
     ms = 1000.0
     return [
         Figure("search", f"query p50, {documents:,} documents", median(queries) * ms, "ms", 20),
-        Figure("search", "query p95", percentile(queries, 0.95) * ms, "ms", 100),
+        Figure("search", "query p95", percentile(queries, 0.95) * ms, "ms", 200),
         Figure(
             "search", "insert, with the index against without", median(with_index) * ms, "ms", 2, median(without) * ms
         ),
