@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nbreactive.cli._csv import read_csv
 from nbreactive.cli._files import check_files, content_of, import_files, storage_numbers
 from nbreactive.cli._output import say
 from nbreactive.cli._place import Door, add_place, served
 from nbreactive.cli._progress import Progress
 from nbreactive.errors import InvalidValue
 from nbreactive.services.convex_zip import ConvexZip, Renumbering, document, jsonl, write_zip
+from nbreactive.services.export_lines import read_json
 from nbreactive.services.streams import records
 from nbreactive.values.json import from_jsonable
 from nbreactive.values.packing import pack
@@ -143,7 +144,7 @@ class _Source:
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace, kind: str) -> Generator[_Source]:
     if kind != "zip":
-        read = {"csv": _csv, "jsonl": _jsonl, "json": _json}[kind]
+        read = {"csv": read_csv, "jsonl": _jsonl, "json": _json}[kind]
         size = options.file.stat().st_size
         yield _Source({options.table: 0}, {options.table: 0}, lambda _: read(options.file), size, [])
         return
@@ -189,7 +190,7 @@ def _import(found: Door, options: argparse.Namespace, source: _Source) -> dict[s
     with Progress("importing", total=source.size, quiet=options.json) as progress:
         for name in source.tables:
             for batch, size in _batches(source.documents(name), ids):
-                counts[name] += _step(found, table=name, documents=batch)["inserted"]
+                counts[name] += _step(found, table=name, documents=batch, cleared=replacing)["inserted"]
                 progress.add(size)
     return counts
 
@@ -232,30 +233,12 @@ def _jsonl(path: Path) -> Documents:
 def _json(path: Path) -> Documents:
     # An array has to be read as a whole
     try:
-        found = json.loads(path.read_text("utf-8-sig"))
-    except ValueError as error:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InvalidValue(f"{path} is not JSON ({error})") from None
+    found = read_json(text, path.name)
     if not isinstance(found, list):
         raise InvalidValue(f"{path} is not an array of documents; for one document per line name it .jsonl")
     for number, doc in enumerate(found, 1):
         where = f"{path.name} element {number}"
         yield 100, document(from_jsonable(doc, where), where)
-
-
-def _csv(path: Path) -> Documents:
-    """Read a table: the first line names the fields; what reads as a number is one, and what is empty is left out."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        try:
-            for row in rows:
-                doc = {name: _cell(text) for name, text in row.items() if name and text not in (None, "")}
-                yield sum(map(len, filter(None, row.values()))), doc
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InvalidValue(f"cannot be read behind line {rows.line_num} ({error})", path.name) from None
-
-
-def _cell(text: str) -> Any:
-    try:
-        return float(text) if text.strip() == text and text.lower().strip("+-")[:1] in "0123456789." else text
-    except ValueError:
-        return text

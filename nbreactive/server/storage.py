@@ -160,6 +160,8 @@ class ImportBody(msgspec.Struct):
     """Delete some documents of the table."""
     documents: list[dict[str, Any]] | None = None
     """Insert these."""
+    cleared: bool = False
+    """The table was cleared for them."""
     check: Literal["", "append", "replace"] = ""
     """Only look whether they could be inserted: beside what is there, or in its place."""
 
@@ -185,7 +187,8 @@ class ImportHandler(StorageHandler):
             replacing = body.check == "replace"
             self.answer({"checked": imports.check(body.table, body.documents or [], replacing=replacing)})
         else:
-            self.answer({"inserted": await imports.insert(body.table, body.documents or [])})
+            done = await imports.insert(body.table, body.documents or [], cleared=body.cleared)
+            self.answer({"inserted": done})
 
 
 class DoctorHandler(StorageHandler):

@@ -46,11 +46,22 @@ def decode_line(line: str, where: str = "", *, integers: bool = True) -> Any:
     >>> decode_line('{"n": 5, "x": 5.0}'), decode_line('{"n": 5}', integers=False)
     ({'n': Int64(5), 'x': 5.0}, {'n': 5})
     """
-    try:
-        found = json.loads(line, object_pairs_hook=_pairs, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"not a line of JSON ({error})", where) from None
+    found = read_json(line, where, "a line of JSON")
     return from_jsonable(_from_export(found) if integers else found, where)
+
+
+def read_json(text: str, where: str, what: str = "JSON") -> Any:
+    """Return what JSON says, if it can be kept as it stands there: no key twice, no number that is beyond floats.
+
+    Examples
+    --------
+    >>> read_json('{"n": 5}', "a.json")
+    {'n': 5}
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"not {what} ({error})", where) from None
 
 
 def _to_export(value: Any) -> Any:
@@ -88,3 +99,10 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond the largest number, about 1.8e308")
+    return number

@@ -22,6 +22,7 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import FunctionNotFound, InvalidId, InvalidValue
+from nbreactive.services.creation_times import creation_time
 from nbreactive.values.checks import check_document, field_problem
 from nbreactive.values.ids import decode_id
 from nbreactive.values.limits import WRITTEN_DOCUMENTS
@@ -90,9 +91,23 @@ class Imports:
             self._writes(reader, self._engine.catalog(), self._engine.applied, table, docs, replacing=replacing)
         return len(docs)
 
-    async def insert(self, table: str, docs: list[dict[str, Any]]) -> int:
-        """Insert documents, all or none; return how many."""
-        await self._engine.transact(lambda reader, catalog, ts: self._writes(reader, catalog, ts, table, docs))
+    async def insert(self, table: str, docs: list[dict[str, Any]], *, cleared: bool = False) -> int:
+        """Insert documents, all or none; return how many.
+
+        Parameters
+        ----------
+        table, docs
+            What goes where.
+        cleared
+            Whether the table was cleared for them, so that who finds an id taken is told how that can be.
+        """
+        fix = (
+            "it was written after the table was cleared, maybe by another import at the same time; when that is done,"
+            " import again with --replace, alone"
+            if cleared
+            else "import with --replace"
+        )
+        await self._engine.transact(lambda reader, catalog, ts: self._writes(reader, catalog, ts, table, docs, fix=fix))
         return len(docs)
 
     def _writes(
@@ -104,6 +119,7 @@ class Imports:
         docs: list[dict[str, Any]],
         *,
         replacing: bool = False,
+        fix: str = "import with --replace",
     ) -> list[Write]:
         if len(docs) > MOST:
             raise InvalidValue(f"a batch holds {len(docs)} documents; send at most {MOST} at a time")
@@ -118,9 +134,7 @@ class Imports:
             if id is None:
                 id = self._engine.new_internal()
             elif id in seen or (not replacing and reader.document(info.number, id, ts) is not None):
-                raise InvalidValue(
-                    f"{where}: there is a document with the id {doc['_id']!r} already; import with --replace"
-                )
+                raise InvalidValue(f"{where}: there is a document with the id {doc['_id']!r} already; {fix}")
             seen.add(id)
             writes.append(Write(info.number, id, stored))
         return writes
@@ -172,12 +186,10 @@ def _stored(
             raise InvalidValue(error.message, where) from None
         if number != info.number:
             raise InvalidValue(f"_id {text!r} is not the id of a document of this table; leave it out", where)
-    created = doc.get(CREATION_TIME, now)
-    if isinstance(created, bool) or not isinstance(created, int | float):
-        raise InvalidValue(f"{CREATION_TIME} must be a number: milliseconds since 1970", where)
+    created = creation_time(doc.get(CREATION_TIME, now), where)
     fields = {name: value for name, value in doc.items() if name not in ("_id", CREATION_TIME)}
     fields = check_document(fields, where, validator=validator, table_of=_names(catalog))
-    stored = fields | {CREATION_TIME: float(created)}
+    stored = fields | {CREATION_TIME: created}
     packed = pack(stored)
     check_document_size(stored, packed, where)
     return id, packed

@@ -20,6 +20,7 @@ import msgspec
 from nbreactive.engine.catalog import STORAGE
 from nbreactive.engine.stored_files import check_type, file_of
 from nbreactive.errors import InvalidId, InvalidValue
+from nbreactive.services.creation_times import creation_time
 from nbreactive.values.ids import decode_id, encode_id
 
 FOLDER = "_storage/"
@@ -129,7 +130,7 @@ def _info(line: bytes, members: dict[str, str], archive: zipfile.ZipFile, where:
         _base16(said.get("sha256"), where),
         size,
         kind,
-        float(created) if isinstance(created, int | float) else None,
+        creation_time(created, where) if created is not None else None,
         address if isinstance(address, str) and _UUID.fullmatch(address) else None,
     )
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from nbreactive.values import Int64, decode_json
 from nbreactive.values.ids import decode_id, encode_id
+from nbreactive.values.packing import pack
 from tests.cli.test_backup import nbreactive
 from tests.served import KEY, Served
 
@@ -116,7 +119,7 @@ def test_ids_are_rewritten_everywhere_where_a_table_has_another_number(tmp_path:
 
 
 def test_tables_from_csv_jsonl_and_json(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('name,visits,note\n"Ann, A.",3,\nBob,4.5e1,x\n', "utf-8")
+    (tmp_path / "a.csv").write_text('name,visits,note\n"Ann, A.",3,\n\n1e400,4.5e1,"x\n""1_0"""\n', "utf-8")
     (tmp_path / "b.jsonl").write_text('{"name": "Cy", "visits": 7}\n\n{"name": "Di", "visits": 8}\n', "utf-8")
     (tmp_path / "c.json").write_text('[{"name": "Ed", "visits": 9}]', "utf-8")
     (tmp_path / "bad.jsonl").write_text('{"name": "Fay", "visits": 1}\n{"name": "Gil", "visits": "many"}\n', "utf-8")
@@ -140,7 +143,7 @@ def test_tables_from_csv_jsonl_and_json(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in lines(tmp_path / "out.zip", "csv")]
     assert [{k: v for k, v in row.items() if k[0] != "_"} for row in rows] == [
         {"name": "Ann, A.", "visits": 3.0},
-        {"name": "Bob", "visits": 45.0, "note": "x"},
+        {"name": "1e400", "visits": 45.0, "note": 'x\n"1_0"'},
     ]
 
 
@@ -152,8 +155,22 @@ def test_tables_from_csv_jsonl_and_json(tmp_path: Path) -> None:
         (
             "long.csv",
             "name,visits\n" + "Jo,1\n" * 1500 + "x" * 200_000 + ",1\n",
-            "long.csv: cannot be read behind line",
+            "long.csv line 1502: the row that begins there cannot be read",
         ),
+        ("open.csv", 'name,visits\nJo,1\n"Ed,2\nFay,3\nGil,4\n', "open.csv line 3"),
+        ("quote.csv", 'name,visits\nJo,1\n"Ed" 2,2\n', "quote.csv line 3"),
+        ("head.csv", '"name,visits\nJo,1\n', "head.csv line 1"),
+        ("columns.csv", "name,visits,name\nJo,1,Ed\n", "'name' is there twice"),
+        ("unnamed.csv", ",name,visits\n0,Jo,1\n", "column 1 has no name"),
+        ("more.csv", 'name,visits\n"Jo\nEd",1\nFay,1,2\n', "more.csv line 4: it has 3 values, and line 1 names 2"),
+        ("fewer.csv", "name,visits\nJo\n", "fewer.csv line 2"),
+        ("empty.csv", "", "it names no fields"),
+        ("large.jsonl", '{"name": "Jo", "visits": 1}\n{"name": "Ed", "visits": 1e400}\n', "large.jsonl line 2"),
+        ("large.json", '[{"name": "Jo", "visits": -1e999}]', "-1e999 is beyond the largest number"),
+        ("pair.json", '[{"name": "Jo", "name": "Ed", "visits": 1}]', "a key is there twice"),
+        ("future.jsonl", '{"name": "Jo", "visits": 1, "_creationTime": 1e300}\n', "no time between 1970 and now"),
+        ("micro.jsonl", '{"name": "Jo", "visits": 1, "_creationTime": 1700000000000000}\n', "no time between"),
+        ("before.jsonl", '{"name": "Jo", "visits": 1, "_creationTime": -5}\n', "no time between 1970 and now"),
         ("list.jsonl", '{"name": "Jo", "visits": 1}\n[1]\n', "list.jsonl line 2"),
         ("twice.json", json.dumps([{"_id": encode_id(10_002, b"x" * 16), "name": "Jo", "visits": 1}] * 2), "twice"),
     ],
@@ -200,3 +217,26 @@ def test_the_doors_are_for_administrators(tmp_path: Path, path: str) -> None:
         assert backend.fetch(f"/api/admin/{path}")["code"] == "Refused"
         assert backend.fetch("/api/admin/import", {})["code"] == "Refused"
         assert backend.fetch("/api/admin/retention", {})["code"] == "Refused"
+
+
+def test_two_imports_at_once_are_told_of_each_other(tmp_path: Path) -> None:
+    with Served(tmp_path, {"notes": FUNCTIONS}) as backend:
+
+        def step(**said: Any) -> Any:
+            headers = {"Authorization": f"Convex {KEY}", "Content-Type": "application/msgpack"}
+            request = urllib.request.Request(f"{backend.url}/api/admin/import", pack(said), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                with error:
+                    return json.loads(error.read())
+
+        number = step(tables={"users": 0})["tables"]["users"]
+        documents = [{"_id": str(encode_id(number, b"x" * 16)), "name": "Jo", "visits": 1}]
+        for _ in range(2):  # both clear, and only then the first inserts
+            step(table="users", clear=True)
+        assert step(table="users", documents=documents, cleared=True) == {"inserted": 1}
+        refused = step(table="users", documents=documents, cleared=True)["message"]
+        assert "another import at the same time" in refused
+        assert "already; import with --replace" in step(table="users", documents=documents)["message"]
