@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from nbreactive.client.target import http_error
-from nbreactive.errors import DataFolderError, NotConnected, Refused
+from nbreactive.errors import DataFolderError, NBReactiveError, NotConnected, Refused
 from nbreactive.server.data_folder import DataFolder, running_backend
 
 _KEY = "NBREACTIVE_ADMIN_KEY"
@@ -52,9 +52,26 @@ class Door:
             return urllib.request.urlopen(request)  # noqa: S310
         except urllib.error.HTTPError as error:
             with error:
-                raise http_error(error.code, error.read(), self.url) from None
+                said = error.read()
+            if error.code == 404:
+                self._check_deployment()
+            raise http_error(error.code, said, self.url) from None
         except OSError as error:
             raise NotConnected(f"nothing answers at {self.url}: {getattr(error, 'reason', error)}") from None
+
+    def _check_deployment(self) -> None:
+        """Say which deployments there are, if the address ends with the name of one that is not among them."""
+        root, _, name = self.url.rpartition("/")
+        if root.endswith("/"):  # http://host
+            return
+        try:
+            known = Door(root, self.key).ask("/api/admin/status")["deployments"]
+        except NBReactiveError:
+            return  # it does not tell those without a key of its own
+        if name not in known:
+            raise NotConnected(
+                f"{root} has no deployment {name!r}; it has: {', '.join(known)} (the first one is {root})"
+            )
 
     def ask(self, path: str, body: Any = None, *, packed: bool = False) -> Any:
         """Send a request with JSON (or msgpack) and return the JSON of the answer."""
@@ -76,26 +93,45 @@ def add_key(parser: Any) -> None:
 
 def door(place: str, admin_key: str | None) -> Door | None:
     """Return the backend at a place; None for a data folder that nobody serves."""
-    key = admin_key or os.environ.get(_KEY)
     if place.startswith(("http://", "https://")):
+        key = admin_key or os.environ.get(_KEY)
         if not key:
             raise Refused(f"{place} asks for an admin key: give it with --admin-key or ${_KEY}")
         return Door(place.rstrip("/"), key)
     folder = Path(place)
     if not folder.is_dir():
-        raise DataFolderError(f"{place} is neither a URL nor a folder")
+        raise DataFolderError(
+            f"there is no data folder {place}: `nbreactive dev` makes one and serves it, in another terminal; --at names"
+            " another folder, or the URL of a server"
+        )
     running = running_backend(folder)
     if running is None:
         return None
+    return _opened(running.url, [admin_key] if admin_key else _keys_of(folder))
+
+
+def _keys_of(folder: Path) -> list[str]:
+    """Return a folder's own key, and that of the environment, with which it may have been served instead."""
     stored = folder / "admin.key"
-    if key is None and stored.exists():
-        key = stored.read_text("utf-8").strip()
-    found = Door(running.url, key or "")
-    try:
-        found.ask("/api/admin/status")
-    except NotConnected:
-        return None  # it was killed
-    return found
+    own = stored.read_text("utf-8").strip() if stored.exists() else ""
+    return [key for key in (own, os.environ.get(_KEY, "")) if key]
+
+
+def _opened(url: str, keys: list[str]) -> Door | None:
+    """Return the backend, opened by the first of the keys that does; None if it was killed."""
+    refused: Refused | None = None
+    for key in keys or [""]:
+        try:
+            found = Door(url, key)
+            found.ask("/api/admin/status")
+        except Refused as error:
+            refused = refused or error
+        except NotConnected:
+            return None
+        else:
+            return found
+    assert refused is not None
+    raise refused
 
 
 @contextlib.contextmanager
@@ -116,7 +152,8 @@ def served(place: str, admin_key: str | None) -> Generator[Door]:
         yield found
         return
     command = [sys.executable, "-m", "nbreactive", "serve", "--data", place, *_OPTIONS]
-    env = os.environ | {"NBREACTIVE_EXIT_WITH_STDIN": "1"} | ({_KEY: admin_key} if admin_key else {})
+    env = {name: value for name, value in os.environ.items() if name != _KEY}  # it is for URLs: the folder has its own
+    env |= {"NBREACTIVE_EXIT_WITH_STDIN": "1"} | ({_KEY: admin_key} if admin_key else {})
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -124,7 +161,7 @@ def served(place: str, admin_key: str | None) -> Generator[Door]:
             line = process.stdout.readline().split()
             if len(line) != 2 or line[0] != "ready":
                 raise DataFolderError(f"the data folder {place} cannot be opened; what was said above tells why")
-            key = admin_key or os.environ.get(_KEY) or (Path(place) / "admin.key").read_text("utf-8").strip()
+            key = admin_key or (Path(place) / "admin.key").read_text("utf-8").strip()
             yield Door(line[1], key)
         finally:
             process.stdin.close()

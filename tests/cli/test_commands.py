@@ -78,6 +78,33 @@ def test_run_finds_the_backend_of_a_data_folder_and_starts_one_where_none_is(bac
     assert json.loads(nbreactive("run", "m.numbers", "--at", str(other.data), "--admin-key", KEY)[1]) == [9]
 
 
+def test_the_key_of_the_environment_is_not_that_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBREACTIVE_ADMIN_KEY", "of another deployment")
+    (tmp_path / "data").mkdir()
+    at = ("--at", str(tmp_path / "data"))
+    assert nbreactive("env", "set", "GREETING=hello", *at)[:2] == (0, "set GREETING\n")  # nobody serves it
+    own = (tmp_path / "data" / "admin.key").read_text().strip()
+    monkeypatch.delenv("NBREACTIVE_ADMIN_KEY")
+    command = [sys.executable, "-m", "nbreactive", "serve", "--data", at[1], "--port", "0", "--also", "prod"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        monkeypatch.setenv("NBREACTIVE_ADMIN_KEY", "of another deployment")
+        assert nbreactive("env", "get", "GREETING", *at)[1] == "hello\n"
+        assert "the admin key is wrong" in nbreactive("env", "get", "GREETING", "--at", url)[2]
+        monkeypatch.setenv("NBREACTIVE_ADMIN_KEY", own)
+        assert nbreactive("env", "get", "GREETING", "--at", url)[1] == "hello\n"
+        status, _, err = nbreactive("env", "list", "--at", f"{url}/produ")
+        assert (status, f"{url} has no deployment 'produ'; it has: default, prod" in err) == (1, True)
+        process.terminate()
+
+
+def test_before_anything_is_served(tmp_path: Path) -> None:
+    status, _, err = nbreactive("run", "chat.send", cwd=tmp_path)
+    assert (status, "`nbreactive dev` makes one" in err) == (1, True)
+
+
 def test_a_command_on_a_folder_that_nobody_serves_begins_no_jobs(tmp_path: Path) -> None:
     source = """
 from nbreactive import internal, internal_mutation, mutation, query
