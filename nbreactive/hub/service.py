@@ -18,6 +18,9 @@ from nbreactive.jupyter.supervisor import Supervisor
 
 _LOG = logging.getLogger("nbreactive.hub")
 _READ_BYTES = 16 << 10
+_BODY_BYTES = 64 << 10
+"""Of requests that are not passed on: those that are have the backend's limit, and are not kept here."""
+_BUFFER_BYTES = 4 << 20
 _LOOK_SECONDS = 1.0
 
 
@@ -72,7 +75,12 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = HTTPServer(
-        make_application(service, secrets.token_bytes(32)), xheaders=True, chunk_size=_READ_BYTES, body_timeout=120
+        make_application(service, secrets.token_bytes(32)),
+        xheaders=True,
+        chunk_size=_READ_BYTES,
+        max_body_size=_BODY_BYTES,
+        max_buffer_size=_BUFFER_BYTES,
+        body_timeout=120,
     )
     server.listen(port, host)
     tasks = [

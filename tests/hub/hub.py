@@ -72,7 +72,7 @@ c.JupyterHub.load_groups = {groups}
 c.JupyterHub.load_roles += [
     {{"name": "tests", "services": ["tests"], "scopes": [*scopes, "custom:nbreactive:read:staging", access,
       "admin:users", "admin:servers", "tokens", "groups", "access:servers", "read:users:activity"]}},
-    {{"name": "staging-readers", "groups": ["readers"], "scopes": [access, "custom:nbreactive:read:staging"]}},
+    {{"name": "staging-readers", "groups": ["readers"], "scopes": [access, "custom:nbreactive:read:staging!service=nbreactive"]}},
     {{"name": "doorstep", "groups": ["doorstep"], "scopes": [access]}},
 ]
 """

@@ -36,11 +36,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def ask(port: int, **headers: str) -> tuple[int, str, str | None]:
+def ask(
+    port: int, path: str = "/services/nbreactive/api/query", sent: bytes | None = None, **headers: str
+) -> tuple[int, str, str | None]:
     """Status, code and whereto."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request("GET", "/services/nbreactive/api/query", headers=headers)
+        connection.request("GET" if sent is None else "POST", path, sent, headers)
         answer = connection.getresponse()
         body = answer.read()
         return answer.status, json.loads(body)["code"] if body else "", answer.headers["Location"]
@@ -83,6 +85,9 @@ def test_it_ends_with_its_hub(tmp_path: Path) -> None:
         wait_for(info.exists, 60, "its backend is ready")
         assert ask(port) == (403, "Refused", None)
         assert ask(port, Authorization="token t") == (503, "Unavailable", None)
+        assert ask(port, "/services/nbreactive/none/api/query", bytes(1 << 20)) == (403, "Refused", None)
+        # What is not passed on would be kept in memory, nobody's bodies, too.
+        assert ask(port, "/services/nbreactive/", **{"Content-Length": "1000000"})[0] == 400
         status, _, location = ask(port, Accept="text/html")
         assert status == 302 and location and location.startswith("/hub/api/oauth2/authorize?")
     finally:
