@@ -13,10 +13,15 @@ from nbreactive.client.protocol import Outcome
 from nbreactive.client.session import Effects
 from nbreactive.client.subscription import Subscriptions
 from nbreactive.client.target import Target
-from nbreactive.errors import ArgumentError, FunctionNotFound, NotConnected
+from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected
+from nbreactive.values._paths import with_article
+from nbreactive.values.json import decode_json
+from nbreactive.values.validators import from_json
 
 CONNECT = 10.0
 """Seconds a call waits for a connection before it says that there is none."""
+_LOOK = 3.0
+"""Seconds that what is deployed may take to say why an update has failed."""
 _SYSTEM_KINDS = {
     "_system/tables:rows": "query",
     "_system/tables:insert_many": "mutation",
@@ -52,10 +57,18 @@ class Calls:
         self._door = asyncio.Lock()
         self._at_the_door = 0
 
-    async def run(self, path: str, args: str, layer: Layer | None = None) -> Outcome:
-        """Run a function once; ``layer`` is shown until the results of live queries have what it did."""
+    async def run(self, path: str, args: str, layer: Layer | None = None, *, mutation: bool = False) -> Outcome:
+        """Run a function once; ``layer`` is shown until the results of live queries have what it did.
+
+        With ``mutation`` what is not a mutation is refused.
+        """
         known = path in self.kinds
         kind = await self._admit(path)
+        if mutation and kind != "mutation":
+            if known:  # it may have been deployed as another kind since
+                await self.load_functions()
+                known, kind = False, await self.kind_of(path)
+            self._check_is_mutation(path, kind)
         outcome = await self._run_as(kind, path, args, layer)
         if known and isinstance(outcome.error, FunctionNotFound):
             # deployed again as another kind since we looked; what was refused has not run
@@ -69,12 +82,18 @@ class Calls:
         """Show ``layer`` at once, then run the mutation; if its update raises, nothing is shown and nothing sent."""
         try:
             await self._subscriptions.layers.begin(layer)
-        except BaseException as failure:
-            layer.begun.set_exception(failure)
+            for query in layer.unseen:
+                await self._check_is_there(query)
+        except BaseException as raised:
+            reason = None if isinstance(raised, FunctionNotFound) else await self._reason(path, args)
+            layer.begun.set_exception(reason or raised)
+            await self._subscriptions.layers.drop(layer)
+            if reason is not None:
+                raise reason from None
             raise
         layer.begun.set_result(None)  # what its caller does next comes after this turn of the loop
         try:
-            return await self.run(path, args, layer)
+            return await self.run(path, args, layer, mutation=True)
         finally:
             if not layer.sent:
                 await self._subscriptions.layers.drop(layer)
@@ -103,8 +122,6 @@ class Calls:
             if not future.done():
                 future.set_result(outcome)
 
-        if layer is not None and kind != "mutation":
-            raise ArgumentError(f"{dotted(path)} is of the kind {kind}; only mutations have optimistic updates.")
         session = self._connection.session
         if kind == "query":
             # a query of its own, never a shared one: its result is at least as new as this call
@@ -122,6 +139,42 @@ class Calls:
         session.request("Mutation" if kind == "mutation" else "Action", path, args, done, layer)
         self._connection.flush()
         return await future
+
+    async def _reason(self, path: str, args: str) -> NBReactiveError | None:
+        """Return why an update cannot have worked: what is called is no mutation, or takes other arguments."""
+        try:
+            async with asyncio.timeout(_LOOK):
+                self._check_is_mutation(path, await self.kind_of(path))
+        except (ArgumentError, FunctionNotFound) as problem:
+            return problem
+        except (NBReactiveError, OSError, TimeoutError):
+            return None  # nobody can be asked
+        try:
+            from_json(self.described[path]["args"]).check(decode_json(args), "args", error=ArgumentError)
+        except ArgumentError as problem:
+            return problem
+        except (NBReactiveError, KeyError):  # what only this deployment's version knows
+            return None
+        return None
+
+    async def _check_is_there(self, path: str) -> None:
+        """Raise, if it can be said without delay, that there is no such function."""
+        try:
+            async with asyncio.timeout(_LOOK):
+                await self.kind_of(path)
+        except FunctionNotFound:
+            raise
+        except (NBReactiveError, OSError, TimeoutError):
+            pass
+
+    @staticmethod
+    def _check_is_mutation(path: str, kind: str) -> None:
+        if kind != "mutation":
+            name = dotted(path)
+            raise ArgumentError(
+                f"{name} is {with_article(kind)}, and use_mutation(...), optimistic updates and .start(...) are for mutations: "
+                f"call it, {name}(...)" + (f", or make it live, {name}.live(...)." if kind == "query" else ".")
+            )
 
     # ---- functions ----
 

@@ -112,21 +112,31 @@ class Client:
 
     # ---- calls ----
 
-    def call(self, ref: Any, args: Mapping[str, Any] | None = None) -> Any:
-        """Run a query, mutation or action once and return its result; raises its error."""
+    def call(self, ref: Any, args: Mapping[str, Any] | None = None, *, mutation: bool = False) -> Any:
+        """Run a query, mutation or action once and return its result; raises its error.
+
+        With ``mutation`` what is not a mutation is refused.
+        """
         path = path_of(ref)
         self.check_thread(f"{path}(...)")
-        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args))))
+        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args)), mutation=mutation))
         return self._result(path, outcome)
 
-    async def aio(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> Any:
+    async def aio(
+        self,
+        ref: Any,
+        args: Mapping[str, Any] | None = None,
+        update: Update | None = None,
+        *,
+        mutation: bool = False,
+    ) -> Any:
         """Like :meth:`call`, for async code: never blocks the caller's loop.
 
-        ``update`` is an optimistic update, see :func:`nbreactive.use_mutation`.
+        ``update`` is an optimistic update, see :func:`nbreactive.use_mutation`; with ``mutation`` what is none is refused.
         """
         path = path_of(ref)
         self._check_process()
-        outcome = await asyncio.wrap_future(self._thread.submit(self._begin(path, args, update)[0]))
+        outcome = await asyncio.wrap_future(self._thread.submit(self._begin(path, args, update, mutation)[0]))
         return self._result(path, outcome)
 
     def start(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> PendingCall[Any]:
@@ -136,19 +146,19 @@ class Client:
         """
         path = path_of(ref)
         self._check_process()
-        work, layer = self._begin(path, args, update)
+        work, layer = self._begin(path, args, update, mutation=True)
         running = self._thread.submit(work)
         if layer is not None:
             self.subscriptions.layers.wait(layer)
         return PendingCall(path, running, lambda lines: self.on_logs(path, lines))
 
     def _begin(
-        self, path: str, args: Mapping[str, Any] | None, update: Update | None
+        self, path: str, args: Mapping[str, Any] | None, update: Update | None, mutation: bool
     ) -> tuple[Coroutine[Any, Any, Outcome], Layer | None]:
         values = plain_args(args)
         text = encode_args(values)
         if update is None:
-            return self._calls.run(path, text), None
+            return self._calls.run(path, text, mutation=mutation), None
         self.subscriptions.layers.check(path)
         layer = Layer(path, update, values)
         return self._calls.run_optimistically(path, text, layer), layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from nbreactive.client.arguments import path_of
 from nbreactive.client.optimistic import Update
@@ -62,7 +62,7 @@ class BoundMutation(Generic[P, R]):
         """Run it and return its result."""
         client = _current()
         if self._update is None:
-            return client.call(self.path, self._one(args, kwargs))
+            return client.call(self.path, self._one(args, kwargs), mutation=True)
         client.check_thread(f"{self.path}(...)")
         started = self.start(*args, **kwargs)
         try:
@@ -80,12 +80,12 @@ class BoundMutation(Generic[P, R]):
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it without blocking the caller's loop."""
-        return await _current().aio(self.path, self._one(args, kwargs), self._update)
+        return await _current().aio(self.path, self._one(args, kwargs), self._update, mutation=True)
 
     def _one(self, given: tuple[object, ...], args: dict[str, Any]) -> Mapping[str, Any]:
-        if given and (args or len(given) > 1):
-            raise ArgumentError(f"{self.path} takes keywords or one dict, not both.")
-        return cast("Mapping[str, Any]", given[0]) if given else args
+        from nbreactive.functions.references import keywords_of
+
+        return keywords_of(self.path, given, args)
 
     def __repr__(self) -> str:
         return f"<mutation {self.path}{' with an optimistic update' if self._update is not None else ''}>"

@@ -39,6 +39,8 @@ class Layer:
         self.posted = threading.Event()
         self.begun: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done when the update is shown, or has raised."""
+        self.unseen: list[str] = []
+        """The queries that it sets and of which none is live here: they may be misspelt."""
         self._update = update
         self._args = dict(args)
 
@@ -56,6 +58,8 @@ class Layer:
                 f"The optimistic update of {self.path} is asynchronous; it has to be done when it returns: "
                 "use def instead of async def, without await."
             )
+        live = {key[0] for key in shown}
+        self.unseen = [key[0] for key in store.changes if key[0] not in live]
         return store.changes
 
 

@@ -65,7 +65,7 @@ class Reference:
 
     def live(self, *args: Any, **kwargs: Any) -> Any:
         """Return a live query: its value follows the data."""
-        given = _arguments(self, args, kwargs)
+        given = keywords_of(self, args, kwargs)
         try:
             return _caller().live(self, given, self._options)
         except NBReactiveError as error:
@@ -73,11 +73,11 @@ class Reference:
 
     def aio(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call once, from asynchronous code: ``await api.chat.send.aio(body="hi")``."""
-        return _caller().aio(self, _arguments(self, args, kwargs))
+        return _caller().aio(self, keywords_of(self, args, kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call once and return the result."""
-        given = _arguments(self, args, kwargs)
+        given = keywords_of(self, args, kwargs)
         try:
             return _caller().call(self, given)
         except NBReactiveError as error:
@@ -234,16 +234,18 @@ def _caller() -> Caller:
     return _installed
 
 
-def _arguments(ref: Reference, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def keywords_of(ref: Reference | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call, which are keywords, or one dict."""
     if not args:
         return kwargs
     first: Any = args[0]
-    if len(args) > 1 or kwargs or not isinstance(first, dict):
+    if len(args) > 1 or kwargs or not isinstance(first, Mapping):
+        ref = ref if isinstance(ref, Reference) else Reference(tuple(ref.replace(":", "/").split("/")))
         spec = _known(ref)
         names = [*_signature(spec).parameters] if spec is not None else ["name"]
         example = f"{ref!r}({', '.join(f'{name}=...' for name in names)})"
         raise ArgumentError(f"arguments are keywords, or one dict, not both and not positional; write {example}")
-    return dict(cast("dict[str, Any]", first))
+    return dict(cast("Mapping[str, Any]", first))
 
 
 def _known(ref: Reference) -> Mapping[str, Any] | None:

@@ -55,21 +55,21 @@ class Caller:
 
     def query(self, reference: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run a query and return its result; raises its error."""
-        path, packed = _path(reference), _packed(args, kwargs)
+        path, packed = _path(reference), _packed(reference, args, kwargs)
         request = QueryRequest(path, packed, self._identity, "internal")
         result = self._machine.run(self._machine.engine.query(request))
         return self._result(result.value, result.failure, result.logs)
 
     def mutation(self, reference: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run a mutation and return its result; raises its error."""
-        path, packed = _path(reference), _packed(args, kwargs)
+        path, packed = _path(reference), _packed(reference, args, kwargs)
         request = MutationRequest(path, packed, self._identity, "internal")
         result = self._machine.run(self._machine.engine.mutate(request))
         return self._result(result.value, result.failure, result.logs)
 
     def action(self, reference: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Run an action to its end and return its result; raises its error."""
-        request = ActionRequest(_path(reference), _packed(args, kwargs), self._identity, "internal")
+        request = ActionRequest(_path(reference), _packed(reference, args, kwargs), self._identity, "internal")
         outcome = self._machine.run(self._machine.actions.run(request))
         return self._result(outcome.value, outcome.failure, outcome.logs)
 
@@ -110,7 +110,7 @@ class Caller:
 
     def live(self, reference: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Live:
         """Make a query live: its ``value`` is up to date after every call, and after :meth:`Backend.advance`."""
-        spec = QuerySpec(_path(reference), _packed(args, kwargs), self._identity, "internal")
+        spec = QuerySpec(_path(reference), _packed(reference, args, kwargs), self._identity, "internal")
         live = Live(self._live, spec)
         self._machine.run(self._live.update())
         return live
@@ -295,10 +295,9 @@ def _path(reference: Any) -> str:
     return canonical_path(path)
 
 
-def _packed(args: Mapping[str, Any] | None, kwargs: dict[str, Any]) -> bytes:
-    if args is not None and kwargs:
-        raise ArgumentError("arguments are keywords, or one dict, not both")
-    return pack(check_value(dict(kwargs if args is None else args), "args", datetimes=True))
+def _packed(reference: Any, args: Mapping[str, Any] | None, kwargs: dict[str, Any]) -> bytes:
+    given = references.keywords_of(_path(reference), () if args is None else (args,), kwargs)
+    return pack(check_value(given, "args", datetimes=True))
 
 
 def _seconds(now: float | datetime) -> float:

@@ -17,7 +17,7 @@ from nbreactive import api, insert_at_top, update_in_page, use_mutation, use_pag
 from nbreactive.client import SKIP, threads
 from nbreactive.client.client import Client
 from nbreactive.client.target import Target
-from nbreactive.errors import AppError, ArgumentError, NBReactiveError, NotAllowed
+from nbreactive.errors import AppError, ArgumentError, FunctionNotFound, NBReactiveError, NotAllowed
 from nbreactive.values.kinds import UNSET
 from tests.client.fake_server import until
 from tests.served import Served
@@ -112,6 +112,54 @@ def test_an_update_that_raises_is_the_callers_and_sends_nothing(client: Client) 
             attempt()
     assert live.value is before
     assert "x" not in bodies(api.posts.all())
+
+
+def test_arguments_that_do_not_fit_are_said_before_what_the_update_makes_of_them(client: Client) -> None:
+    live = api.posts.all.live()
+
+    def liked(store: Any, args: dict[str, Any]) -> None:
+        store.set_query(api.posts.all, {}, [{"body": args["body"]}])
+
+    like = use_mutation(api.posts.like).with_optimistic_update(liked)
+    for attempt in (lambda: api.posts.like("x"), lambda: like("x"), lambda: like.start("x"), lambda: like(["x"], b=1)):
+        with pytest.raises(ArgumentError, match=r"keywords, or one dict, .*write api\.posts\.like\("):
+            attempt()
+    for mutation in (like, like.start, lambda **args: asyncio.run(like.aio(**args))):
+        with pytest.raises(ArgumentError, match="post") as raised:
+            mutation(post="x")
+        assert "body" in str(raised.value)
+    with pytest.raises(ArgumentError, match="post"):
+        api.posts.like(post="x")
+    assert live.error is None
+
+
+def test_only_mutations_are_used_as_such(client: Client) -> None:
+    ran: list[Any] = []
+    for use in (
+        use_mutation(api.posts.all),
+        use_mutation(api.posts.all).with_optimistic_update(lambda *_: ran.append(1)),
+    ):
+        for attempt in (use, lambda use=use: asyncio.run(use.aio()), lambda use=use: use.start().result(10)):
+            with pytest.raises(ArgumentError, match=r"api\.posts\.all is a query.*make it live, api\.posts\.all\.live"):
+                attempt()
+    assert use_mutation(api.posts.add)(body="one that is")
+
+
+def test_an_update_that_sets_what_is_not_deployed_says_so(client: Client) -> None:
+    live = api.posts.all.live()
+
+    def misspelt(store: Any, args: dict[str, Any]) -> None:
+        store.set_query(api.posts.all, {}, [{"body": "seen for a moment"}])
+        store.set_query(api.posts.alll, {}, [])
+
+    add = use_mutation(api.posts.add).with_optimistic_update(misspelt)
+    for attempt in (lambda: add(body="typo"), lambda: add.start(body="typo")):
+        with pytest.raises(FunctionNotFound, match=r"no function api\.posts\.alll .*Did you mean api\.posts\.all"):
+            attempt()
+    until(lambda: "seen for a moment" not in bodies(live.value))
+    assert "typo" not in bodies(api.posts.all())
+    other = use_mutation(api.posts.add).with_optimistic_update(lambda store, _: store.set_query(api.posts.list, {}, []))
+    assert other(body="nobody looks at it"), "what is deployed and not live here may be set"
 
 
 def test_what_updates_may_not_do(client: Client) -> None:

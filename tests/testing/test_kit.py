@@ -140,6 +140,13 @@ def test_calls_and_their_errors(t: Backend) -> None:
     assert t.query(api.m.texts) == ["a", "b"]
 
 
+def test_arguments_without_names_are_refused_in_words(t: Backend) -> None:
+    for run in (t.query, t.mutation, t.action, t.live):
+        for args, named in ((("tea",), {}), (({"text": "a"},), {"text": "b"}), ((["a"],), {})):
+            with pytest.raises(ArgumentError, match=r"keywords, or one dict, .*write api\.m\.add\("):
+                run(api.m.add, *args, **named)
+
+
 def test_functions_run_in_the_tests_own_thread(t: Backend) -> None:
     assert t.run(lambda ctx: threading.get_ident()) == threading.get_ident()
 
