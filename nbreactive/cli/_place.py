@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -80,15 +81,17 @@ class Door:
             return msgspec.json.decode(answer.read())
 
 
-def add_place(parser: Any, *, what: str = "data folder or URL of the deployment") -> None:
-    """Add the arguments that name a deployment."""
-    parser.add_argument("--at", metavar="DATA|URL", default=".nbreactive", help=f"{what} (default: .nbreactive)")
-    add_key(parser)
+def add_place(parser: Any, *, what: str = "data folder or URL of the deployment", inner: bool = False) -> None:
+    """Add the arguments that name a deployment; ``inner`` ones keep what the command before them was given."""
+    default = argparse.SUPPRESS if inner else ".nbreactive"
+    parser.add_argument("--at", metavar="DATA|URL", default=default, help=f"{what} (default: .nbreactive)")
+    add_key(parser, inner=inner)
 
 
-def add_key(parser: Any) -> None:
+def add_key(parser: Any, *, inner: bool = False) -> None:
     """Add the argument that opens a deployment."""
-    parser.add_argument("--admin-key", metavar="KEY", help=f"for a URL (default: ${_KEY})")
+    default = argparse.SUPPRESS if inner else None
+    parser.add_argument("--admin-key", metavar="KEY", default=default, help=f"for a URL (default: ${_KEY})")
 
 
 def door(place: str, admin_key: str | None) -> Door | None:

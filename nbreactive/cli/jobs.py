@@ -15,25 +15,27 @@ from nbreactive.notebook.magics import aligned
 def add_commands(commands: Any) -> None:
     """Add the command to a parser."""
     parser: argparse.ArgumentParser = commands.add_parser("jobs", help="list, cancel and run scheduled functions")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    parser.set_defaults(run=run_list, state=None, limit=100, json=False)  # without an action
+    add_place(parser)
+    actions = parser.add_subparsers(metavar="ACTION", help="without one: list")
 
     action = actions.add_parser("list", help="what is to run and what runs, and the cron jobs")
     action.add_argument("--state", choices=STATES, help="only jobs of one state")
     action.add_argument("--limit", type=int, default=100, metavar="N", help="jobs at most (default: 100)")
     action.add_argument("--json", action="store_true", help="all that is known of them, as JSON")
-    add_place(action)
+    add_place(action, inner=True)
     action.set_defaults(run=run_list)
 
     action = actions.add_parser("cancel", help="cancel a job, or all pending ones")
     action.add_argument("id", nargs="?", metavar="ID")
     action.add_argument("--all", action="store_true", help="all that have not begun")
     action.add_argument("--function", metavar="NAME", help="with --all: those of one function (chat:send)")
-    add_place(action)
+    add_place(action, inner=True)
     action.set_defaults(run=run_cancel)
 
     action = actions.add_parser("run", help="run a pending job, or a cron job, now")
     action.add_argument("name", metavar="ID|CRON", help="id of a job, or name of a cron job")
-    add_place(action)
+    add_place(action, inner=True)
     action.set_defaults(run=run_run)
 
 

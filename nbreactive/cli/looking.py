@@ -6,6 +6,7 @@ import argparse
 import getpass
 import json
 import sys
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlencode
 
@@ -42,17 +43,19 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(run=run_logs)
 
     parser = commands.add_parser("env", help="list, read, set and remove environment variables")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    parser.set_defaults(run=run_env, action="list")
+    add_place(parser)
+    actions = parser.add_subparsers(metavar="ACTION", help="without one: list")
     for name, text in (("list", "all names and values"), ("get", "one value"), ("remove", "remove one")):
         action = actions.add_parser(name, help=text)
         if name != "list":
             action.add_argument("name", metavar="NAME")
-        add_place(action)
+        add_place(action, inner=True)
         action.set_defaults(run=run_env, action=name)
     action = actions.add_parser("set", help="set one; without a value it is read from standard input, unseen")
     action.add_argument("name", metavar="NAME[=VALUE]")
     action.add_argument("value", nargs="?", metavar="VALUE")
-    add_place(action)
+    add_place(action, inner=True)
     action.set_defaults(run=run_env, action="set")
 
 
@@ -74,8 +77,21 @@ def run_data(options: argparse.Namespace) -> int:
             _show(tables, options.format)
             return 0
         args = {"table": options.table, "limit": options.limit, "order": options.order}
-        _show(_system(door, "rows", args), options.format)
+        rows = _system(door, "rows", args)
+        if not rows:
+            _check_table(door, options.table)
+        _show(rows, options.format)
     return 0
+
+
+def _check_table(door: Door, name: str) -> None:
+    names = [one["name"] for one in _system(door, "list")]
+    if name in names:
+        return
+    near = get_close_matches(name, names, 3) or names
+    raise InvalidValue(
+        f"there is no table {name!r:.100}; {'there is ' + ', '.join(near) if near else 'there are none yet'}"
+    )
 
 
 def _system(door: Door, name: str, args: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -144,7 +160,7 @@ def run_env(options: argparse.Namespace) -> int:
     """Run the command ``env``."""
     with served(options.at, options.admin_key) as door:
         if options.action in ("list", "get"):
-            values: dict[str, str] = door.ask("/api/list_environment_variables")["environmentVariables"]
+            values = _variables(door)
             if options.action == "list":
                 sys.stdout.writelines(f"{name}={value}\n" for name, value in sorted(values.items()))
                 return 0
@@ -155,10 +171,16 @@ def run_env(options: argparse.Namespace) -> int:
         name, given, value = options.name.partition("=")
         if options.action == "set" and not given:
             value = options.value if options.value is not None else _secret(name)
+        if options.action == "remove" and name not in _variables(door):
+            raise InvalidValue(f"the environment variable {name} is not set")
         change = {"name": name, "value": value if options.action == "set" else None}
         door.ask("/api/update_environment_variables", {"changes": [change]})
     say(False, change, f"{'set' if options.action == 'set' else 'removed'} {name}")
     return 0
+
+
+def _variables(door: Door) -> dict[str, str]:
+    return door.ask("/api/list_environment_variables")["environmentVariables"]
 
 
 def _secret(name: str) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 from nbreactive.client.client import Client
 from nbreactive.errors import ArgumentError
 
-USAGE = "env [set NAME[=VALUE] | set --from-file .env | remove NAME]      (set NAME asks for the value)"
+USAGE = (
+    "env [set NAME [VALUE] | set NAME=VALUE | set --from-file .env | remove NAME]      (set NAME asks for the value)"
+)
 
 
 def environment(client: Client, words: list[str]) -> str:
@@ -26,10 +28,18 @@ def environment(client: Client, words: list[str]) -> str:
         return _set(client, rest[0])
     if command == "set" and len(rest) == 2 and rest[0] == "--from-file":
         return _set_from(client, Path(rest[1]).expanduser())
+    if command == "set" and len(rest) == 2 and "=" not in rest[0]:
+        return _set(client, f"{rest[0]}={rest[1]}")
     if command in ("remove", "rm", "unset") and len(rest) == 1:
+        if rest[0] not in _names(client):
+            raise ArgumentError(f"The environment variable {rest[0]} is not set: %reactive env lists those that are.")
         _change(client, {rest[0]: None})
         return f"removed {rest[0]} · live queries that read it ran again"
     raise ArgumentError(f"Usage: %reactive {USAGE}")
+
+
+def _names(client: Client) -> list[str]:
+    return [one["name"] for one in client.admin("GET", "environment")["variables"]]
 
 
 def _list(client: Client) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -11,6 +13,7 @@ from nbreactive.errors import ArgumentError
 
 USAGE = "jobs [STATE] | jobs cancel ID | jobs run ID_OR_CRON"
 STATES: Final = ("pending", "inProgress", "success", "failed", "canceled")
+_ID: Final = re.compile(r"[0-9a-z]{31,37}")
 
 Ask = Callable[[str, dict[str, Any] | None], Any]
 """Asks ``/api/admin/<address>`` and returns the answer."""
@@ -48,21 +51,28 @@ def rows(scheduled: list[dict[str, Any]], crons: list[dict[str, Any]]) -> list[l
 
 
 def canceled(ask: Ask, what: dict[str, Any]) -> str:
-    """Cancel one job or many, and say how many that were."""
+    """Cancel one job or many, and say how many that were; of one job there is an error if it cannot be."""
     count = ask("scheduled/cancel", what)["canceled"]
     if "id" in what:
-        return f"canceled {what['id']}" if count else f"{what['id']} has ended before, or there is no such job"
+        if not count:
+            raise ArgumentError(f"{what['id']} has ended before, or there is no such job; nothing was canceled")
+        return f"canceled {what['id']}"
     return f"canceled {count} job{'s' * (count != 1)}"
 
 
 def run_now(ask: Ask, name: str) -> str:
     """Make a job or a cron job due, and say so."""
-    if any(cron["name"] == name for cron in ask("crons", None)["crons"]):
+    crons = [cron["name"] for cron in ask("crons", None)["crons"]]
+    if name in crons:
         ask("scheduled/run", {"cron": name})
         return f"the cron job {name} runs now, besides its times"
-    if ask("scheduled/run", {"id": name})["due"]:
+    if _ID.fullmatch(name) and ask("scheduled/run", {"id": name})["due"]:
         return f"{name} runs now"
-    return f"{name} has begun before, or there is no such job"
+    near = get_close_matches(name, crons, 3)
+    known = (
+        f"did you mean the cron job {' or '.join(near)}?" if near else f"cron jobs are: {', '.join(crons) or 'none'}"
+    )
+    raise ArgumentError(f"{name} has begun before, or there is no such job; {known}")
 
 
 def _at(ms: float) -> str:

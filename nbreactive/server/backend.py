@@ -44,6 +44,11 @@ from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.files import Files
 from nbreactive.services.folder import FunctionsFolder
 
+_LOG_NOT_WHOLE = (
+    "what is stored now is served, from the row index and store.duckdb, but no backup can be made and nothing could be made"
+    " again: export it (nbreactive export), ask nbreactive doctor, and restore the files of the log from a backup of the folder"
+)
+
 
 class Backend:
     """A backend that answers; made by :meth:`open`."""
@@ -111,6 +116,7 @@ class Backend:
         """Open everything but the door."""
         folder = DataFolder(config.data)
         try:
+            _check_ports(config)
             parts = await Parts.open(parts_config(config))
         except BaseException:
             folder.close()
@@ -208,6 +214,7 @@ class Backend:
             "durable_ts": str(parts.engine.durable),
             "indexes_made_anew": parts.engine.indexes_made_anew,
             "columns": parts.columns.status(),
+            "log_problems": list(parts.log.gaps),
             "workers": parts.pool.status(),
             "actions": parts.action_pool.status(),
         }
@@ -299,12 +306,7 @@ class Backend:
         self._serve(door, sockets)
 
     def _bind(self, port: int, option: str) -> tuple[str, list[socket.socket]]:
-        try:
-            sockets = bind_sockets(port, address=self.config.host)
-        except OSError as error:
-            raise DataFolderError(
-                f"cannot listen on {self.config.host}:{port}: {error.strerror}; choose another {option}"
-            ) from None
+        sockets = _bound(self.config.host, port, option)
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{sockets[0].getsockname()[1]}", sockets
 
@@ -352,8 +354,24 @@ class Backend:
         self.site.logs.event(event, level, **fields)
 
     def _report_problem(self) -> None:
+        for gap in self._parts.log.gaps:
+            self._report("the log is not whole", "error", reason=gap, fix=_LOG_NOT_WHOLE)
         problem = self.deployer.problem
         if problem is not None:
             self._report(
                 "deployed functions cannot be imported", "error", reason=problem.message, issues=problem.issues
             )
+
+
+def _bound(host: str, port: int, option: str) -> list[socket.socket]:
+    try:
+        return bind_sockets(port, address=host)
+    except OSError as error:
+        raise DataFolderError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {option}") from None
+
+
+def _check_ports(config: BackendConfig) -> None:
+    """Refuse a port that is taken before anything is deployed, not after."""
+    for port, option in ((config.port, "--port"), (config.http_port or 0, "--http-port")):
+        for taken in _bound(config.host, port, option) if port else ():
+            taken.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -180,6 +181,8 @@ def test_data_shows_tables_and_documents(backend: Served) -> None:
     assert rows[0]["n"] == 5
     oldest_first = nbreactive("data", "numbers", "--format", "json", "--order", "asc", at=backend)[1]
     assert json.loads(oldest_first) == rows[::-1]
+    status, out, err = nbreactive("data", "number", at=backend)
+    assert (status, out, "there is no table 'number'; there is numbers" in err) == (1, "", True)
 
 
 def test_variables(backend: Served) -> None:
@@ -188,7 +191,10 @@ def test_variables(backend: Served) -> None:
     assert nbreactive("env", "set", "SECRET", at=backend, input="from a pipe\n")[1] == "set SECRET\n"
     assert nbreactive("env", "list", at=backend)[1] == "GREETING=hello you\nSECRET=from a pipe\n"
     assert json.loads(nbreactive("run", "m.hidden", at=backend)[1])["env"] == "hello you"
+    assert nbreactive("env", at=backend)[1] == "GREETING=hello you\nSECRET=from a pipe\n"
     assert nbreactive("env", "remove", "SECRET", at=backend)[0] == 0
+    status, out, err = nbreactive("env", "remove", "SECRET", at=backend)
+    assert (status, out, "SECRET is not set" in err) == (1, "", True)
     status, _, err = nbreactive("env", "get", "SECRET", at=backend)
     assert (status, "SECRET is not set" in err) == (1, True)
 
@@ -243,6 +249,10 @@ def test_dev_serves_and_says_what_happens(tmp_path: Path) -> None:
             seen += process.stdout.readline()
         process.terminate()
         assert process.wait(60) in (0, -signal.SIGTERM)
+    with socket.create_server(("127.0.0.1", port)):
+        words = ("dev", "--data", "another", "--port", str(port))
+        status, out, err = nbreactive(*words, cwd=tmp_path)
+    assert (status, "deployed" in out + err, "choose another --port" in out + err) == (1, False, True)
     status, _, err = nbreactive("dev", "nowhere", cwd=tmp_path)
     assert (status, "nbreactive init nowhere" in err) == (1, True)
 

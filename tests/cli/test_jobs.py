@@ -55,7 +55,15 @@ def test_jobs_are_listed_canceled_and_run(backend: Served) -> None:
     assert [line.split()[3:5] for line in out.splitlines()] == [["pending", "m:note"]] * 3 + [["cron", "m:note"]]
     assert "tidy up · has not run yet" in out
     assert nbreactive("jobs", "cancel", first, at=backend)[1] == f"canceled {first}\n"
-    assert "has ended before" in nbreactive("jobs", "cancel", first, at=backend)[1]
+    status, _, err = nbreactive("jobs", "cancel", first, at=backend)
+    assert (status, "has ended before" in err) == (1, True)
+    status, _, err = nbreactive("jobs", "run", "tidy", at=backend)
+    assert (status, "did you mean the cron job tidy up?" in err) == (1, True)
+    assert second in nbreactive("jobs", at=backend)[1]
+    at = ("--at", backend.url, "--admin-key", KEY)
+    assert (
+        nbreactive("jobs", *at, "list", "--limit", "1")[1] == nbreactive("jobs", "list", "--limit", "1", *at)[1] != ""
+    )
     assert nbreactive("jobs", "run", second, at=backend)[1] == f"{second} runs now\n"
     wait_for(lambda: backend.call("query", "m:notes") == ["second"])
     said = json.loads(nbreactive("jobs", "list", "--state", "pending", "--json", at=backend)[1])

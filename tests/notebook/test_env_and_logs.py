@@ -47,6 +47,10 @@ def test_setting_a_variable_shows_no_value_and_reruns_live_queries(kernel: Kerne
     assert "set API_KEY" in said.plain and "saved with the notebook" in said.plain and "s3cr3t" not in said.plain
     waiting = "import time\nend = time.monotonic() + 30\nwhile live.value != {}: assert time.monotonic() < end; time.sleep(0.01)"
     assert kernel.run(waiting.format(len("s3cr3t a=b 'c'"))).error is None
+    again = kernel.run("%reactive env set OTHER 'as on the command line'")
+    assert "set OTHER" in again.plain and "saved with the notebook" in again.plain
+    assert "removed OTHER" in kernel.run("%reactive env remove OTHER").plain
+    assert "OTHER is not set" in kernel.run("%reactive env remove OTHER").error_text
     listed = kernel.run("%reactive env")
     assert "API_KEY (14 characters)" in listed.plain and "s3cr3t" not in listed.plain
     assert "removed API_KEY" in kernel.run("%reactive env remove API_KEY").plain
