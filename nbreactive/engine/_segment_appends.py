@@ -28,8 +28,8 @@ from nbreactive.engine.log import Appended, Position
 from nbreactive.errors import ReadOnly
 
 SEALED = "sealed"
-_AHEAD = 1 << 18
-"""Bytes of zeros that are written at a time."""
+_LEAST_AHEAD, _AHEAD = 1 << 14, 1 << 18
+"""Bytes of zeros that are written at a time: as many as the file is long, within these bounds."""
 FAST = 0.5e-3
 """Seconds: an append that takes less is not worth a change of threads."""
 _SLOW = 5e-3
@@ -92,9 +92,10 @@ class SegmentAppends:
 
     def _write_zeros(self, file: OpenFile, end: int, length: int) -> None:
         if end + length > self._zeroed:
+            ahead = min(max(end, _LEAST_AHEAD), _AHEAD)
             try:
-                file.write(end, bytes(length + _AHEAD))
-                self._zeroed = end + length + _AHEAD
+                file.write(end, bytes(length + ahead))
+                self._zeroed = end + length + ahead
             except OSError:
                 self._zeroed = 0
                 file.truncate(end)  # there may still be room for the frame
