@@ -18,7 +18,7 @@ from typing import Any
 
 from watchfiles import Change, DefaultFilter, awatch
 
-from nbreactive.errors import DeployRefused, NBReactiveError
+from nbreactive.errors import DeployRefused, NBReactiveError, StaleModule
 from nbreactive.functions.generated import FOLDER
 from nbreactive.functions.specs import ModuleSource, Origin
 from nbreactive.services.deploys import TOO_LONG, Deployer, DeployRequest
@@ -59,6 +59,8 @@ class FunctionsFolder:
         self._unwritten = ""
         self.problems: dict[str, str] = {}
         """Why files are not deployed as they are, by module name."""
+        self._told_of: dict[str, int] = {}
+        """When the file was saved of which a problem was reported last, by module name."""
 
     async def start(self) -> None:
         """Deploy what is there, then watch; whatever takes long goes on after this has returned."""
@@ -113,8 +115,10 @@ class FunctionsFolder:
                         slow |= {module.name} if TOO_LONG in why else set()
         for module in modules:
             why = refused.get(module.name)
-            if why is not None and self.problems.get(module.name) != why:
-                self.problems[module.name] = why
+            saved = _saved_at(module) if why is not None else 0
+            # Said again of a file that was saved again; not of those beside it
+            if why is not None and (self.problems.get(module.name), self._told_of.get(module.name)) != (why, saved):
+                self.problems[module.name], self._told_of[module.name] = why, saved
                 self._report("file not deployed", "error", module=module.name, file=module.origin.label, reason=why)
 
     async def _deploy(self, modules: list[ModuleSource], remove: list[str]) -> str | None:
@@ -123,6 +127,12 @@ class FunctionsFolder:
                 DeployRequest(modules=modules, remove=remove, message="functions folder"),
                 "functions folder",
                 import_seconds=_IMPORT_SECONDS,
+            )
+        except StaleModule as error:
+            why = error.message.partition(";")[0]
+            return (
+                f"{why}; rename the file, or replace the module with `nbreactive deploy {self.path.name} --force`, which"
+                " makes it the folder's"
             )
         except DeployRefused as error:
             return _told(error)
@@ -226,4 +236,14 @@ def _told(error: DeployRefused) -> str:
             f"; {issue['fix']}" if issue.get("fix") else ""
         )
 
-    return "\n".join([error.message, *map(line, error.issues)])
+    # The message names the issues where it is the deployer's own
+    return "\n".join(
+        [error.message, *(line(one) for one in error.issues if str(one.get("reason")) not in error.message)]
+    )
+
+
+def _saved_at(module: ModuleSource) -> int:
+    try:
+        return Path(module.origin.key).stat().st_mtime_ns
+    except OSError:  # it is gone again
+        return 0

@@ -47,7 +47,12 @@ def test_files_are_pushed_as_they_are_saved(tmp_path: Path) -> None:
             await eventually(lambda: "chat" in folder.problems and any(m.name == "other" for m in deployer.modules))
             assert await deployment.query("chat:f") == "one" and await deployment.query("other:f") == "other"
             assert "chat.py" in folder.problems["chat"]
-            assert [fields["module"] for event, fields in events if event == "file not deployed"] == ["chat"]
+            told = [fields for event, fields in events if event == "file not deployed"]
+            assert [fields["module"] for fields in told] == ["chat"]
+            assert told[0]["reason"].count("reactive/chat.py:1:") == 1
+
+            (files / "chat.py").write_text("def broken(:\n")
+            await eventually(lambda: [event for event, _ in events].count("file not deployed") == 2)
 
             (files / "chat.py").write_text(source("two"))
             await eventually(lambda: not folder.problems)
@@ -59,6 +64,8 @@ def test_files_are_pushed_as_they_are_saved(tmp_path: Path) -> None:
             (files / "cell.py").write_text(source("from a file"))
             await eventually(lambda: "cell" in folder.problems)
             assert "belongs to a.ipynb" in folder.problems["cell"]
+            assert "`nbreactive deploy reactive --force`" in folder.problems["cell"]
+            assert "use --force" not in folder.problems["cell"]
             assert await deployment.query("cell:f") == "from a cell"
             await folder.close()
 
