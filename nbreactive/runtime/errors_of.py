@@ -8,6 +8,7 @@ attack list). The request id leads to the full text in the log. The texts have C
 from __future__ import annotations
 
 import linecache
+import re
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
@@ -17,6 +18,7 @@ from nbreactive.engine.transactions import Failure
 from nbreactive.errors import (
     AppError,
     ArgumentError,
+    BadRequest,
     FunctionCrashed,
     FunctionNotFound,
     FunctionOutOfMemory,
@@ -31,7 +33,16 @@ from nbreactive.values.json import encode_json
 
 _MAX_TEXT: Final = 16_384
 _MAX_FRAMES: Final = 20
-_SAID_IN_PRODUCTION: Final = (FunctionNotFound, FunctionTimeout, FunctionCrashed, FunctionOutOfMemory, RuleRefused)
+_HEAD: Final = re.compile(r"\[Request ID: [^\]\n]*\] Server Error\n")
+"""What the failure of a function begins with; that of one which ran it has a head of its own."""
+_SAID_IN_PRODUCTION: Final = (
+    BadRequest,
+    FunctionNotFound,
+    FunctionTimeout,
+    FunctionCrashed,
+    FunctionOutOfMemory,
+    RuleRefused,
+)
 
 
 def failure_of(error: BaseException, request_id: str, *, production: bool) -> Failure:
@@ -49,29 +60,34 @@ def failure_of(error: BaseException, request_id: str, *, production: bool) -> Fa
             error = invalid.with_traceback(error.__traceback__)
     code = error.code if isinstance(error, NBReactiveError) else "FunctionFailed"
     head = f"[Request ID: {request_id}] Server Error"
-    name, text = _named(error), text_of(error)
-    said = f"{name}: {text}" if text else name
-    if isinstance(error, _SAID_IN_PRODUCTION):
-        return Failure(code, f"{head}\n{text}", data, "" if production else trace_of(error))
-    if isinstance(error, (ArgumentError, ReturnsError)):
-        said += f"\nPath: {error.where.removeprefix('args').removeprefix('returns') or '.'}" if error.where else ""
-    else:
-        said = f"Uncaught {said}"
     frames = list(user_frames(error.__traceback__))
     where = "".join(
         f"\n    at {frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[: -_MAX_FRAMES - 1 : -1]
     )
+    text = text_of(error)
+    if isinstance(error, _SAID_IN_PRODUCTION):
+        if production:
+            return Failure(code, f"{head}\n{text}", data)
+        return Failure(code, f"{head}\n{text}{where}", data, trace_of(error))
+    name = _named(error)
+    said = text if text.startswith((f"{name}: ", "Uncaught ")) and _of_another(error) else _joined(name, text)
+    if isinstance(error, (ArgumentError, ReturnsError)):
+        said += f"\nPath: {error.where.removeprefix('args').removeprefix('returns') or '.'}" if error.where else ""
+    elif not _of_another(error) or not said.startswith("Uncaught "):
+        said = f"Uncaught {said}"
     if production:
         return Failure(code if data is not None else "FunctionFailed", head, data, detail=f"{said}{where}")
     return Failure(code, f"{head}\n{said}{where}\n", data, trace_of(error))
 
 
 def text_of(error: BaseException) -> str:
-    """The error's own text; whatever its ``__str__`` does."""
+    """The error's own text; whatever its ``__str__`` does. Of a function's that this one ran: without its head."""
     try:
         text = str(error)
     except BaseException as second:  # noqa: BLE001 - it is user code
         return f"<its text cannot be shown: {type(second).__name__}>"
+    if isinstance(error, NBReactiveError) and (found := _HEAD.match(text)):
+        text = text[found.end() :].rstrip("\n")
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}... ({len(text)} characters)"
 
 
@@ -88,9 +104,18 @@ def trace_of(error: BaseException) -> str:
         lines += traceback.format_list(frames[-half:])
     else:
         lines += traceback.format_list(frames)
-    text = text_of(error)
-    lines.append(f"{_named(error)}: {text}\n" if text else f"{_named(error)}\n")
+    name, text = _named(error), text_of(error)
+    lines.append(f"{text if text.startswith(f'{name}: ') and _of_another(error) else _joined(name, text)}\n")
     return "".join(lines)
+
+
+def _of_another(error: BaseException) -> bool:
+    """Whether it is the failure of a function that the failing one ran, and says already what it is."""
+    return isinstance(error, NBReactiveError) and _HEAD.match(error.message) is not None
+
+
+def _joined(name: str, text: str) -> str:
+    return f"{name}: {text}" if text else name
 
 
 def user_frames(tb: TracebackType | None) -> Iterator[traceback.FrameSummary]:
