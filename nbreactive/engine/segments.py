@@ -28,6 +28,7 @@ from nbreactive.engine._segment_files import (
     read_some,
     recover,
 )
+from nbreactive.engine._segment_gaps import gaps
 from nbreactive.engine.files import Disk, FileSystem
 from nbreactive.engine.log import Appended, Batch, Position, trimmed
 from nbreactive.errors import DataFolderError, InvalidValue
@@ -55,6 +56,8 @@ class SegmentLog(SegmentAppends):
         begins with nothing.
     compacted
         The position up to which compact segments reach.
+    gaps
+        What was missing or damaged before the last segment when it was opened, as far as that is cheap to see.
     """
 
     def __init__(self, folder: Path, files: FileSystem, segment_bytes: int) -> None:
@@ -64,6 +67,7 @@ class SegmentLog(SegmentAppends):
         self.cut = 0
         self.horizon = 0
         self.compacted: Position = 0
+        self.gaps: list[str] = []
 
     @classmethod
     async def open(
@@ -248,3 +252,4 @@ class SegmentLog(SegmentAppends):
             # Made by the first append: looking at a folder changes nothing in it
             self._tail = base = self.compacted
             self._segments.append(Segment(self._folder / f"{base:020d}{SUFFIX}", base, [(base, HEADER_BYTES)]))
+        self.gaps = list(gaps(self._files, self._segments))

@@ -101,6 +101,7 @@ def backend_lines(said: Mapping[str, Any]) -> list[str]:
         for one in said.get("indexes_made_anew", ())
     ]
     problems = [*(said.get("folder_problems") or {}).values()]
+    problems += [f"the log is not whole: {gap}; see `nbreactive doctor`" for gap in said.get("log_problems", ())]
     if said.get("problem"):
         problems.append(said["problem"].get("message", ""))
     return lines + [f"  problem: {problem}" for problem in problems]

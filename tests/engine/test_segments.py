@@ -462,3 +462,41 @@ def test_looking_at_an_empty_folder_makes_nothing_in_it(tmp_path: Path) -> None:
     on_disk(tmp_path, work)
     on_disk(tmp_path, lambda log: append_all(log, batches(3)))
     on_disk(tmp_path, lambda log: work_reopened(log, 3))
+
+
+def test_what_is_missing_before_the_last_file_is_noticed_at_the_start(tmp_path: Path) -> None:
+    def look() -> list[str]:
+        found: list[str] = []
+
+        async def work(log: SegmentLog) -> None:
+            found.extend(log.gaps)
+
+        on_disk(tmp_path, work, segment_bytes=200_000)
+        return found
+
+    async def fill(log: SegmentLog) -> None:
+        for size in (300_000, 40, *[90_000] * 9, 40, 199_000, 40):  # also longer than what is read at first
+            await append_all(log, [[bytes(size), b"\0"]])
+
+    on_disk(tmp_path, fill, segment_bytes=200_000)
+    names = sorted(path.name for path in tmp_path.glob("*.log"))
+    assert len(names) >= 3
+    kept = {name: (tmp_path / name).read_bytes() for name in names}
+    assert look() == []
+    for number, name in enumerate(names[:-1]):
+        path = tmp_path / name
+        for damage in (
+            b"",
+            kept[name][:5] + b"?" + kept[name][6:],
+            kept[name][:-1],
+            kept[name][: len(kept[name]) // 2],
+        ):
+            path.write_bytes(damage)
+            (said,) = look()
+            assert name in said
+        path.unlink()
+        (said,) = look()
+        assert "are missing" in said and names[number - 1 if number else 1] in said
+        path.write_bytes(kept[name] + bytes(5000))  # written ahead
+        assert look() == []
+        path.write_bytes(kept[name])
