@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import glob
 import os
 import shutil
 import zipfile
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from nbreactive.engine.entries import encode_entry
 from nbreactive.engine.files import DATA_FORMAT, Disk, FileSystem
@@ -29,6 +32,8 @@ from nbreactive.services.backup import (
 from nbreactive.services.blobs import Blobs
 
 _FRAME_BYTES = 1 << 20
+_WORKING = "restoring"
+"""A file that is locked while a restore is under way."""
 
 
 def restore(
@@ -68,7 +73,10 @@ def restore(
             )
         draft = folder.with_name(f".{folder.name}.{os.getpid()}.restoring")
         above = _missing(folder.absolute().parent)
+        _remove_left_over(folder)
         draft.mkdir(mode=0o700, parents=True)
+        working = FileLock(draft / _WORKING)
+        working.acquire()
         try:
             last = asyncio.run(_write_log(draft / "log", files, archive, manifest, str(path), to_ts, progress))
             _write(files, draft / "format", f"{DATA_FORMAT}\n".encode())
@@ -78,16 +86,35 @@ def restore(
             if manifest.files:
                 copy_contents(archive, manifest, str(path), Blobs(draft / "files", files_at))
                 (draft / "files").chmod(0o700)
+            _stop_working(working, draft)
             files.sync_folder(draft)
             if folder.exists():
                 folder.rmdir()
             draft.rename(folder)
         except BaseException:
+            working.release()
             shutil.rmtree(draft, ignore_errors=True)
             raise
     for made in above:
         files.sync_folder(made)
     return last
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove what restores to the same place have left whose processes were killed: it holds all data."""
+    for draft in folder.absolute().parent.glob(f".{glob.escape(folder.name)}.*.restoring"):
+        working = FileLock(draft / _WORKING)
+        try:
+            working.acquire(timeout=0)
+        except (Timeout, OSError):
+            continue  # somebody is at it, or it is another's
+        working.release()
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _stop_working(working: FileLock, draft: Path) -> None:
+    working.release()
+    (draft / _WORKING).unlink(missing_ok=True)
 
 
 def _write(files: FileSystem, path: Path, data: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +111,37 @@ def test_a_disk_that_breaks_at_any_flush_leaves_nothing_and_nobody_is_told_other
     assert not any(tries(lambda call: WatchedDisk(call, after)))
     for flushes in (1, 2, 3):  # the third finds out what became of the first
         assert any(tries(lambda call, flushes=flushes: WatchedDisk(call, after, call + flushes))) == (flushes != 2)
+
+
+_SLOWLY = """
+import sys
+from pathlib import Path
+from nbreactive.services.restore import restore
+
+def wait(count):
+    print("begun", flush=True)
+    sys.stdin.read()
+
+restore(Path(sys.argv[1]), Path(sys.argv[2]), progress=wait)
+"""
+
+
+def test_the_next_restore_removes_what_a_killed_one_has_left_and_only_that(tmp_path: Path) -> None:
+    file, folder = backup(tmp_path), tmp_path / "data"
+    command = [sys.executable, "-c", _SLOWLY, str(file), str(folder)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def begin() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        return process
+
+    with begin() as killed, begin() as at_work:
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.glob(".data.*.restoring"))) == 2
+        assert restore(file, folder) == 3
+        assert [path.name for path in tmp_path.glob(".data.*")] == [f".data.{at_work.pid}.restoring"]
+        assert sorted(path.name for path in folder.iterdir()) == ["format", "log"]
+        at_work.kill()
