@@ -95,6 +95,12 @@ class PageSizeTooLarge(LimitExceeded):
     code = "PageSizeTooLarge"
 
 
+class BadRequest(InvalidValue):
+    """The body of an HTTP request is not what the action reads it as: it is answered with 400."""
+
+    code = "BadRequest"
+
+
 class ArgumentError(InvalidValue):
     """The arguments of a call do not match the function's validator."""
 

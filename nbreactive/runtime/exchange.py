@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from nbreactive.errors import InvalidValue, LimitExceeded, ReturnsError
+from nbreactive.errors import BadRequest, InvalidValue, LimitExceeded, ReturnsError
 from nbreactive.functions.http import Response
 from nbreactive.runtime.action_context import Running
 from nbreactive.runtime.frames import RequestHead
@@ -137,7 +137,7 @@ class Request:
             try:
                 return (await self._whole()).decode()
             except UnicodeDecodeError:
-                raise InvalidValue("the body of this request is no UTF-8 text; read request.body()") from None
+                raise BadRequest("the body of this request is no UTF-8 text; read request.body()") from None
 
         return self._running.start(text, "request.text")
 
@@ -148,7 +148,7 @@ class Request:
             try:
                 return msgspec.json.decode(await self._whole())
             except msgspec.DecodeError as error:
-                raise InvalidValue(f"the body of this request is no JSON: {error}") from None
+                raise BadRequest(f"the body of this request is no JSON: {error}") from None
 
         return self._running.start(json, "request.json")
 

@@ -35,6 +35,8 @@ _NOT_OURS: Final = frozenset(
 """Headers that concern one connection and not the message (RFC 9110, 7.6.1), and those of the server itself."""
 _UPLOAD_SECONDS: Final = 3600
 """For a body that is read slowly; the time of the action ends sooner."""
+_STATUS: Final = {"BadRequest": 400, "Unavailable": 503, "Overloaded": 503}
+"""What the failure of an action is answered with, where it is not the fault of this server (500)."""
 
 
 class _Exchange:
@@ -222,7 +224,7 @@ class HttpActionHandler(UploadHandler):
         payload: dict[str, Any] = {"code": failure_text(failure, request_id, mode)}
         if mode == "dev" and failure.trace:
             payload["trace"] = failure.trace
-        self.set_status(503 if failure.code in ("Unavailable", "Overloaded") else 500)
+        self.set_status(_STATUS.get(failure.code, 500))
         self._json(payload, failure.data)
 
     def _too_large(self) -> None:

@@ -332,6 +332,13 @@ def test_what_an_action_raises_is_an_error_of_the_server(backend: Served) -> Non
     assert "returns a Response" in json.loads(ask(backend, "GET", "/nothing")[2])["code"]
 
 
+@pytest.mark.parametrize("body", [b'{"n": ', b"\xff"])
+def test_a_body_that_is_no_json_is_the_senders_fault(backend: Served, body: bytes) -> None:
+    status, headers, said = ask(backend, "POST", "/hook", body, X_Signature="abc")
+    assert (status, headers["Content-Type"]) == (400, "application/json")
+    assert "the body of this request is no JSON" in json.loads(said)["code"]
+
+
 def test_a_response_that_breaks_off_is_not_taken_for_a_whole_one(backend: Served) -> None:
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         ask(backend, "GET", "/breaks-late")
