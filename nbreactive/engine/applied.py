@@ -230,7 +230,8 @@ class Turn:
         entry = Entry(ts, state.epoch, [])
         self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
         row = RowWrite(0, b"", None, dels=[(index.id, UNFINISHED)])
-        self._assign(ts, Prepared([row], {index.id: [STATE_KEY]}, state.catalog, []), None, (index.id, None))
+        # How far it was filled stays known: this commit is in no log, so a start may take it back, and then do it again
+        self._assign(ts, Prepared([row], {index.id: [STATE_KEY]}, state.catalog, []), None, (index.id, END))
 
     def add_complete(self, index: IndexInfo) -> None:
         """Add that a vector index which was made anew has every document now; all who searched it in vain may look."""
@@ -262,7 +263,7 @@ class Turn:
         ts: int,
         prepared: Prepared,
         request: Request | None,
-        filling: tuple[int, bytes | None] | None = None,
+        filling: tuple[int, bytes] | None = None,
         vectors: Mapping[int, VectorState] | None = None,
     ) -> None:
         state = self._state

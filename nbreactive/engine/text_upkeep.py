@@ -18,6 +18,7 @@ from nbreactive.engine.catalog import BY_ID, IndexInfo, TableInfo, count_key
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.clock import Clock
 from nbreactive.engine.gate import Gate
+from nbreactive.engine.postings import unfinished
 from nbreactive.errors import NBReactiveError
 
 _LOOK: Final = 1.0
@@ -83,8 +84,12 @@ class TextUpkeep:
         if not state.filled:
             return []
         tables = state.catalog.by_number.values()
-        found = [(table, index) for table in tables for index in table.text]
-        return [(table, index) for table, index in found if index.state == "ready" and index.id in state.filled]
+        found = [(table, index) for table in tables for index in table.text if index.id in state.filled]
+        return [
+            (table, index)
+            for table, index in found
+            if index.state == "ready" and unfinished(state.reader, index.id, state.applied)
+        ]
 
     async def _make(self, table: TableInfo, index: IndexInfo) -> None:
         state = self._state
@@ -106,6 +111,8 @@ class TextUpkeep:
             turn.add_remade(index)
             turn.finish(self._on_applied)
             self._on_pending()
+            await self._gate.release(self._gate.snapshot(state.applied))
+            state.remember_position()
 
     def _note(self, table: TableInfo, index: IndexInfo, more: int, total: int) -> None:
         before = self.progress.get(index.id)
