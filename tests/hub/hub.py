@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from tests.conformance.packages import provide
-from tests.jupyter.servers import Answer, free_port, wait_for
+from tests.jupyter.servers import Answer, wait_for
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "jupyterhub.md").read_text("utf-8")
@@ -83,6 +86,17 @@ def blocks() -> list[str]:
     return [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "c.JupyterHub" in block]
 
 
+def lasting_ports(number: int) -> list[int]:
+    """Ports that are free, and none that the system gives to whoever connects somewhere in the meantime."""
+    found: list[int] = []
+    while len(found) < number:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
 class HubProcess:
     """The Hub, which starts its proxy and the service.
 
@@ -97,7 +111,7 @@ class HubProcess:
     def __init__(self, folder: Path, groups: dict[str, list[str]]) -> None:
         provide(PROXY)
         self.folder = folder
-        self.port, hub, api, service = (free_port() for _ in range(4))
+        self.port, hub, api, service = lasting_ports(4)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "hub.log"
         functions = folder / "srv" / "reactive"
@@ -156,6 +170,10 @@ class HubProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        proxy = self.folder / "proxy.pid"
+        if proxy.exists():  # the Hub did not get so far as to end it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(proxy.read_text()), signal.SIGTERM)
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:
