@@ -8,6 +8,7 @@ copy of a folder is another file (another inode), so a copy that was taken while
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -62,11 +63,17 @@ def mark(folder: Path, *, clean: bool) -> None:
     """Write the marker, durably."""
     marker = Marker(FORMAT, boot_id(), clean, (folder / "data.mdb").stat().st_ino)
     path, draft = folder / "marker.json", folder / "marker.json.new"
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(marker))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(marker))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(draft)  # a full disk does not say where
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
     if os.name == "posix":
         fd = os.open(folder, os.O_RDONLY)
         try:

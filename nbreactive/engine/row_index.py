@@ -97,7 +97,13 @@ class RowIndex:
             env = open_environment(folder, map_size, readonly)
         index = cls(env, folder, trusted)
         if trusted and not readonly:
-            _trust.mark(folder, clean=False)
+            try:
+                _trust.mark(folder, clean=False)
+            except OSError as error:
+                env.close()
+                raise DataFolderError(
+                    f"the row index in {folder} cannot be opened: {error}; free some space on its disk, and start again"
+                ) from error
         return index
 
     def trust(self) -> None:
@@ -119,7 +125,11 @@ class RowIndex:
             self._env.sync(True)
         self._env.close()
         if not readonly and self._trusted:
-            _trust.mark(self._folder, clean=True)
+            try:
+                _trust.mark(self._folder, clean=True)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise  # else it says still that it is open, which only a power cut makes untrue
 
     # ---- what it says of itself --------------------------------------------------------------------------------
 

@@ -69,23 +69,25 @@ def write_zip(
         lines = [json.dumps({"name": name, "id": number}) + "\n" for name, number in tables.items()]
         archive.writestr("_tables/documents.jsonl", "".join(lines))
         current, out = 0, None
-        for number, documents in batches:
-            if number == STORAGE:
-                files += documents
-                continue
-            if number != current:
-                if out is not None:
-                    out.close()
-                current = number
-                archive.writestr(f"{names[number]}/generated_schema.jsonl", '"uniform"\n')
-                out = archive.open(f"{names[number]}{_DOCUMENTS}", "w", force_zip64=True)
-            assert out is not None
-            for id, packed in documents:
-                doc = unpack(packed) | {"_id": encode_id(number, id)}
-                out.write(encode_line(doc).encode() + b"\n")
-            total += len(documents)
-        if out is not None:
-            out.close()
+        try:
+            for number, documents in batches:
+                if number == STORAGE:
+                    files += documents
+                    continue
+                if number != current:
+                    if out is not None:
+                        out.close()
+                    current = number
+                    archive.writestr(f"{names[number]}/generated_schema.jsonl", '"uniform"\n')
+                    out = archive.open(f"{names[number]}{_DOCUMENTS}", "w", force_zip64=True)
+                assert out is not None
+                for id, packed in documents:
+                    doc = unpack(packed) | {"_id": encode_id(number, id)}
+                    out.write(encode_line(doc).encode() + b"\n")
+                total += len(documents)
+        finally:
+            if out is not None:  # a ZIP file cannot be closed before, whatever has happened
+                out.close()
         write_files(archive, files, content or (lambda _: ()))
     return total
 

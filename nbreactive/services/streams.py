@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from typing import Any
 
 import msgspec
@@ -49,7 +50,10 @@ def records(read: Callable[[int], bytes]) -> Iterator[tuple[bytes, Any]]:
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
     parts: list[bytes] = []
     while size:
-        part = read(size)
+        try:
+            part = read(size)
+        except (HTTPException, ConnectionError):
+            part = b""
         if not part:
             raise Unavailable("the backend's answer was cut short: look at its log, and try again")
         parts.append(part)

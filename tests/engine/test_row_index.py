@@ -429,3 +429,17 @@ def test_a_full_disk_is_read_only(tmp_path: Path) -> None:
 def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFolderError, match="cannot be opened"):
         RowIndex.open(tmp_path, readonly=True)
+
+
+def test_a_marker_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
+    RowIndex.open(tmp_path / "index").close()
+    index = RowIndex.open(tmp_path / "index")
+    index.trust()
+    index.close()
+    (tmp_path / "index" / "marker.json.new").mkdir()  # as on a full disk
+    with pytest.raises(DataFolderError, match=r"the row index in .* cannot be opened: .*free some space"):
+        RowIndex.open(tmp_path / "index")
+    (tmp_path / "index" / "marker.json.new").rmdir()
+    index = RowIndex.open(tmp_path / "index")
+    assert index.trusted
+    index.close()
