@@ -70,7 +70,7 @@ export function readTable(data: unknown, maxRows = Infinity, maxColumns = Infini
     .slice(0, maxRows)
     .map(row => list(row).slice(0, columns.length));
   const total = typeof data.total === 'number' && Number.isFinite(data.total) ? data.total : rows.length;
-  return { columns, rows, total: Math.max(total, rows.length) };
+  return { columns, rows, total: Math.max(total, rows.length), ...(data.document === true && { document: true }) };
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

@@ -17,6 +17,8 @@ export interface TableData {
   rows: readonly (readonly unknown[])[];
   /** How many rows there are; `rows` may hold fewer. */
   total: number;
+  /** The rows are the fields of one document. */
+  document?: boolean;
 }
 
 export interface LiveState {
@@ -44,6 +46,9 @@ export const EMPTY: LiveState = {
 
 /** Longer texts are cut: a cell is for reading, and a megabyte in one would stall the page. */
 const MAX_TEXT = 2_000;
+/** Texts of more characters or lines get a box of a few lines: one cell must not make its whole row high. */
+const LONG = 200;
+const LINES = 4;
 /** Columns of the system, e.g. `_id`: there when they are looked for, quiet otherwise. */
 const SYSTEM = /^_/;
 /** Rows mostly come in a blink: only a longer wait is told of, or the words would flicker. */
@@ -186,7 +191,14 @@ function paintCell(cell: HTMLElement, value: unknown, column: string): void {
   const kind = value === null ? 'nbr-null' : typeof value === 'number' ? 'nbr-number' : '';
   setClass(cell, column && column !== kind ? `${column} ${kind}`.trim() : kind);
   if (cell.textContent !== text) {
-    cell.textContent = text;
+    if (text.length > LONG || text.split('\n', LINES + 1).length > LINES) {
+      const clip = cell.ownerDocument.createElement('div');
+      clip.className = 'nbr-clip';
+      clip.textContent = text;
+      cell.replaceChildren(clip);
+    } else {
+      cell.textContent = text;
+    }
   }
   // The whole of it on hovering, where less is shown.
   const whole = typeof value === 'number' ? String(value) : text;
@@ -208,7 +220,10 @@ export function cellText(value: unknown): string {
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }
 
-export function describeCount({ rows, total }: TableData): string {
+export function describeCount({ rows, total, document }: TableData): string {
+  if (document) {
+    return '1 document';
+  }
   const count = (n: number) => `${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`;
   return total > rows.length
     ? `first ${rows.length.toLocaleString('en')} of ${count(total)}`

@@ -11,6 +11,20 @@ const cells = (table: LiveTable) =>
   [...table.node.querySelectorAll('tbody tr')].map(row => [...row.children].map(cell => cell.textContent));
 
 describe('the live table', () => {
+  test('a long text has a box of its own, and a short one in its place has none', () => {
+    const table = new LiveTable(document);
+    const paint = (value: string) => table.update({ ...EMPTY, table: { columns: ['a'], rows: [[value]], total: 1 } });
+    for (const long of ['x'.repeat(500), '1\n2\n3\n4\n5']) {
+      paint(long);
+      const clip = table.node.querySelector('td > .nbr-clip')!;
+      expect(clip.textContent).toBe(long);
+      paint(long);
+      expect(table.node.querySelector('td > .nbr-clip')).toBe(clip);
+      paint('short');
+      expect(table.node.querySelector('td')!.innerHTML).toBe('short');
+    }
+  });
+
   test('paints columns and rows', () => {
     const table = paint({ table: { columns: ['author', 'likes'], rows: [['Ada', 3], ['Bob', null]], total: 2 } });
     expect([...table.node.querySelectorAll('th')].map(th => [th.textContent, th.scope])).toEqual([
@@ -114,6 +128,7 @@ describe('words', () => {
   test('count of rows, and the notice of a cap', () => {
     expect(describeCount({ columns: [], rows: [[1]], total: 1 })).toBe('1 row');
     expect(describeCount({ columns: [], rows: [], total: 0 })).toBe('0 rows');
+    expect(describeCount({ columns: [], rows: [[1], [2]], total: 2, document: true })).toBe('1 document');
     expect(describeCount({ columns: [], rows: [[1], [2]], total: 12345 })).toBe('first 2 of 12,345 rows');
   });
 

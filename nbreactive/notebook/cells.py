@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST = 500
@@ -19,7 +19,7 @@ _EXACT = 2**53
 _LAST = ("_creationTime", "_id")
 _MOMENTS = re.compile(r"_creationTime|(.*_)?(time|timestamp|at)|.*(At|Time|Timestamp)")
 """Names of fields whose numbers are moments, if they look like milliseconds since the epoch."""
-_SINCE, _UNTIL = 978_307_200_000, 4_102_444_800_000  # 2001 to 2100
+_SINCE, _UNTIL = 978_307_200_000, 32_503_680_000_000  # 2001 to 3000
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -57,11 +57,15 @@ def _scalar(value: Any) -> str:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
 
 
-def _moment(value: Any) -> Any:
-    """Return milliseconds since the epoch as local date and time; what is none, as it is."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not _SINCE <= value < _UNTIL:
-        return cell(value)
-    return _time(value)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_moments(name: str, values: Iterable[Any]) -> bool:
+    """Whether a column is called like moments, and all its numbers look like milliseconds since the epoch."""
+    return _MOMENTS.fullmatch(name) is not None and all(
+        _SINCE <= value < _UNTIL for value in values if _is_number(value)
+    )
 
 
 def _time(value: float) -> Any:
@@ -87,7 +91,7 @@ def table_of(
 ) -> dict[str, Any]:
     """Return a result as ``{columns, rows, total}``, with at most ``limit`` rows; ``total`` if there are more rows.
 
-    Numbers of the columns ``moments``, and of those that are called like moments and look like such, are shown as times.
+    Numbers of the columns ``moments``, and of those that are called like moments and of which all look like such, are shown as times.
 
     A list of documents has a column per field, system fields last; a page of a paginated query shows its documents;
     one document shows its fields one under the other; anything else is one cell.
@@ -103,8 +107,9 @@ def table_of(
         shown = list(value.items())[:limit]
         return {
             "columns": ["field", "value"],
-            "rows": [[cell(k), _field(k, v, moments)] for k, v in shown],
+            "rows": [[cell(k), _field(v, k in moments or _are_moments(k, [v]))] for k, v in shown],
             "total": len(value),
+            "document": True,
         }
     if not isinstance(value, list):
         return {
@@ -116,23 +121,33 @@ def table_of(
     if rows and not any(isinstance(row, dict) for row in rows):
         return {"columns": ["value"], "rows": [[cell(row)] for row in rows], "total": len(value)}
     names = column_names(rows, columns)
-    table = [
-        [_field(name, row.get(name), moments) if isinstance(row, dict) else None for name in names] for row in rows
-    ]
+    documents = [row for row in rows if isinstance(row, dict)]
+    timed = {name: name in moments or _are_moments(name, (row.get(name) for row in documents)) for name in names}
+    table = [[_field(row.get(name), timed[name]) if isinstance(row, dict) else None for name in names] for row in rows]
     return {"columns": [safe_text(name) for name in names], "rows": table, "total": total or len(value)}
 
 
-def _field(name: str, value: Any, moments: frozenset[str]) -> Any:
-    if name in moments and isinstance(value, int | float) and not isinstance(value, bool):
-        return _time(value)
-    return _moment(value) if _MOMENTS.fullmatch(name) else cell(value)
+def _field(value: Any, moment: bool) -> Any:
+    return _time(value) if moment and _is_number(value) else cell(value)
 
 
 def column_names(rows: Sequence[Any], columns: Any = None) -> list[str]:
-    """Return the columns of documents: the declared ones, then others as they come, system fields last."""
+    """Return the columns of documents: the declared ones, then others as they come, system fields last.
+
+    What comes from a backend has its fields in the order of their names; then numbers in names count as numbers.
+
+    Examples
+    --------
+    >>> column_names([{"col1": 1, "col10": 1, "col2": 1}]), column_names([{"b": 1, "a10": 1, "a2": 1}])
+    (['col1', 'col2', 'col10'], ['b', 'a10', 'a2'])
+    """
     declared = [name for name in columns if isinstance(name, str)] if isinstance(columns, list | tuple | dict) else []
     names = dict.fromkeys(declared)
-    for row in rows:
-        if isinstance(row, dict):
-            names.update(dict.fromkeys(row))
+    for shape in dict.fromkeys(tuple(row) for row in rows if isinstance(row, dict)):
+        names.update(dict.fromkeys(sorted(shape, key=_natural) if list(shape) == sorted(shape) else shape))
     return [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Key to sort by: the runs of digits and of other characters in a name."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]

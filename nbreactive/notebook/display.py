@@ -119,6 +119,8 @@ def _state(live: LiveValue, table: dict[str, Any]) -> str:
     shown, total = len(table["rows"]), table["total"]
     if live.identity_read:
         rows = f"{total:,} rows, not saved: they depend on who looks"
+    elif table.get("document"):
+        rows = "1 document"
     else:
         rows = f"{shown:,} of {total:,} rows" if shown < total else f"{total:,} row{'' if total == 1 else 's'}"
     return f"snapshot of {time.strftime('%H:%M')} · {rows}"

@@ -105,6 +105,25 @@ def test_shapes_of_results() -> None:
     assert table_of([{"a": 1}] * 50, None, 10)["total"] == 50
 
 
+def test_moments_are_a_matter_of_the_column() -> None:
+    at, later = 1_795_000_000_000, 4_102_444_800_000  # the year 2100
+    assert [isinstance(row[0], str) for row in table_of([{"due_at": at}, {"due_at": later}, {"due_at": None}])["rows"]] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert table_of([{"due_at": at}, {"due_at": 3}])["rows"] == [[at], [3]]
+    assert table_of([{"n": at}])["rows"] == [[at]]
+
+
+def test_columns_are_in_the_order_that_people_count_in() -> None:
+    row = dict.fromkeys(sorted(f"col{i}" for i in range(12)), 1)
+    assert table_of([row, {"another": 1}])["columns"] == [*(f"col{i}" for i in range(12)), "another"]
+
+
+def test_one_document_is_not_called_rows() -> None:
+    text = shown(Live({"a": 1, "b": 2, "c": 3})).text
+    assert "1 document" in text and "3 rows" not in text
+
+
 def test_functions_that_read_who_asks_save_no_rows() -> None:
     live = Live([{"secret": 1}], identity_read=True)
     assert display.snapshot(live)["rows"] == []
