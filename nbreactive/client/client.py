@@ -21,6 +21,7 @@ from nbreactive.client.arguments import arguments_of, path_of, plain_args
 from nbreactive.client.calls import Calls, dotted
 from nbreactive.client.connection import Connection
 from nbreactive.client.credentials import Credentials, TokenSource
+from nbreactive.client.hints import with_hint
 from nbreactive.client.live import LiveQuery
 from nbreactive.client.live_value import FIRST_VALUE, LiveValue
 from nbreactive.client.optimistic import Layer, Update
@@ -196,6 +197,9 @@ class Client:
             self._wait(self._calls.kind_of(path))  # says what there is instead
             self._check_is_query(path)
             raise
+        except ArgumentError as error:
+            live.close()
+            raise with_hint(path, error, pages=isinstance(live, PaginatedQuery)) from None
         except BaseException:
             live.close()
             raise
@@ -216,7 +220,7 @@ class Client:
         if outcome.logs:
             self.on_logs(path, outcome.logs)
         if outcome.error is not None:
-            raise outcome.error
+            raise with_hint(path, outcome.error)
         return outcome.value
 
     # ---- administration ----

@@ -6,10 +6,12 @@ job runs is looked up when this is deployed; its arguments are checked when it r
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, ParamSpec, cast
 
 from nbreactive.errors import InvalidValue
 from nbreactive.functions.decorators import Function
@@ -22,6 +24,24 @@ from nbreactive.values.packing import pack
 Weekday = Literal["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 Args = Mapping[str, Any]
+P = ParamSpec("P")
+
+
+def _explained(method: Callable[P, None]) -> Callable[P, None]:
+    """Say what a method takes where Python would say only what it does not."""
+    signature = inspect.signature(method)
+    takes = ", ".join(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            what = f"crons.{method.__name__} takes a name, what it runs, and {takes or 'an expression between them'}"
+            raise _wrong(args[1] if len(args) > 1 else kwargs.get("name", ""), f"{error}; {what}") from None
+        method(*args, **kwargs)
+
+    return checked
 
 
 class CronJobs:
@@ -34,6 +54,7 @@ class CronJobs:
     def __init__(self) -> None:
         self.jobs: list[CronSpec] = []
 
+    @_explained
     def interval(
         self,
         name: str,
@@ -65,12 +86,14 @@ class CronJobs:
         _whole(name, unit, many, 1, 10**9)
         self._add(name, reference, args, {"type": "interval", unit: many})
 
+    @_explained
     def hourly(
         self, name: str, reference: Reference | Function, args: Args | None = None, *, minute_utc: int | None = None
     ) -> None:
         """Run once an hour, at a minute of it."""
         self._add(name, reference, args, {"type": "hourly", **_minute(name, minute_utc)})
 
+    @_explained
     def daily(
         self,
         name: str,
@@ -83,6 +106,7 @@ class CronJobs:
         """Run once a day."""
         self._add(name, reference, args, {"type": "daily", **_hour(name, hour_utc), **_minute(name, minute_utc)})
 
+    @_explained
     def weekly(
         self,
         name: str,
@@ -99,6 +123,7 @@ class CronJobs:
         times = {**_hour(name, hour_utc), **_minute(name, minute_utc)}
         self._add(name, reference, args, {"type": "weekly", "dayOfWeek": day_of_week, **times})
 
+    @_explained
     def monthly(
         self,
         name: str,
@@ -114,6 +139,7 @@ class CronJobs:
         times = {**_hour(name, hour_utc), **_minute(name, minute_utc)}
         self._add(name, reference, args, {"type": "monthly", "day": day, **times})
 
+    @_explained
     def cron(self, name: str, expression: str, reference: Reference | Function, args: Args | None = None) -> None:
         """Run when a cron expression says so: minute, hour, day of the month, month, day of the week (0 is Sunday).
 
@@ -132,7 +158,7 @@ class CronJobs:
         if not isinstance(reference, (Reference, Function)):
             raise _wrong(name, f"it runs a reference such as internal.jobs.tick, not {reference!r:.60}")
         given = check_value(dict(args or {}), f"the arguments of cron job {name!r}", datetimes=True)
-        line = sys._getframe(2).f_lineno  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        line = sys._getframe(3).f_lineno  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self.jobs.append(CronSpec(name, schedule, reference.path, pack(given), line=line))
 
     def __repr__(self) -> str:

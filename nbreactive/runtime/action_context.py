@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nbreactive.engine.transactions import Call, Failure
 from nbreactive.errors import AppError, InvalidValue, LimitExceeded, NotAllowed, from_wire
@@ -162,6 +162,21 @@ class _Asked(Awaitable[Any]):
 
     def __repr__(self) -> str:
         return f"<{self.said}(...) under way: await it>"
+
+    def __getitem__(self, item: object) -> NoReturn:
+        self._refuse()
+
+    def __iter__(self) -> NoReturn:
+        self._refuse()
+
+    def __len__(self) -> NoReturn:  # noqa: PLE0303 (it never returns)
+        self._refuse()
+
+    def __bool__(self) -> bool:
+        return True  # which Python would find out by its length
+
+    def _refuse(self) -> NoReturn:
+        raise NotAllowed(f"what {self.said}(...) gives is still to come; write `await {self.said}(...)`")
 
 
 def error_of(failure: Failure) -> Exception:

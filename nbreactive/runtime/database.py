@@ -166,8 +166,11 @@ class DatabaseWriter(DatabaseReader):
         self._store(found, id, checked, None)
         return encode_id(found.info.number, id)
 
-    def patch(self, *table_id_and_fields: Any) -> None:
+    def patch(self, *table_id_and_fields: Any, **unknown: Any) -> None:
         """Change some fields of a document: ``patch(id, {"likes": 3, "draft": UNSET})``; UNSET removes one."""
+        if unknown:
+            fields = ", ".join(f'"{name}": ...' for name in unknown)
+            raise InvalidValue(f"patch takes the fields as a dict, not as keywords: ctx.db.patch(id, {{{fields}}})")
         table, internal, found, fields = self._target("patch", table_id_and_fields)
         stored: Document = unpack(found.packed)
         given = self._without_system_fields(table, internal, stored, fields, "patch")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from nbreactive.errors import InvalidValue, LimitExceeded
 from nbreactive.runtime.filter_arithmetic import arithmetic, divide, is_number, modulo
@@ -164,6 +164,18 @@ class FilterBuilder:
     def __init__(self, table: str = "", fields: Collection[str] | None = None) -> None:
         self._table = table
         self._fields = fields
+
+    def __getitem__(self, name: object) -> NoReturn:
+        raise InvalidValue(
+            f"a filter's function gets q, not a document: write q.field({name!r}), as in lambda q: q.field({name!r}) == x;"
+            " or test documents in Python while iterating over the query"
+        )
+
+    if not TYPE_CHECKING:  # a type checker finds what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = "" if name.startswith("_") else f"; the field of a document is q.field({name!r})"
+            raise AttributeError(f"the q of a filter has no {name!r}{hint}")
 
     def field(self, path: str) -> Expression:
         """The value at a dotted path; absent ones are UNSET."""

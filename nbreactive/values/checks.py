@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, time, timedelta
 from typing import Any, NoReturn, Protocol
 
@@ -326,6 +326,10 @@ def _why_no_value(value: Any) -> str:
         return f"{with_article(name)} is not a value; use list(x)"
     if name == "coroutine":
         return "a coroutine is not a value; await it, or call a plain function"
+    if isinstance(value, Awaitable) and isinstance(
+        said := getattr(value, "said", None), str
+    ):  # what ctx of actions gives
+        return f"what {said}(...) gives is still to come; write `await {said}(...)`"
     return f"{with_article(name)} is not a value; values are None, bool, int, float, str, bytes, list and dict"
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nbreactive.client
-from nbreactive import api, insert_at_top, update_in_page, use_mutation, use_paginated_query
+from nbreactive import PaginationOpts, api, insert_at_top, update_in_page, use_mutation, use_paginated_query
 from nbreactive.client import SKIP, threads
 from nbreactive.client.client import Client
 from nbreactive.client.target import Target
@@ -258,6 +258,22 @@ def test_a_list_grows_a_page_at_a_time_and_stays_live(client: Client, backend: S
     assert page.results[-1]["likes"] == 1
     page.close()
     assert page.state == "closed"
+
+
+def test_who_mixes_up_pages_and_single_results_is_told_the_fix(client: Client) -> None:
+    for attempt, fix in (
+        (lambda: use_paginated_query(api.posts.list, page_size=3), r"use_paginated_query\(api\.posts\.list\.options\("),
+        (
+            lambda: use_paginated_query(api.posts.all),
+            r"api\.posts\.all does not read pages.*use_query\(api\.posts\.all",
+        ),
+        (lambda: api.posts.list(), r"use_paginated_query\(api\.posts\.list, "),
+        (lambda: api.posts.list.live(), r"use_paginated_query\(api\.posts\.list, "),
+        (lambda: asyncio.run(api.posts.list.aio()), r"use_paginated_query\(api\.posts\.list, "),
+    ):
+        with pytest.raises(ArgumentError, match=fix):
+            attempt()
+    assert "page" in api.posts.list(paginationOpts=PaginationOpts(20)), "as the message says"
 
 
 def test_pages_begin_again_when_arguments_change(client: Client) -> None:

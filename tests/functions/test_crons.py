@@ -65,6 +65,9 @@ WRONG: list[tuple[Callable[[CronJobs], None], str]] = [
     (lambda c: c.hourly("a" * 201, TICK), "201 characters"),
     (lambda c: c.hourly("a", "jobs:tick"), "runs a reference"),  # type: ignore[arg-type]
     (lambda c: c.hourly("a", TICK, {"x": {1}}), "a set is not a value"),
+    (lambda c: c.hourly("a", TICK, hour_utc=3), "'a': .*'hour_utc'; crons.hourly takes .*minute_utc"),  # type: ignore[call-arg]
+    (lambda c: c.daily("a", TICK), "'hour_utc'; crons.daily takes .* hour_utc, minute_utc"),  # type: ignore[call-arg]
+    (lambda c: c.cron("a", "* * * * *"), "crons.cron takes a name, what it runs, and an expression"),  # type: ignore[call-arg]
 ]
 
 

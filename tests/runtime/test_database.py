@@ -86,6 +86,11 @@ def test_patch_replace_delete(db: Db) -> None:
     db.refused('db.patch(id, {"likes": 1})', "InvalidId", "there is no document", id=id)
 
 
+def test_fields_are_no_keywords(db: Db) -> None:
+    id = db.do('return db.insert("posts", {"title": "a", "likes": 1})')
+    db.refused("db.patch(id, likes=3)", "InvalidValue", 'db.patch(id, {"likes": ...})', id=id)
+
+
 def test_a_writer_sees_its_own_writes_everywhere(db: Db) -> None:
     db.do('[db.insert("posts", {"title": str(i), "likes": i, "who": "x"}) for i in range(3)]')
     seen = db.do("""

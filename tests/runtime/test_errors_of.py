@@ -36,6 +36,19 @@ async def wrong(ctx):
 async def lost(ctx):
     return await ctx.run_query(api.m.putt)
 
+@query
+def texts(ctx):
+    return ["a"]
+
+@action
+async def forgets(ctx, how: str):
+    found = ctx.run_query(api.m.texts)
+    if how == "returns":
+        return found
+    if how == "sends":
+        return await ctx.run_mutation(api.m.put, text=found)
+    return {"index": lambda: found[0], "loop": lambda: [each for each in found], "count": lambda: len(found)}[how]()
+
 @action
 def caught(ctx):
     try:
@@ -96,6 +109,12 @@ def test_what_an_action_does_not_find_is_said_with_its_line(t: Backend) -> None:
     with pytest.raises(FunctionNotFound) as raised:
         t.query(api.m.nothing)
     assert "    at " not in str(raised.value), "nobody's line is to blame"
+
+
+def test_a_forgotten_await_is_named(t: Backend) -> None:
+    for how in ("returns", "sends", "index", "loop", "count"):
+        with pytest.raises(NBReactiveError, match=r"write `await ctx\.run_query\(\.\.\.\)`"):
+            t.action(api.m.forgets, how=how)
 
 
 def test_what_an_action_makes_of_a_failure_is_its_own(t: Backend) -> None:

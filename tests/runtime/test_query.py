@@ -226,6 +226,13 @@ def test_filters(q: Queries) -> None:
         ('[posts.order("asc").collect(), posts.collect()]', "was used already"),
         ("posts", "add .collect()"),
         ("db.query(5)", "named by a string"),
+        ('posts.where("likes", 3)', "a query has no 'where'; use .filter(lambda q"),
+        ('posts.orderBy("likes")', 'use .order("desc")'),
+        ("posts.to_list()", "use .collect()"),
+        ("posts.withIndex('by_a')", "did you mean .with_index?"),
+        ("posts.zzz()", "it has collect, count"),
+        ("posts.filter(lambda p: p['likes'] > 1)", "write q.field('likes')"),
+        ("posts.filter(lambda p: p.likes > 1)", "the field of a document is q.field('likes')"),
     ],
 )
 def test_mistakes_are_named(q: Queries, code: str, text: str) -> None:
