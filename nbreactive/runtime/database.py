@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, PRESENCE, SCHEDULED, STORAGE
 from nbreactive.engine.stored_files import ADDRESS
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
+from nbreactive.runtime.missing_tables import tell
 from nbreactive.runtime.query import Document, Query
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Found, Transaction
@@ -55,7 +56,10 @@ class DatabaseReader:
     def query(self, table: str) -> Query:
         """Begin a query of a table; one that does not exist (yet) is empty."""
         _check_table_name(table)
-        return Query(self._txn, table, self._txn.table(table), self._open)
+        found = self._txn.table(table)
+        if found is None:
+            tell(self._txn, table)
+        return Query(self._txn, table, found, self._open)
 
     def normalize_id(self, table: str, id: str) -> Id | None:
         """``id`` as an id of ``table``, or None if it is none."""
@@ -160,6 +164,7 @@ class DatabaseWriter(DatabaseReader):
         found = self._txn.table(table)
         checked = self._checked(table, found, document)
         if found is None:
+            tell(self._txn, table, inserts=True)
             found = self._txn.create_table(table)
         id = self._txn.new_id()
         checked[CREATION_TIME] = self._txn.next_creation_time()

@@ -86,6 +86,7 @@ class Runner:
         log = CallLog()
         txn = Transaction(self._reader, self._tables, call.snapshot, call.now, call.seed, self._limits)
         txn.pages = Pages(self._seal, call.journal)
+        txn.log = log
         execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
         if self._rules and call.reach != "system":
             execution.rules = self._rules

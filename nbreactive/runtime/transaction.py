@@ -22,6 +22,7 @@ from nbreactive.engine.catalog import (
     BY_ID,
     COUNTS,
     TABLES,
+    Catalog,
     TableInfo,
     all_modules,
     count_key,
@@ -35,7 +36,7 @@ from nbreactive.engine.transactions import Interval, Nearest, Reads, Write
 from nbreactive.errors import LimitExceeded, NBReactiveError, NotAllowed
 from nbreactive.runtime.cursors import Pages
 from nbreactive.runtime.determinism import real_monotonic
-from nbreactive.runtime.output import ENDED
+from nbreactive.runtime.output import ENDED, CallLog
 from nbreactive.runtime.overlay import Pending, TableOverlay
 from nbreactive.runtime.scan import Scan
 from nbreactive.runtime.tables import SnapshotReader, Table, TableCache, all_read, name_read
@@ -89,6 +90,10 @@ class Transaction:
 
     pages: Pages
     """What its pages need to know; set by whoever runs the call."""
+    log: CallLog | None = None
+    """What is said beside the result; set by whoever runs the call."""
+    told: set[tuple[str, bool]] | None = None
+    """What has been said of tables that do not exist."""
 
     def __init__(
         self,
@@ -160,6 +165,11 @@ class Transaction:
         names = set(self._tables.all(self._reader, self.snapshot).by_name) | set(self._found)
         found = (self.table(name) for name in sorted(names) if not name.startswith("_"))
         return [table.info for table in found if table is not None]
+
+    def catalog(self) -> Catalog:
+        """All tables of the snapshot, unrecorded: for what is said beside the result."""
+        self._check()
+        return self._tables.all(self._reader, self.snapshot)
 
     def create_table(self, name: str) -> Table:
         """Create a table without a schema, which is a write of ``_tables`` like any other."""

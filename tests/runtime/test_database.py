@@ -146,6 +146,47 @@ return [db.get(id)["tags"], db.get(other)["tags"]]
 """) == [[1], [3]]
 
 
+def test_a_table_that_is_likely_to_be_misspelt_is_named_once(db: Db) -> None:
+    def said(body: str) -> list[str]:
+        return [f"{line.level} {line.text}" for line in db.run(body).logs]
+
+    assert said('return [db.query("post").collect(), db.query("post").count()]') == [
+        "WARN ctx.db.query('post'): there is no such table, so it is empty; did you mean 'posts'?"
+    ]
+    assert said('return db.query("zebras").first()') == [
+        "WARN ctx.db.query('zebras'): there is no such table, so it is empty; the schema declares links, posts, users"
+    ]
+    assert said('db.insert("user", {"a": 1}); db.insert("user", {"a": 2}); return db.query("user").count()') == [
+        "WARN ctx.db.insert('user', ...) makes the table 'user', which the schema does not declare; did you mean 'users'?"
+    ]
+    assert said('return db.query("posts").collect()') == []
+
+
+def test_what_is_said_of_a_missing_table_makes_no_read(db: Db) -> None:
+    reads = db.run('return db.query("post").collect()', "query").reads
+    assert reads == db.run('return db.query("post").collect()', "query").reads
+    db.do('db.insert("unrelated", {})')
+    assert db.run('return db.query("post").collect()', "query").reads == reads
+
+
+def test_without_a_schema_only_near_names_are_named(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    try:
+        sources = [
+            '@mutation\ndef f(ctx):\n    ctx.db.insert("notes", {})\n',
+            '@mutation\ndef f(ctx):\n    ctx.db.query("zebras").collect()\n    ctx.db.query("nots").collect()\n',
+        ]
+        for version, source in enumerate(sources, 1):
+            inline = InlineExecutor(bundle(version, m=source), house.reader)
+            outcome = inline.run_now(house.call("m:f", {}))
+            house.finish(outcome)
+        assert [line.text for line in outcome.logs] == [
+            "ctx.db.query('nots'): there is no such table, so it is empty; did you mean 'notes'?"
+        ]
+    finally:
+        house.close()
+
+
 def test_tables_come_into_being(db: Db) -> None:
     assert db.ask('return [db.query("free").collect(), db.query("free").count(), db.query("free").first()]') == [
         [],
