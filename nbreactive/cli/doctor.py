@@ -11,6 +11,7 @@ from nbreactive.cli._output import say
 from nbreactive.cli._place import add_key, door, own_folder
 from nbreactive.cli._progress import amount
 from nbreactive.cli.backup import moment
+from nbreactive.notebook.status import many
 from nbreactive.services.doctor import Report, examine_folder
 
 
@@ -51,7 +52,7 @@ def describe(report: Report) -> str:
     lines = [
         f"log           {report.entries:,} commits, {amount(report.log_bytes, 'B')}, up to {moment(report.timestamp)}",
         f"history       complete from {moment(report.horizon)}",
-        f"documents     {sum(report.tables.values()):,} in {len(report.tables)} tables",
+        f"documents     {sum(report.tables.values()):,} in {many(len(report.tables), 'table')}",
         *(f"  {name:30} {count:>12,}" for name, count in sorted(report.tables.items())),
         f"stored files  {report.files.contents:,} contents, {amount(report.files.bytes, 'B')}",
         *(f"note          {note}" for note in report.notes),

@@ -17,6 +17,7 @@ from nbreactive.client import connect
 from nbreactive.errors import DataFolderError, DeployRefused, InvalidValue
 from nbreactive.functions.references import reference
 from nbreactive.functions.specs import FunctionSpec, TableSpec
+from nbreactive.notebook.status import many
 from nbreactive.services.folder import read_folder
 from nbreactive.services.stubs.writer import write_stubs
 from nbreactive.values.json import decode_json, to_jsonable
@@ -150,7 +151,9 @@ def run_deploy(options: argparse.Namespace) -> int:
     tables = msgspec.convert(known["tables"], tuple[TableSpec, ...])
     write_stubs(functions, tables, folder, schema_validation=known.get("schema_validation", True))
     what = (
-        "nothing had changed" if done["unchanged"] else f"{len(modules)} modules deployed as version {done['version']}"
+        "nothing had changed"
+        if done["unchanged"]
+        else f"{many(len(modules), 'module')} deployed as version {done['version']}"
     )
     removed = f"; removed: {', '.join(gone)}" if gone else ""
     say(options.json, done | {"removed": gone}, what + removed)

@@ -218,6 +218,10 @@ def test_a_folder_from_nothing_to_a_deployment(backend: Served, tmp_path: Path) 
     assert (tmp_path / ".gitignore").read_text() == ".nbreactive/\n"
     done = json.loads(nbreactive("deploy", "reactive", "--json", at=backend, cwd=tmp_path)[1])
     assert not done["unchanged"]
+    (tmp_path / "reactive" / "second.py").write_text("x = 1\n")
+    assert "2 modules deployed" in nbreactive("deploy", at=backend, cwd=tmp_path)[1]
+    (tmp_path / "reactive" / "second.py").unlink()
+    assert "1 module deployed" in nbreactive("deploy", at=backend, cwd=tmp_path)[1]
     assert (tmp_path / "reactive" / "_generated" / "api.pyi").exists()
     assert json.loads(nbreactive("run", "chat.send", "author=me", "body=hi", at=backend)[1])
     assert "nothing had changed" in nbreactive("deploy", at=backend, cwd=tmp_path)[1]
