@@ -68,8 +68,8 @@ if TYPE_CHECKING:
     from nbreactive.functions.rules import rules
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
-    from nbreactive.notebook.presence_bar import PresenceBar
     from nbreactive.notebook.file_upload import FileUpload
+    from nbreactive.notebook.presence_bar import PresenceBar
     from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
     from nbreactive.values.ids import Id
     from nbreactive.values.kinds import UNSET, Int64
@@ -167,6 +167,8 @@ __all__ = [
     "QueryCtx",
     "Refused",
     "Response",
+    "RuleRefused",
+    "Unauthenticated",
     "__version__",
     "action",
     "api",
@@ -195,6 +197,7 @@ __all__ = [
     "query",
     "reciprocal_rank_fusion",
     "render",
+    "rules",
     "table",
     "unload_ipython_extension",
     "update_in_page",
