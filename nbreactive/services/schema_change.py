@@ -19,6 +19,7 @@ from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused
 from nbreactive.functions.specs import Issue, Manifest
+from nbreactive.runtime.loader import file_of
 from nbreactive.services.schema_plan import TableChange, plan_schema, refuse_impossible, restored, staged
 from nbreactive.services.stored_documents import DocumentCheck
 from nbreactive.values.ids import new_internal
@@ -46,6 +47,7 @@ class SchemaChange:
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
         self._engine = engine
         self._manifest = manifest
+        self._places = {table.name: (file_of(table.module), table.line) for table in manifest.tables}
         self._checks: dict[int, DocumentCheck] = {}
         self._built: set[int] = set()
         self._added: set[int] = set()
@@ -55,10 +57,12 @@ class SchemaChange:
         catalog = self._engine.catalog()
         plan = self._plan(catalog)
         tables = {change.before.number for change in plan if change.before is not None}
-        issues = refuse_impossible(plan, tables - self._empty(catalog))
+        issues = refuse_impossible(plan, tables - self._empty(catalog), self._places)
         for change in plan:
             if change.check and change.after.number not in self._checks:
-                check = self._checks[change.after.number] = DocumentCheck(self._engine, change.after)
+                check = self._checks[change.after.number] = DocumentCheck(
+                    self._engine, change.after, self._places[change.after.name]
+                )
                 await check.run()
                 issues += check.issues()
         _refuse(issues)

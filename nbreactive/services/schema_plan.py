@@ -6,7 +6,7 @@ mutation created a table), the plan shows what is still to be done.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,12 +72,13 @@ def plan_schema(
     return changes
 
 
-def refuse_impossible(changes: Sequence[TableChange], occupied: Collection[int]) -> list[Issue]:
-    """Changes that cannot be made to tables which hold documents."""
+def refuse_impossible(
+    changes: Sequence[TableChange], occupied: Collection[int], places: Mapping[str, tuple[str, int]]
+) -> list[Issue]:
+    """Changes that cannot be made to tables which hold documents; ``places`` are file and line of each declaration."""
     return [
         Issue(
-            change.after.module,
-            0,
+            *places.get(change.after.name, (change.after.module, 0)),
             f"the table {change.after.name!r} holds documents, so it cannot become or stop being ephemeral",
             "empty the table first, or declare another one",
         )

@@ -36,11 +36,14 @@ class DocumentCheck:
         Where they are.
     table
         The table as it shall be, with a validator.
+    place
+        File and line of its declaration.
     """
 
-    def __init__(self, engine: Engine, table: TableInfo) -> None:
+    def __init__(self, engine: Engine, table: TableInfo, place: tuple[str, int]) -> None:
         assert table.validator is not None
         self.table = table
+        self._place = place
         self._engine = engine
         self._validator = from_json(table.validator)
         self._offenders: dict[bytes, str] = {}
@@ -78,8 +81,7 @@ class DocumentCheck:
         for id, reason in list(self._offenders.items())[:_NAMED]:
             name = encode_id(self.table.number, id)
             yield Issue(
-                self.table.module,
-                0,
+                *self._place,
                 f'Document with ID "{name}" in table "{self.table.name}" does not match the schema: {reason}',
                 "mend the document with a mutation first, or let the schema allow it (v.optional, v.union)",
             )

@@ -269,6 +269,8 @@ def test_stored_documents_are_checked_and_new_indexes_filled(tmp_path: Path) -> 
             (issue,) = refused.value.issues
             assert f'Document with ID "{ids[7]}" in table "posts" does not match the schema' in issue["reason"]
             assert "likes" in issue["reason"]
+            declared = next(n for n, text in enumerate(STRICT.split("\n"), 1) if "define_schema(" in text)
+            assert (issue["file"], issue["line"]) == ("reactive/m.py", declared)
             table = deployment.parts.engine.catalog().table("posts")
             assert table is not None and table.validator is None and len(table.indexes) == 2
             await deployment.mutate("m:change", id=ids[7], likes=7)
