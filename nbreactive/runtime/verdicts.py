@@ -65,7 +65,7 @@ def timed_out(call: Call, seconds: float, *, importing: bool) -> Outcome:
             "Read less (an index range, take(n)), or do the long part outside of queries and mutations and store its"
             " result"
         )
-    return failed(FunctionTimeout(f"{call.path} {how}; it has written nothing. {fix}"), call)
+    return failed(FunctionTimeout(f"{call.path} {how}; it has written nothing. {fix}"), call, seconds=seconds)
 
 
 def crashed(call: Call, how: str) -> Outcome:
@@ -89,7 +89,11 @@ def paused(call: Call, remaining: float) -> Outcome:
     return failed(error, call, every=ceil(remaining * 1000))
 
 
-def failed(error: FunctionTimeout | FunctionCrashed | Unavailable, call: Call, *, every: int = 0) -> Outcome:
-    """Put an error of ours into the form in which callers get all errors."""
+def failed(
+    error: FunctionTimeout | FunctionCrashed | Unavailable, call: Call, *, every: int = 0, seconds: float = 0.0
+) -> Outcome:
+    """Put an error of ours into the form in which callers get all errors; ``seconds`` is how long the call took."""
     message = f"[Request ID: {call.request_id}] Server Error\n{error.message}"
-    return Outcome(failure=Failure(error.code, message), kind=call.kind or "query", every=every)
+    return Outcome(
+        failure=Failure(error.code, message), kind=call.kind or "query", every=every, duration_us=int(seconds * 1e6)
+    )

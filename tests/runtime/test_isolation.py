@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nbreactive.engine.transactions import Call
 from nbreactive.errors import DeployRefused
+from nbreactive.runtime.verdicts import timed_out
 from tests.runtime.house import bundle, running, until
 
 SOURCE = r"""
@@ -171,6 +173,11 @@ BAD = [
     ("forged_body", "FunctionCrashed", "not part of the protocol"),
     ("close_all", "FunctionCrashed", "ended its process"),
 ]
+
+
+def test_a_call_that_was_stopped_is_said_to_have_taken_its_time() -> None:
+    outcome = timed_out(Call("m:loop", b""), 1.5, importing=False)
+    assert (outcome.duration_us, outcome.failure and outcome.failure.code) == (1_500_000, "FunctionTimeout")
 
 
 def test_too_much_memory(tmp_path: Path) -> None:
