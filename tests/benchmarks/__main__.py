@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .backend import BenchBackend
 from .figures import Figure, table
-from .history import prepare, s2
+from .history import prepare as prepare_history
+from .history import s2
 from .isolation import isolation
 from .presence import presence
 from .proxy import proxy
@@ -25,80 +28,56 @@ from .writes import w1, w2
 WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", "vectors", "presence")
 
 
+@asynccontextmanager
+async def _fresh(prepare: Callable[[BenchBackend], None] | None = None) -> AsyncGenerator[BenchBackend]:
+    """A backend on a data folder of its own; ``prepare`` adds functions before it starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        backend = BenchBackend(Path(folder))
+        if prepare is not None:
+            prepare(backend)
+        backend.start()
+        try:
+            yield backend
+        finally:
+            backend.stop()
+
+
 async def measure(only: set[str], *, quick: bool) -> list[Figure]:
     """Run the workloads, each kind on a fresh data folder."""
     figures: list[Figure] = []
     if only & {"W1", "W2", "W3", "W6", "isolation"}:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            backend.start()
-            try:
-                await fill(backend, 10_000)
-                base = await w1(backend, quick=quick)
-                figures += base if "W1" in only else []
-                if "W2" in only:
-                    figures += await w2(backend, quick=quick)
-                if "W3" in only:
-                    figures += await w3(backend, base[0].value)
-                if "W6" in only:
-                    figures += await w6(backend)
-                if "isolation" in only:
-                    figures += await isolation(backend, quick=quick)
-            finally:
-                backend.stop()
+        async with _fresh() as backend:
+            await fill(backend, 10_000)
+            base = await w1(backend, quick=quick)
+            figures += base if "W1" in only else []
+            if "W2" in only:
+                figures += await w2(backend, quick=quick)
+            if "W3" in only:
+                figures += await w3(backend, base[0].value)
+            if "W6" in only:
+                figures += await w6(backend)
+            if "isolation" in only:
+                figures += await isolation(backend, quick=quick)
     if "S1" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            backend.start()
-            try:
-                figures += await s1(backend, quick=quick)
-            finally:
-                backend.stop()
+        async with _fresh() as backend:
+            figures += await s1(backend, quick=quick)
     if "S2" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            prepare(backend)
-            backend.start()
-            try:
-                figures += await s2(backend, 100_000 if quick else 10_000_000)
-            finally:
-                backend.stop()
+        async with _fresh(prepare_history) as backend:
+            figures += await s2(backend, 100_000 if quick else 10_000_000)
     if "proxy" in only:
         figures += await proxy(quick=quick)
     if "scale" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            backend.start()
-            try:
-                figures += await scale(backend, 100_000 if quick else 1_000_000)
-            finally:
-                backend.stop()
+        async with _fresh() as backend:
+            figures += await scale(backend, 100_000 if quick else 1_000_000)
     if "search" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            prepare_search(backend)
-            backend.start()
-            try:
-                figures += await search(backend, 100_000 if quick else 1_000_000)
-            finally:
-                backend.stop()
+        async with _fresh(prepare_search) as backend:
+            figures += await search(backend, 100_000 if quick else 1_000_000)
     if "vectors" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            prepare_vectors(backend)
-            backend.start()
-            try:
-                figures += await vectors(backend, 20_000 if quick else 100_000)
-            finally:
-                backend.stop()
+        async with _fresh(prepare_vectors) as backend:
+            figures += await vectors(backend, 20_000 if quick else 100_000)
     if "presence" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            backend = BenchBackend(Path(folder))
-            backend.start()
-            try:
-                figures += await presence(backend, quick=quick)
-            finally:
-                backend.stop()
+        async with _fresh() as backend:
+            figures += await presence(backend, quick=quick)
     return figures
 
 
