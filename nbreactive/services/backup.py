@@ -219,7 +219,9 @@ def entries_of(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Itera
                     size += len(head) + len(data)
                     for encoded in msgspec.msgpack.decode(data, type=list[bytes]):
                         entry = decode_entry(encoded)
-                        last = _after(entry, last)
+                        if entry.ts <= last:
+                            raise damaged(name, f"in {part.name} the entry {entry.ts} comes after {last}")
+                        last = entry.ts
                         count += 1
                         yield entry
         except (*_BROKEN, msgspec.MsgspecError) as error:
