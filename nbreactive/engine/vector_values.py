@@ -27,6 +27,7 @@ STATE: Final = b"\xff"
 """What is touched when the index has been built anew; every search reads it."""
 
 _NUMBERS: Final = frozenset({float, int})
+_LEAST: Final = 1e-150
 
 
 class VectorRow(msgspec.Struct, frozen=True, gc=False):
@@ -55,14 +56,12 @@ def normalised(value: object, dimensions: int) -> bytes | None:
     if not _NUMBERS.issuperset(map(type, numbers)):
         return None
     length = math.hypot(*numbers)
-    if not math.isfinite(length):
+    if not _LEAST < length < math.inf:  # too small or too large to be divided by: its numbers are first made like 1
         most = max(map(abs, numbers))
-        if not math.isfinite(most) or not all(map(math.isfinite, numbers)):
+        if not most or not all(map(math.isfinite, numbers)):
             return None
         numbers = [number / most for number in numbers]
         length = math.hypot(*numbers)
-    if not length:
-        return None
     return array("f", [number / length for number in numbers]).tobytes()
 
 

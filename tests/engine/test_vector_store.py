@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -309,6 +309,9 @@ def test_a_reader_goes_on_with_what_it_has_mapped(index: RowIndex) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(2**53), 2**53), min_size=2, max_size=5))
+@example([5e-324, 5e-324])
+@example([1e308, 1e308])
+@example([0.0, -0.0])
 def test_normalised_vectors_have_length_one(vector: list[float]) -> None:
     import math
     from array import array
