@@ -135,6 +135,7 @@ class BarView:
         )
         self.widget.on_msg(self._heard)
         bar.people.watch(self._changed)
+        self._changed()  # what has changed before it was watched
         self._forget = cells.own(self.close)
 
     def close(self) -> None:

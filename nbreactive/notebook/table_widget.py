@@ -82,6 +82,7 @@ class TableView:
         self.widget: Any = _widget_class(STATIC)(**self._state(live), files=live.place)
         self.widget.on_msg(self._heard)
         live.watch(self._changed)
+        threads.callbacks().post(("first", id(self)), self._changed)  # what came before anybody watched
         _open.add(self)
         self._forget = cells.own(self.close)
 
@@ -97,7 +98,7 @@ class TableView:
         live, self.live, self._asleep = self.live, None, None
         if live is not None:
             live.unwatch(self._changed)
-        for key in ("view", "unseen", "seen"):
+        for key in ("first", "view", "unseen", "seen"):
             threads.callbacks().forget((key, id(self)))
         _open.discard(self)
         self._forget()
