@@ -15,7 +15,7 @@ import msgspec
 from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo, index_id
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
-from nbreactive.engine.entries import Entry, Request, encode_entry
+from nbreactive.engine.entries import By, Entry, Request, encode_entry
 from nbreactive.engine.postings import STATE_KEY, UNFINISHED, unfinished
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
@@ -184,11 +184,12 @@ class Turn:
         log: bool = False,
         trusted: bool = False,
         files: Sequence[NewFile] = (),
+        by: By | None = None,
     ) -> int:
         """Check and add one transaction; return its timestamp, which stands in the log for sure with ``log``.
 
         ``own`` is a write of the backend's, which is not checked; ``trusted``: all are, and may be any number. ``files``
-        are those of which the content is kept.
+        are those of which the content is kept. ``by`` says where it comes from.
         """
         state = self._state
         after = catalog_after(writes, state.catalog, reach)
@@ -197,7 +198,7 @@ class Turn:
             writes = [*(write for write in writes if (write.table, write.id) != (own.table, own.id)), own]
         prepared = prepare(writes, self._current, after, state.filled, self._count)
         ts = state.next_ts(prepared.created)
-        entry = Entry(ts, state.epoch, prepared.logged, request)
+        entry = Entry(ts, state.epoch, prepared.logged, request, by)
         logged = bool(prepared.logged) or state.log_everything or log
         self._pending.append(Pending(entry, encode_entry(entry) if logged else None))
         self._assign(ts, prepared, request)

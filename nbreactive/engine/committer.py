@@ -21,7 +21,7 @@ from typing import NamedTuple
 from nbreactive.engine.applied import AppliedState, Turn
 from nbreactive.engine.catalog import TABLES, Catalog
 from nbreactive.engine.changes import Keys
-from nbreactive.engine.entries import Request
+from nbreactive.engine.entries import By, Request
 from nbreactive.engine.gate import Gate, Snapshot
 from nbreactive.engine.prepare import StaleVersion
 from nbreactive.engine.row_index import Reader
@@ -39,6 +39,8 @@ class Recorded(NamedTuple):
 
     writes: Sequence[Write]
     request: Request | None
+    by: By | None = None
+    """Where they come from, if it is not the backend alone."""
 
 
 Transact = Callable[[Reader, Catalog, int], Sequence[Write] | Recorded]
@@ -69,6 +71,8 @@ class Commit(NamedTuple):
     """A write of the backend's, besides those of the function."""
     files: Sequence[NewFile] = ()
     """Files that it stores; their content is kept."""
+    by: By | None = None
+    """Where it comes from."""
 
 
 Told = Callable[[Snapshot | Exception], None]
@@ -242,8 +246,8 @@ class Committer:
         try:
             if not isinstance(work, Commit):
                 made = work(state.reader, state.catalog, state.applied)
-                writes, request = made if isinstance(made, Recorded) else (made, None)
-                return turn.add(writes, request, "system", trusted=True) if writes else state.applied
+                writes, request, by = made if isinstance(made, Recorded) else (made, None, None)
+                return turn.add(writes, request, "system", trusted=True, by=by) if writes else state.applied
             self.validate(work)
             request = work.request
             if (
@@ -252,7 +256,7 @@ class Committer:
                 and state.request(request.identity_key, request.session, request.id)
             ):
                 raise Lose  # another engine was asked, too, and its answer is in the log
-            return turn.add(work.writes, request, work.reach, own=work.own, files=work.files)
+            return turn.add(work.writes, request, work.reach, own=work.own, files=work.files, by=work.by)
         except StaleVersion as stale:
             raise Lose((stale.index_id, stale.key)) from stale
 

@@ -26,6 +26,17 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     """What was answered, as encoded JSON; a repeated request is answered with it."""
 
 
+class By(msgspec.Struct, frozen=True, array_like=True):
+    """Where a commit comes from, for people: replicas do not need it."""
+
+    path: str
+    """The function, or ``undo <timestamp>``."""
+    who: str = ""
+    """Who called it; empty for nobody known."""
+    request: bytes = b""
+    """The id of the request, by which the log of calls and errors name it."""
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One commit."""
 
@@ -35,6 +46,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """The epoch of the row index that committed it (see :meth:`RowIndex.rewind`)."""
     writes: list[Write]
     request: Request | None = None
+    by: By | None = None
+    """None where the backend itself has written it."""
 
 
 _encoder = msgspec.msgpack.Encoder()

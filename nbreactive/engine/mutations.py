@@ -24,7 +24,7 @@ from nbreactive.engine.entries import Request
 from nbreactive.engine.gate import Gate, Lost, Snapshot
 from nbreactive.engine.lanes import Lanes
 from nbreactive.engine.order import Order, Ticket
-from nbreactive.engine.requests import MutationRequest, Result, owner_key
+from nbreactive.engine.requests import MutationRequest, Result, by_of, owner_key
 from nbreactive.engine.telling import tell
 from nbreactive.engine.transactions import NewFile, Outcome, Write
 from nbreactive.errors import Overloaded
@@ -357,8 +357,9 @@ class Mutations:
             return None
         record = Request(*key, outcome.value) if key is not None else None
         own = completes() if completes is not None else None
-        reach = mutation.request.reach
-        return Commit(done.seen, outcome.reads, outcome.writes, record, reach, slot, patience, own, outcome.files)
+        request = mutation.request
+        reach, by = request.reach, by_of(request)
+        return Commit(done.seen, outcome.reads, outcome.writes, record, reach, slot, patience, own, outcome.files, by)
 
     def _patience(self, ticket: Ticket) -> float:
         """For how long a commit on which no other mutation waits may wait for others."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from nbreactive.engine.entries import By
 from nbreactive.engine.transactions import Failure, LogLine, Write
 from nbreactive.functions.specs import Kind, Visibility
 
@@ -69,6 +70,16 @@ class Result(msgspec.Struct, frozen=True):
     """The request was sent again, and answered from the record of its commit; or what it completes is over already."""
 
 
+def by_of(request: MutationRequest) -> By:
+    """Return what the log keeps of where a mutation comes from."""
+    identity, id = request.identity, request.request_id
+    who = str(identity.get("name") or identity.get("subject") or "")[:_LONGEST_NAME] if identity else ""
+    try:
+        return By(request.path, who, bytes.fromhex(id))
+    except ValueError:  # of a caller who gives ids of his own
+        return By(request.path, who)
+
+
 def identity_key(identity: Mapping[str, Any] | None) -> bytes:
     """Return 16 bytes that are equal for equal identities: whoever has read one may share the result."""
     return blake2b(_encode(identity), digest_size=16).digest()
@@ -81,4 +92,5 @@ def owner_key(identity: Mapping[str, Any] | None) -> bytes:
     return blake2b(_encode((identity.get("issuer"), identity.get("subject"))), digest_size=16).digest()
 
 
+_LONGEST_NAME = 100
 _NOBODY = blake2b(_encode(None), digest_size=16).digest()
