@@ -20,6 +20,7 @@ from nbreactive.engine.postings import STATE_KEY, UNFINISHED, unfinished
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
+from nbreactive.engine.recent_documents import Changed, RecentDocuments
 from nbreactive.engine.transactions import NewFile, Write
 from nbreactive.engine.vector_values import STATE, vector_row
 from nbreactive.errors import InvalidValue
@@ -55,6 +56,8 @@ class AppliedState:
         self.index = index
         self.changes = changes
         self.clock = clock
+        self.documents = RecentDocuments()
+        """What recent commits have changed in tables that live statements watch."""
         self.log_everything = log_everything
         self.limits = TransactionLimits()
         """How much one transaction may write."""
@@ -115,6 +118,7 @@ class AppliedState:
         self.catalog = catalog
         self.changes.rewind(self.applied)
         while self._fills and self._fills[-1][0] > self.applied:
+        self.documents.rewind(self.applied)
             _, index_id, previous = self._fills.pop()
             self._set_filled(index_id, previous)
 
@@ -196,7 +200,7 @@ class Turn:
         check_writes(writes, after, reach, state.limits if not trusted else None, files)
         if own is not None:
             writes = [*(write for write in writes if (write.table, write.id) != (own.table, own.id)), own]
-        prepared = prepare(writes, self._current, after, state.filled, self._count)
+        prepared = prepare(writes, self._current, after, state.filled, self._count, state.documents.tables)
         ts = state.next_ts(prepared.created)
         entry = Entry(ts, state.epoch, prepared.logged, request, by)
         logged = bool(prepared.logged) or state.log_everything or log
@@ -213,10 +217,21 @@ class Turn:
         if gaps:
             entry = msgspec.structs.replace(entry, writes=[self._replacing(write) for write in entry.writes])
         after = catalog_after(entry.writes, state.catalog)
-        prepared = prepare(entry.writes, self._current, after, state.filled, self._count)
+        prepared = prepare(entry.writes, self._current, after, state.filled, self._count, state.documents.tables)
         self._assign(entry.ts, prepared, entry.request)
 
     def add_filled(self, index: IndexInfo, rows: Sequence[RowWrite], upto: bytes) -> None:
+    def add_bulk(self, bulk: Bulk, request: Request | None, by: By | None = None) -> int:
+        """Add many new documents that a process of ours has prepared for the tables of now; return their timestamp."""
+        state = self._state
+        ts = state.next_ts(bulk.created)
+        entry, data = bulk.entry(ts, state.epoch, request, by)
+        self._pending.append(Pending(entry, data))
+        changed = [(bulk.plan.table, id, None, doc) for id, doc in zip(bulk.ids, bulk.docs, strict=True)]
+        watched = changed if bulk.plan.table in state.documents.tables else ()
+        self._assign(ts, Prepared([], bulk.touched, state.catalog, [], changed=watched), request, bulk=bulk)
+        return ts
+
         """Add index entries of a backfill, which has thereby passed the documents up to ``upto``."""
         state = self._state
         ts = state.next_ts()
@@ -291,6 +306,8 @@ class Turn:
         state.changes.add(ts, prepared.touched)
         state.highest = max(state.highest, ts)
         state.catalog = prepared.catalog
+        if prepared.changed:
+            state.documents.add([Changed(ts, *change) for change in prepared.changed])
 
     def _replacing(self, write: Write) -> Write:
         found = self._current(write.table, write.id)

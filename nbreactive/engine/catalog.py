@@ -25,6 +25,7 @@ from nbreactive.values.keys import encode_fields, encode_key
 from nbreactive.values.packing import unpack
 
 TABLES, MODULES, DEPLOYS, ENV, SCHEDULED, CRONS, CRON_LOGS, STORAGE, PRESENCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
+STATEMENTS, BATCHES = 10, 11
 FIRST_USER_TABLE = 10_001
 
 COUNTS = 1
@@ -370,3 +371,5 @@ _SYSTEM = (
 )
 _SYSTEM_BY_NAME: Mapping[str, TableInfo] = {table.name: table for table in _SYSTEM}
 _SYSTEM_BY_NUMBER: Mapping[int, TableInfo] = {table.number: table for table in _SYSTEM}
+    _system(STATEMENTS, "_statements"),
+    _system(BATCHES, "_batches", by_table=("table",)),

@@ -351,6 +351,10 @@ class Engine:
 
         It is told None after commits were undone: any key may be as it was before.
         """
+    def follow(self, after: int, told: Callable[[Sequence[Entry]], None]) -> None:
+        """Tell ``told`` of the durable commits after a recent timestamp: each before anybody can see what came of it."""
+        self._feed.follow(after, told)
+
         self._watched.append((index, changed))
 
     async def catch_up(self) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.log import Batch, CommitLog
+from nbreactive.engine.telling import tell
 from nbreactive.errors import DataFolderError
+
+Told = Callable[[Sequence[Entry]], None]
 
 _BATCH = 1000
 """Entries that a watcher is given at a time."""
@@ -38,12 +41,22 @@ class Feed:
         self._bytes = 0
         self._recent: deque[Entry] = deque()
         self._more = asyncio.Event()
+        self._followers: list[Told] = []
+
+    def follow(self, after: int, told: Told) -> None:
+        """Tell ``told`` of what is in memory after a timestamp, and of all that follows, before anybody else sees it."""
+        recent = [entry for entry in self._recent if entry.ts > after]
+        if recent:
+            told(recent)
+        self._followers.append(told)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Append entries that have become durable."""
         for entry in entries:
             self._recent.append(entry)
             self._bytes += _size(entry)
+        for told in self._followers:
+            tell(told, entries)
         while self._bytes > self._max_bytes:
             gone = self._recent.popleft()
             self._start = gone.ts

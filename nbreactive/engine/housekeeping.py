@@ -63,6 +63,7 @@ class Housekeeping:
         # snapshot may still ask for, and what a rewind would need, stays.
         horizon = min(self._oldest(), self._gate.durable, max(now, self._gate.durable) - self._keep)
         state.changes.trim(horizon)
+        state.documents.trim(horizon)
         started = self._clock.monotonic()
         index = state.index
         state.remember_position()

@@ -11,26 +11,27 @@ Interests decide only which live queries run again. A transaction that commits i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from nbreactive.engine.applied import AppliedState
 from nbreactive.engine.changes import Keys
-from nbreactive.engine.transactions import Nearest, Reads
+from nbreactive.engine.sql_interests import SqlJudge
+from nbreactive.engine.transactions import Nearest, Reads, SqlInterest
 
 Owner = TypeVar("Owner")
 
-Interest = Nearest
-"""One of any kind; there is one kind so far."""
+Interest = Nearest | SqlInterest
+"""One of any kind; those of one index are all of one kind."""
 
 
 class Judge(Protocol[Owner]):
     """Knows the interests of one kind in one index."""
 
-    def add(self, interest: Interest, owner: Owner) -> None:
+    def add(self, interest: Any, owner: Owner) -> None:
         """Let ``owner`` be found by what concerns ``interest``."""
         ...
 
-    def remove(self, interest: Interest, owner: Owner) -> None:
+    def remove(self, interest: Any, owner: Owner) -> None:
         """Undo :meth:`add`."""
         ...
 
@@ -38,7 +39,7 @@ class Judge(Protocol[Owner]):
         """Whom a commit that has touched ``keys`` of the index concerns."""
         ...
 
-    def untouched(self, interest: Interest, low: int, high: int) -> bool | None:
+    def untouched(self, interest: Any, low: int, high: int) -> bool | None:
         """Whether commits after ``low`` and up to ``high`` do not concern an interest; None: that is not known any more."""
         ...
 
@@ -97,10 +98,15 @@ class Interests(Generic[Owner]):
     def _judge(self, interest: Interest) -> Judge[Owner]:
         judge = self._judges.get(interest.index)
         if judge is None:
-            from nbreactive.engine.vector_interests import NearestJudge
-
-            judge = self._judges[interest.index] = NearestJudge[Owner](self._state, interest.index)
+            judge = self._judges[interest.index] = self._make(interest)
         return judge
+
+    def _make(self, interest: Interest) -> Judge[Owner]:
+        if isinstance(interest, SqlInterest):
+            return SqlJudge[Owner](self._state, interest.index)
+        from nbreactive.engine.vector_interests import NearestJudge
+
+        return NearestJudge[Owner](self._state, interest.index)
 
 
 def unrefined(reads: Reads, interests: Sequence[Interest]) -> Reads:

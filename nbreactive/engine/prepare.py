@@ -10,7 +10,7 @@ and no counter is written twice or forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from nbreactive.engine.catalog import (
@@ -72,6 +72,8 @@ class Prepared(NamedTuple):
     """The latest ``_creationTime`` of its new documents."""
     counted: Mapping[bytes, int] = {}
     """What the counters of search indexes are afterwards."""
+    changed: Sequence[tuple[int, bytes, bytes | None, bytes | None]] = ()
+    """Table, id, old and new content of the documents of tables that are watched."""
 
 
 class StaleVersion(Conflict):
@@ -157,7 +159,12 @@ def catalog_after(writes: Sequence[Write], catalog: Catalog, reach: Visibility =
 
 
 def prepare(
-    writes: Sequence[Write], current: Current, after: Catalog, filled: Filled, counter: Counter | None = None
+    writes: Sequence[Write],
+    current: Current,
+    after: Catalog,
+    filled: Filled,
+    counter: Counter | None = None,
+    watched: Container[int] = (),
 ) -> Prepared:
     """Compute rows, touched keys and log writes of a transaction whose writes have been checked.
 
@@ -173,6 +180,8 @@ def prepare(
         How far each running backfill is.
     counter
         Finds the number that a counter has; without it every term that is counted counts as weighing something else.
+    watched
+        Numbers of the tables of which it is told what changes.
 
     Raises
     ------
@@ -184,6 +193,7 @@ def prepare(
     touched: dict[int, list[bytes]] = {}
     deltas: dict[bytes, int] = {}
     terms: dict[bytes, int] = {}
+    changes: list[tuple[int, bytes, bytes | None, bytes | None]] = []
     created = 0.0
     for write in writes:
         table = after.number(write.table)
@@ -196,6 +206,8 @@ def prepare(
             logged.append(write)
         if found is None and write.doc is None:
             continue
+        if write.table in watched:
+            changes.append((write.table, write.id, found[0] if found is not None else None, write.doc))
         skip = unfilled(table, write.id, filled)
         old: Mapping[str, Any] | None = unpack(found[0]) if found is not None else None
         old_keys, old_counts = table.entries(old, write.id, skip) if old is not None else ((), ())
@@ -229,7 +241,7 @@ def prepare(
     if changed:
         touched[COUNTS] = changed
     counted = touch_weights(terms, counter, touched) if terms else {}
-    return Prepared(rows, touched, after, logged, created, counted)
+    return Prepared(rows, touched, after, logged, created, counted, changes)
 
 
 def _vectors(

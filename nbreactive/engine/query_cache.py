@@ -18,7 +18,7 @@ import msgspec
 from nbreactive.engine.catalog import all_modules
 from nbreactive.engine.gate import Snapshot
 from nbreactive.engine.read_set import union
-from nbreactive.engine.transactions import Failure, LogLine, Nearest, Outcome, Reads
+from nbreactive.engine.transactions import Failure, LogLine, Nearest, Outcome, Reads, SqlInterest
 from nbreactive.functions.specs import Visibility
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 
+
+Interest = Nearest | SqlInterest
 
 QueryKey = tuple[str, bytes, Visibility, str | None]
 """Path, arguments, reach, journal; the code's version is in the read set (``_modules``), so it need not be here."""
@@ -61,7 +63,7 @@ class LiveResult:
         """None: it is the same for everybody."""
         self.snapshot = Snapshot(-1, 0)
         self.reads: Reads = {}
-        self.interests: Sequence[Nearest] = ()
+        self.interests: Sequence[Interest] = ()
         self.made = 0.0
         """When, on the monotonic clock: what nobody is subscribed to also ages, since functions may read the time."""
         self.checked = -1
@@ -94,7 +96,7 @@ class Found(NamedTuple):
     live: LiveResult
     result: QueryResult
     reads: Reads
-    interests: Sequence[Nearest] = ()
+    interests: Sequence[Interest] = ()
 
 
 class Query:
@@ -164,6 +166,8 @@ class ResultCache:
 
 _OBJECTS = 2_500
 """Bytes of a result's objects, those of its query and of its read set included, whatever is in them."""
+_CONDITION = 300
+"""Bytes of a condition of a statement."""
 _INTERVAL = 240
 """Bytes of an interval beside its keys: a tuple, two objects of bytes, a place in a list."""
 
@@ -176,7 +180,9 @@ def _bytes_of(live: LiveResult, result: QueryResult) -> int:
     failure = result.failure
     if failure is not None:
         size += len(failure.message) + len(failure.data or b"") + len(failure.trace) + len(failure.detail)
-    size += sum(_INTERVAL + len(interest.vector) for interest in live.interests)
+    for interest in live.interests:
+        size += _INTERVAL
+        size += len(interest.vector) if isinstance(interest, Nearest) else _CONDITION * len(interest.conditions)
     for intervals in live.reads.values():
         size += sum(_INTERVAL + len(low) + len(high) for low, high in intervals)
     return size
@@ -218,7 +224,7 @@ def reads_of(outcome: Outcome, before: Reads) -> Reads:
     return union(outcome.reads, before, {index_id: [interval]})
 
 
-def interests_of(outcome: Outcome, before: Sequence[Nearest]) -> Sequence[Nearest]:
+def interests_of(outcome: Outcome, before: Sequence[Interest]) -> Sequence[Interest]:
     """Return what of :func:`reads_of` is judged more exactly; for a killed run that is what it was last time."""
     if outcome.failure is None or outcome.failure.code not in _TRANSIENT:
         return outcome.interests

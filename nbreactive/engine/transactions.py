@@ -75,6 +75,25 @@ class NewFile(msgspec.Struct, frozen=True, array_like=True):
     """The content of a file that a mutation stores; its document is among the writes."""
 
     sha256: str
+class Condition(msgspec.Struct, frozen=True, array_like=True):
+    """What SQL asks of one field of a document, top-level conjunct of a WHERE; a document without the field fails it."""
+
+    field: str
+    """As the document spells it."""
+    op: Literal["=", "<", "<=", ">", ">=", "in", "not null"]
+    values: Sequence[str | bool | float] = ()
+    """One, except for ``in``; what a document has instead is compared if it is of the same type."""
+
+
+class SqlInterest(msgspec.Struct, frozen=True, array_like=True, tag="sql"):
+    """An interest: only documents that fulfil the conditions concern a statement that reads their table."""
+
+    index: int
+    """``by_id`` of the table."""
+    conditions: Sequence[Condition]
+    """All of which must hold; none: every document."""
+
+
     data: bytes
 
 
@@ -106,7 +125,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result as encoded JSON: encoded once, in the worker, whoever and however many receive it."""
     failure: Failure | None = None
     reads: Reads = {}
-    interests: Sequence[Nearest] = ()
+    interests: Sequence[Nearest | SqlInterest] = ()
     """Which writes to the indexes that they name concern a live query, more exactly than ``reads`` say."""
     writes: Sequence[Write] = ()
     logs: Sequence[LogLine] = ()
