@@ -5,7 +5,9 @@
  * does not fit is left out rather than trusted.
  */
 
+import { readPlace } from './storage';
 import { EMPTY, type LiveState, type TableData } from './table';
+import { readFrame, readSource, type Frame, type Source } from './windows';
 
 export const MIME_TYPE = 'application/vnd.nbreactive.live.v1+json';
 export const DRAWING_MIME_TYPE = 'application/vnd.nbreactive.drawing.v1+json';
@@ -26,7 +28,30 @@ export function readPayload(data: unknown): LiveState | null {
     title: text(data.title) || text(data.path),
     badge: text(data.badge),
     updated: typeof data.renderedAt === 'number' && data.renderedAt > 0 ? data.renderedAt : 0,
+    frame: readSavedFrame(data.frame),
   };
+}
+
+function readSavedFrame(data: unknown): Frame | null {
+  const frame = readFrame(data);
+  return (
+    frame && {
+      ...frame,
+      columns: frame.columns.slice(0, MAX_COLUMNS),
+      types: frame.types.slice(0, MAX_COLUMNS),
+      rows: frame.rows.slice(0, MAX_ROWS),
+    }
+  );
+}
+
+/** Where the rows of a saved output come from, and the way there from a page; null if that is not told. */
+export function readOrigin(data: unknown): { source: Source; sync: string } | null {
+  if (!isRecord(data) || data.v !== 1) {
+    return null;
+  }
+  const source = readSource(data.path, data.args);
+  const { mount } = readPlace(data.place);
+  return source && mount ? { source, sync: `${mount}/api/sync` } : null;
 }
 
 /** How a drawing stands. */

@@ -9,14 +9,21 @@
  * an output area themselves, and registers a factory of this notebook's own for those which come later; a view made
  * before would wait for ever. So a view that shows nothing is made again whenever there is another factory.
  *
+ * A saved result of SQL needs no kernel: its statement is known to the backend by its hash, and the page asks for it itself,
+ * with the rights of whoever looks, while the snapshot is in sight.
+ *
  * A kernel that stops while its view is shown leaves rows that are no longer live: a line
  * above them says so, also when the kernel is back, for the new one knows nothing of them.
  */
 
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
-import { MIME_TYPE, readPayload, WIDGET_MIME_TYPE } from './payload';
-import { LiveTable } from './table';
+import { followerOf, type Follower } from './following';
+import { LIMIT } from './grid';
+import { below } from './joining';
+import { MIME_TYPE, readOrigin, readPayload, WIDGET_MIME_TYPE } from './payload';
+import { EMPTY, LiveTable, type LiveState } from './table';
+import { fetchOver, Windows, type Shown, type Source } from './windows';
 
 /** What the output needs of the notebook around it. */
 export interface Host {
@@ -62,11 +69,18 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
   private _ended = '';
   private _checked = '';
   private _gone = false;
+  private _state: LiveState = EMPTY;
+  private _origin: { source: Source; url: string } | null = null;
+  private _windows: Windows | null = null;
+  private _updated = 0;
 
-  constructor(private readonly _host: Host | null) {
+  constructor(
+    private readonly _host: Host | null,
+    private readonly _follower: (url: string) => Follower = followerOf,
+  ) {
     super();
     this.addClass('nbr-output');
-    this._table = new LiveTable(document);
+    this._table = new LiveTable(document, undefined, null, (offset, limit) => this._windows?.want(offset, limit));
     this._snapshot = new Widget({ node: this._table.node });
     this._trouble = new Widget();
     this._trouble.addClass('nbr-detached');
@@ -78,20 +92,25 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     const state = readPayload(model.data[MIME_TYPE]);
-    this._table.update(
-      state ?? {
-        ...readPayload({ v: 1 })!,
-        message: 'This output was saved by a newer nbreactive: run the cell again, or update nbreactive.',
-      },
-    );
+    this._state = state ?? {
+      ...readPayload({ v: 1 })!,
+      message: 'This output was saved by a newer nbreactive: run the cell again, or update nbreactive.',
+    };
+    const origin = readOrigin(model.data[MIME_TYPE]);
+    const url = origin && below(document, origin.sync);
+    this._origin = origin && url ? { source: origin.source, url } : null;
+    this._table.update(this._state);
     if (model.data[WIDGET_MIME_TYPE] !== undefined && this._host !== null) {
       this._model = model;
       this._stopListening ??= this._host.onKernelChange(() => this._follow());
       this._follow();
+    } else {
+      this._watch(true);
     }
   }
 
   override dispose(): void {
+    this._windows?.close();
     this._watcher?.disconnect();
     this._stopListening?.();
     super.dispose();
@@ -162,13 +181,44 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
     const shown = this._mounted && (!this._gone || this._ended !== '');
     this._view?.setHidden(!shown);
     this._snapshot.setHidden(shown);
+    this._watch(!shown);
     if (shown && this._host?.kernelEnded()) {
       this._ended = this._host.kernelTrouble();
     }
-    const missing = this._gone && this._host?.kernelId() ? GONE : '';
+    const missing = this._gone && this._host?.kernelId() && this._windows === null ? GONE : '';
     const trouble = shown ? this._ended || (this._host?.kernelTrouble() ?? '') : missing;
     this._trouble.node.textContent = trouble;
     this._trouble.setHidden(trouble === '');
     this.toggleClass('nbr-mod-detached', shown && trouble !== '');
+  }
+
+  /** Ask for the rows of a saved result of SQL as long as the snapshot is in sight. */
+  private _watch(wanted: boolean): void {
+    if (this._origin === null || !wanted) {
+      this._windows?.close();
+      this._windows = null;
+      return;
+    }
+    if (this._windows === null) {
+      this._windows = new Windows(fetchOver(this._follower(this._origin.url)), shown => this._paint(shown));
+      this._windows.want(0, LIMIT);
+    }
+    this._windows.aim(this._origin.source);
+  }
+
+  /** The window that is here in the place of the snapshot; the snapshot until there is one. */
+  private _paint({ frame, message, open }: Shown): void {
+    if (this.isDisposed || frame === null) {
+      this._table.update({ ...this._state, message });
+      return;
+    }
+    this._table.update({
+      ...this._state,
+      frame: this._state.frame ?? frame,
+      window: frame,
+      message,
+      status: message ? 'error' : open ? 'live' : 'reconnecting',
+      updated: (this._updated = open && !message ? Date.now() : this._updated),
+    });
   }
 }

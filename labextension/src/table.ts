@@ -5,7 +5,12 @@
  * as HTML. Cells are reused between paints: what did not change is not touched, so a selection survives an update.
  */
 
+import { cellText } from './cell_text';
+import { Grid } from './grid';
 import type { Thumbnails } from './thumbnails';
+import type { Frame } from './windows';
+
+export { cellText };
 
 export type Status = 'loading' | 'live' | 'reconnecting' | 'error' | 'closed' | 'snapshot';
 
@@ -31,6 +36,10 @@ export interface LiveState {
   /** When the rows were last right, in ms since the epoch; 0 when unknown. */
   updated: number;
   more: More;
+  /** A result of SQL, of which the first rows are here; it is shown as a grid in the place of `table`. */
+  frame: Frame | null;
+  /** The part of it that is looked at, where that is not among the first rows. */
+  window: Frame | null;
 }
 
 export const EMPTY: LiveState = {
@@ -42,10 +51,10 @@ export const EMPTY: LiveState = {
   dimmed: false,
   updated: 0,
   more: '',
+  frame: null,
+  window: null,
 };
 
-/** Longer texts are cut: a cell is for reading, and a megabyte in one would stall the page. */
-const MAX_TEXT = 2_000;
 /** Texts of more characters or lines get a box of a few lines: one cell must not make its whole row high. */
 const LONG = 200;
 const LINES = 4;
@@ -68,11 +77,13 @@ export class LiveTable {
   private readonly _empty: HTMLElement;
   private readonly _more: HTMLButtonElement;
   private _waiting: ReturnType<typeof setTimeout> | undefined;
+  private _grid: Grid | null = null;
 
   constructor(
     document: Document,
     loadMore: () => void = () => undefined,
     private readonly _thumbnails: Thumbnails | null = null,
+    private readonly _want: (offset: number, limit: number) => void = () => undefined,
   ) {
     const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
       const node = document.createElement(tag);
@@ -120,7 +131,14 @@ export class LiveTable {
     setOptional(this._title, state.title);
     setOptional(this._badge, state.badge);
     setOptional(this._message, state.message);
-    setText(this._count, describeCount(table));
+    setText(this._count, state.frame ? describeFrame(state.window ?? state.frame) : describeCount(table));
+    this._scroll.hidden = state.frame !== null;
+    if (state.frame !== null) {
+      this._paintGrid(name, state.frame, state.window);
+      return;
+    }
+    this._grid?.node.remove();
+    this._grid = null;
     setText(this._caption, name);
     this._scroll.setAttribute('aria-label', name);
     this._scroll.setAttribute('aria-busy', String(state.dimmed || status === 'loading'));
@@ -129,6 +147,15 @@ export class LiveTable {
     this._paintBody(table, kinds);
     this._paintMore(state.more);
     setOptional(this._empty, table.rows.length === 0 ? (status === 'loading' ? 'loading…' : 'no rows') : '');
+  }
+
+  private _paintGrid(name: string, frame: Frame, window: Frame | null): void {
+    if (this._grid === null) {
+      this._grid = new Grid(this.node.ownerDocument, this._want);
+      this._scroll.after(this._grid.node);
+    }
+    this._more.hidden = true;
+    this._grid.update(name, frame, window);
   }
 
   private _paintState({ status, dimmed, updated }: LiveState): void {
@@ -208,18 +235,6 @@ function paintCell(cell: HTMLElement, value: unknown, column: string): void {
   }
 }
 
-export function cellText(value: unknown): string {
-  if (value === undefined) {
-    return '';
-  }
-  if (typeof value === 'number') {
-    // 0.1 + 0.2 is 0.3 to a reader
-    return String(Number.isInteger(value) ? value : Number(value.toPrecision(12)));
-  }
-  const text = typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value);
-  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
-}
-
 export function describeCount({ rows, total, document }: TableData): string {
   if (document) {
     return '1 document';
@@ -228,6 +243,11 @@ export function describeCount({ rows, total, document }: TableData): string {
   return total > rows.length
     ? `first ${rows.length.toLocaleString('en')} of ${count(total)}`
     : count(rows.length);
+}
+
+function describeFrame({ total, columns }: Frame): string {
+  const count = (n: number, what: string) => `${n.toLocaleString('en')} ${n === 1 ? what : `${what}s`}`;
+  return `${count(total, 'row')} × ${count(columns.length, 'column')}`;
 }
 
 export function describeStatus(status: Status, updated: number, now: number = Date.now()): string {

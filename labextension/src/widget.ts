@@ -6,10 +6,13 @@
  */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
+import { Follower } from './following';
+import { below } from './joining';
 import { readTable } from './payload';
 import { readPlace } from './storage';
-import { LiveTable, type LiveState, type More, type Status } from './table';
+import { EMPTY, LiveTable, type LiveState, type More, type Status } from './table';
 import { Thumbnails } from './thumbnails';
+import { fetchOver, readFrame, readSource, Windows, type Fetch, type Shown } from './windows';
 
 export interface LiveModel {
   table: unknown;
@@ -22,12 +25,31 @@ export interface LiveModel {
   more: string;
   /** Where stored files are. */
   files: unknown;
+  /** The first rows of a result of SQL; empty for other results. */
+  frame: unknown;
+  /** The statement and its parameters, where it has more rows than that; else empty. */
+  source: unknown;
+  /** A window of it, from the kernel, for pages that cannot ask themselves. */
+  window: unknown;
 }
 
-const TRAITS: (keyof LiveModel)[] = ['table', 'status', 'message', 'title', 'badge', 'dimmed', 'updated', 'more'];
+const TRAITS: (keyof LiveModel)[] = [
+  'table',
+  'status',
+  'message',
+  'title',
+  'badge',
+  'dimmed',
+  'updated',
+  'more',
+  'frame',
+  'source',
+];
 
 export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>): LiveState {
   return {
+    ...EMPTY,
+    frame: readFrame(model.get('frame')),
     table: readTable(model.get('table')),
     status: model.get('status'),
     message: model.get('message'),
@@ -39,6 +61,45 @@ export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>): LiveState {
   };
 }
 
+/** What the kernel says of a result, and the window of it that this page looks at. */
+function withWindow(state: LiveState, shown: Shown | null): LiveState {
+  if (shown === null || state.frame === null) {
+    return state;
+  }
+  return {
+    ...state,
+    window: shown.frame,
+    message: state.message || shown.message,
+    status: state.status === 'live' && !shown.open ? 'reconnecting' : state.status,
+  };
+}
+
+/** How this page gets windows: by itself below its own Jupyter server (also while the kernel works), else by the kernel. */
+function fetchFor(model: AnyModel<LiveModel>, document: Document): Fetch {
+  const { mount } = readPlace(model.get('files'));
+  const url = mount ? below(document, `${mount}/api/sync`) : null;
+  return url !== null ? fetchOver(new Follower(url)) : fetchFrom(model);
+}
+
+function fetchFrom(model: AnyModel<LiveModel>): Fetch {
+  return (_source, offset, limit, heard) => {
+    const changed = () => {
+      const said = record(model.get('window'));
+      const frame = readFrame(said);
+      if (frame !== null && said.offset === offset && said.limit === limit) {
+        heard.frame(frame);
+      }
+    };
+    model.on('change:window', changed);
+    model.send({ type: 'window', offset, limit });
+    return () => model.off('change:window', changed);
+  };
+}
+
+function record(said: unknown): Record<string, unknown> {
+  return typeof said === 'object' && said !== null ? (said as Record<string, unknown>) : {};
+}
+
 function readMore(said: unknown): More {
   return said === 'more' || said === 'loading' ? said : '';
 }
@@ -48,8 +109,22 @@ export default () => {
 
   function render({ model, el, signal }: RenderProps<LiveModel>): void {
     const thumbnails = new Thumbnails(el.ownerDocument, () => readPlace(model.get('files')));
-    const view = new LiveTable(el.ownerDocument, () => model.send({ type: 'more' }), thumbnails);
-    const paint = () => view.update(readModel(model));
+    let shown: Shown | null = null;
+    const windows = new Windows(fetchFor(model, el.ownerDocument), now => {
+      shown = now;
+      later();
+    });
+    const view = new LiveTable(
+      el.ownerDocument,
+      () => model.send({ type: 'more' }),
+      thumbnails,
+      (offset, limit) => windows.want(offset, limit),
+    );
+    const paint = () => {
+      const { path, args } = record(model.get('source'));
+      windows.aim(readSource(path, args));
+      view.update(withWindow(readModel(model), shown));
+    };
     let waiting = false;
     // One message of the kernel may change several traits: paint once, when all of them are set.
     const later = () => {
@@ -74,6 +149,7 @@ export default () => {
         model.off(`change:${trait}`, later);
       }
       view.node.remove();
+      windows.close();
       thumbnails.dispose();
       model.send({ type: 'views', count: --views });
     });

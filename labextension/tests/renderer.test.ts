@@ -1,5 +1,6 @@
 import { Panel, Widget } from '@lumino/widgets';
 import { expect, test, vi } from 'vitest';
+import { Follower, type Hearing } from '../src/following';
 import { MIME_TYPE, WIDGET_MIME_TYPE } from '../src/payload';
 import { LiveOutput, type Host } from '../src/renderer';
 
@@ -141,4 +142,68 @@ test('a kernel that does not know the view leaves the snapshot, and it is said',
   await vi.waitFor(() => expect(output.node.querySelector('.nbr-detached')?.textContent).toContain('no longer live'));
   expect(snapshotShown(output)).toBe(true);
   expect(output.hasClass('nbr-mod-detached')).toBe(false);
+});
+
+const HASH = '0123456789abcdef0123456789abcdef';
+const statement = {
+  v: 1,
+  path: '_system/sql:live',
+  args: { hash: HASH, params: { least: 5 } },
+  place: { mount: 'nbreactive', url: '' },
+  title: 'SELECT n',
+  frame: { columns: [{ name: 'n', type: 'BIGINT' }], rows: [[1]], offset: 0, total: 1 },
+  renderedAt: 1,
+};
+
+class FakeFollower extends Follower {
+  asked: { args: unknown; hearing: Hearing; stopped: boolean }[] = [];
+  override follow(_path: string, args: unknown, hearing: Hearing) {
+    const one = { args, hearing, stopped: false };
+    this.asked.push(one);
+    return () => {
+      one.stopped = true;
+    };
+  }
+}
+
+test('a saved result of SQL is live without a kernel, and leaves the asking to a kernel that shows it', async () => {
+  document.body.innerHTML = `<script id="jupyter-config-data" type="application/json">{"baseUrl":"/u/a/"}</script>`;
+  const urls: string[] = [];
+  const follower = new FakeFollower('');
+  const host = new FakeHost();
+  const output = new LiveOutput(host, url => {
+    urls.push(url);
+    return follower;
+  });
+  await output.renderModel(model({ [MIME_TYPE]: statement, [WIDGET_MIME_TYPE]: { model_id: 'm' } }));
+  expect(urls).toEqual([`ws://${document.location.host}/u/a/nbreactive/api/sync`]);
+  const [asked] = follower.asked;
+  expect(asked!.args).toEqual({ hash: HASH, params: { least: 5 }, offset: 0, limit: 300 });
+  const cell = () => output.node.querySelector('[role=gridcell]')?.textContent;
+  const state = () => output.node.querySelector('.nbr-state')?.textContent;
+  expect(cell()).toBe('1');
+  expect(state()).toContain('snapshot');
+  asked!.hearing.value({ columns: [{ name: 'n', type: 'BIGINT' }], rows: [[2]], total: 1, offset: 0, complete: true });
+  expect(cell()).toBe('2');
+  expect(state()).toBe('live');
+  asked!.hearing.linked(false);
+  expect(state()).toContain('reconnecting');
+  host.view!.found();
+  await vi.waitFor(() => expect(snapshotShown(output)).toBe(false));
+  expect(asked!.stopped).toBe(true);
+});
+
+test('an output that names another host, or a statement by its text, asks for nothing', async () => {
+  document.body.innerHTML = `<script id="jupyter-config-data" type="application/json">{"baseUrl":"/"}</script>`;
+  for (const more of [
+    { place: { mount: '../evil', url: 'http://evil' } },
+    { args: { sql: 'SELECT 1', params: {} } },
+    { path: 'chat:send' },
+  ]) {
+    const follower = new FakeFollower('');
+    const output = new LiveOutput(null, () => follower);
+    await output.renderModel(model({ [MIME_TYPE]: { ...statement, ...more } }));
+    expect(follower.asked).toEqual([]);
+    expect(output.node.querySelector('[role=gridcell]')?.textContent).toBe('1');
+  }
 });

@@ -97,3 +97,24 @@ test('loads more rows with a button, which a keyboard can press again and again'
   expect(document.activeElement).toBe(el.querySelector('.nbr-scroll'));
   el.remove();
 });
+
+test('a result of SQL is a grid, and other rows of a large one come by way of the kernel where a page cannot ask', async () => {
+  const columns = [{ name: 'n', type: 'BIGINT' }];
+  const rows = Array.from({ length: 200 }, (_, i) => [i]);
+  model.set({
+    frame: { columns, rows, offset: 0, total: 5000 },
+    source: { path: '_system/sql:live', args: { hash: '0123456789abcdef0123456789abcdef', params: {} } },
+    files: { mount: '', url: 'http://127.0.0.1:3210' },
+  });
+  const { el, stop } = show();
+  expect(el.querySelector('[role=grid]')?.getAttribute('aria-rowcount')).toBe('5001');
+  expect(el.querySelector<HTMLElement>('.nbr-count')?.textContent).toBe('5,000 rows × 1 column');
+  expect(model.sent).toContainEqual({ type: 'window', offset: 0, limit: 300 });
+  model.set({ window: { columns, rows: [[41], [42]], offset: 0, limit: 300, total: 2, complete: true } });
+  await vi.waitFor(() => expect(el.querySelectorAll('[role=gridcell]').length).toBe(2));
+  expect([...el.querySelectorAll('[role=gridcell]')].map(cell => cell.textContent)).toEqual(['41', '42']);
+  // a small result needs no window
+  model.set({ frame: { columns, rows: [[7]], offset: 0, total: 1 }, source: {} });
+  await vi.waitFor(() => expect(el.querySelector('[role=gridcell]')?.textContent).toBe('7'));
+  stop.abort();
+});
