@@ -18,7 +18,7 @@ from nbreactive.errors import FunctionFailed, NBReactiveError, ProtocolError, fr
 from nbreactive.values.json import decode_json, encode_json
 
 ADDITIONS_VERSION = 1
-"""Said in ``Connect``; a server that knows it may add fields, which official clients never see."""
+"""Said in ``Connect``; a server that knows it may add fields and messages, which official clients never see."""
 
 
 class _Failure(msgspec.Struct, rename="camel", kw_only=True):
@@ -37,6 +37,21 @@ class QueryUpdated(msgspec.Struct, rename="camel", tag="QueryUpdated"):
 
     query_id: int
     value: msgspec.Raw
+    log_lines: list[str] = []
+    journal: str | None = None
+    columns: Any = None
+    identity_read: bool = False
+    request_id: str = ""
+
+
+class QueryDelta(msgspec.Struct, rename="camel", tag="QueryDelta"):
+    """A query has a new result, which is said by what is new in a list."""
+
+    query_id: int
+    path: list[str]
+    runs: list[tuple[int, int, list[msgspec.Raw]]]
+    check: int
+    rest: msgspec.Raw = msgspec.Raw(b"[]")
     log_lines: list[str] = []
     journal: str | None = None
     columns: Any = None
@@ -72,7 +87,7 @@ class Transition(msgspec.Struct, rename="camel", tag="Transition"):
 
     start_version: Version
     end_version: Version
-    modifications: list[QueryUpdated | QueryFailed | QueryRemoved]
+    modifications: list[QueryUpdated | QueryDelta | QueryFailed | QueryRemoved]
 
 
 class TransitionChunk(msgspec.Struct, rename="camel", tag="TransitionChunk"):
@@ -147,14 +162,18 @@ class Outcome:
     identity_read: bool = False
 
 
-def outcome_of(message: QueryUpdated | QueryFailed | MutationResponse) -> Outcome:
+def result_of(message: QueryUpdated | QueryDelta, value: Any) -> Outcome:
+    """Return what a live query shows now that has ``value``."""
+    return Outcome(
+        value=value, logs=tuple(message.log_lines), columns=message.columns, identity_read=message.identity_read
+    )
+
+
+def outcome_of(message: QueryFailed | MutationResponse) -> Outcome:
     """Decode the value or the error which a message carries."""
     logs = tuple(message.log_lines)
     if isinstance(message, QueryFailed):
         return Outcome(error=message.error(), logs=logs, identity_read=message.identity_read)
-    if isinstance(message, QueryUpdated):
-        value = decode_json(bytes(message.value))
-        return Outcome(value=value, logs=logs, columns=message.columns, identity_read=message.identity_read)
     if message.success:
         return Outcome(value=decode_json(bytes(message.result)), logs=logs)
     return Outcome(error=message.error(), logs=logs)
@@ -193,15 +212,17 @@ def _text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def connect(session_id: str, count: int, reason: str | None, client_ms: int, observed: int) -> str:
-    """``Connect``: who speaks, and the newest timestamp this client has shown to anybody."""
+def connect(
+    session_id: str, count: int, reason: str | None, client_ms: int, observed: int, *, deltas: bool = True
+) -> str:
+    """``Connect``: who speaks, the newest timestamp this client has shown to anybody, and whether it takes deltas."""
     message: dict[str, Any] = {
         "type": "Connect",
         "sessionId": session_id,
         "connectionCount": count,
         "lastCloseReason": reason,
         "clientTs": client_ms,
-        "nbreactive": {"version": ADDITIONS_VERSION},
+        "nbreactive": {"version": ADDITIONS_VERSION, "deltas": deltas},
     }
     if observed:
         message["maxObservedTimestamp"] = encode_ts(observed)

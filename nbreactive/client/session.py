@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nbreactive.client import protocol
+from nbreactive.client.deltas import LastResult
 from nbreactive.client.optimistic import Layer
 from nbreactive.client.protocol import Outcome
 from nbreactive.errors import NBReactiveError, NotConnected, ProtocolError, Unauthenticated
@@ -34,6 +35,8 @@ class LiveEntry:
     args: str
     changed: Done
     journal: str | None = None
+    last: LastResult | None = None
+    """What row deltas are applied to: the last result that came on this connection."""
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Session:
         self.token: str | None = None
         """Of who speaks; None: whoever the connection itself is."""
         self.connections = 0
+        self._deltas = True
         self.restart()
 
     def restart(self) -> None:
@@ -94,7 +98,9 @@ class Session:
 
     def connected(self, reason: str | None, client_ms: int) -> list[str]:
         """Begin a connection: everything the server has to know, in the order it wants it."""
-        messages = [protocol.connect(self.session_id, self.connections, reason, client_ms, self.observed)]
+        messages = [
+            protocol.connect(self.session_id, self.connections, reason, client_ms, self.observed, deltas=self._deltas)
+        ]
         self.connections += 1
         self._open = True
         if self.token is not None:
@@ -127,6 +133,8 @@ class Session:
         self._all_asked = 0
         self._doubtful: set[int] = set()
         self._held: dict[int, tuple[LiveEntry, Outcome]] = {}
+        for entry in self.queries.values():
+            entry.last = None
         effects = Effects()
         for request in [r for r in self.requests.values() if r.kind == "Action" and r.sent]:
             lost = NotConnected(
@@ -239,13 +247,31 @@ class Session:
             if entry is None or isinstance(modification, protocol.QueryRemoved):
                 continue  # removed here meanwhile; the server did not know yet
             entry.journal = modification.journal
-            outcome = protocol.outcome_of(modification)
-            self._held[entry.query_id] = entry, outcome
+            self._held[entry.query_id] = entry, self._outcome(entry, modification)
         self._version = message.end_version
         ts = protocol.decode_ts(message.end_version.ts)
         self.observed = max(self.observed, ts)
         self._show(ts, effects)
         return effects
+
+    def _outcome(
+        self, entry: LiveEntry, modification: protocol.QueryUpdated | protocol.QueryDelta | protocol.QueryFailed
+    ) -> Outcome:
+        match modification:
+            case protocol.QueryUpdated():
+                entry.last = LastResult(bytes(modification.value))
+                value = entry.last.value()
+            case protocol.QueryDelta():
+                try:
+                    if entry.last is None:
+                        raise ProtocolError("A delta came for a query that has no result yet")
+                    value = entry.last.apply(modification)
+                except ProtocolError:
+                    self._deltas = False  # on the next connection all results come whole
+                    raise
+            case _:
+                return protocol.outcome_of(modification)
+        return protocol.result_of(modification, value)
 
     def _show(self, ts: int, effects: Effects) -> None:
         """Let results be shown that are as of ``ts``, and mutations end that are in them, unless something is held back."""

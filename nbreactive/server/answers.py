@@ -7,10 +7,11 @@ from msgspec import UNSET, Raw, UnsetType
 from nbreactive.engine.query_cache import QueryResult
 from nbreactive.server import messages as wire
 from nbreactive.server.calls import Answer
+from nbreactive.server.deltas import Delta
 from nbreactive.server.failures import Mode, failure_text, log_texts
 
 Response = wire.MutationResponse | wire.ActionResponse
-Modification = wire.QueryUpdated | wire.QueryFailed | wire.QueryRemoved
+Modification = wire.QueryUpdated | wire.QueryDelta | wire.QueryFailed | wire.QueryRemoved
 
 
 class Speaker:
@@ -63,20 +64,36 @@ class Speaker:
             trace=trace,
         )
 
-    def modification(self, query_id: int, result: QueryResult) -> Modification:
-        """What a live query shows now."""
+    def modification(self, query_id: int, result: QueryResult, delta: Delta | None = None) -> Modification:
+        """What a live query shows now; with ``delta``, how that comes from what it showed before."""
         lines = log_texts(result.logs, self._mode)
         failure = result.failure
         extra = self._additions
         if failure is None:
+            columns = result.columns if extra and result.columns is not None else UNSET
+            identity_read = True if extra and result.identity_read else UNSET
+            request_id = result.request_id if extra else UNSET
+            if delta is not None:
+                return wire.QueryDelta(
+                    queryId=query_id,
+                    path=delta.path,
+                    runs=delta.runs,
+                    rest=delta.rest if delta.rest is not None else UNSET,
+                    check=delta.check,
+                    logLines=lines,
+                    journal=result.journal,
+                    columns=columns,
+                    identityRead=identity_read,
+                    requestId=request_id,
+                )
             return wire.QueryUpdated(
                 queryId=query_id,
                 value=Raw(result.value),
                 logLines=lines,
                 journal=result.journal,
-                columns=result.columns if extra and result.columns is not None else UNSET,
-                identityRead=True if extra and result.identity_read else UNSET,
-                requestId=result.request_id if extra else UNSET,
+                columns=columns,
+                identityRead=identity_read,
+                requestId=request_id,
             )
         return wire.QueryFailed(
             queryId=query_id,

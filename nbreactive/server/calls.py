@@ -32,6 +32,7 @@ from nbreactive.errors import (
 from nbreactive.functions.paths import BUILT_IN
 from nbreactive.functions.references import canonical_path
 from nbreactive.functions.specs import FunctionSpec, Kind
+from nbreactive.server.deltas import MOST, Deltas
 from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Caller
 from nbreactive.server.logs import Logs
@@ -95,6 +96,8 @@ class Calls:
         self.mode: Mode = mode
         self.presence: Presence | None = None
         """Who is in which room; None where nobody can be in any."""
+        self.deltas = Deltas(MOST)
+        """What clients show, of those that are told what is new only."""
 
     def use(self, engine: Engine, actions: Actions) -> None:
         """Go on with another engine (after a reset)."""

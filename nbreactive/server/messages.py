@@ -4,8 +4,8 @@ One JSON object per WebSocket text message, told apart by ``type``. Field names 
 arguments stay :class:`msgspec.Raw`: they were encoded once, in a worker, and are only copied here. A test pins the
 hash of everything in this module, because clients of other people speak it.
 
-Additions of nbreactive (:class:`Additions`, ``columns``, ``identityRead``, ``requestId``, ``errorCode``, ``trace``) are sent
-only to a client that asked for them in its ``Connect``.
+Additions of nbreactive (:class:`Additions`, ``columns``, ``identityRead``, ``requestId``, ``errorCode``, ``trace``, and
+:class:`QueryDelta` for ``deltas``) are sent only to a client that asked for them in its ``Connect``.
 """
 
 # ruff: noqa: N815 - the names are the protocol's
@@ -32,6 +32,8 @@ class Additions(msgspec.Struct, kw_only=True):
     """What our own client says inside ``Connect`` to get the additions."""
 
     version: int = 1
+    deltas: bool = False
+    """Whether it takes :class:`QueryDelta`."""
 
 
 class Connect(_Message):
@@ -129,6 +131,27 @@ class QueryUpdated(_Message):
     requestId: str | UnsetType = UNSET
 
 
+class QueryDelta(_Message):
+    """A query has a new result, said by what is new in a list: in the result itself, or in what is there under ``path``.
+
+    The list before is the one of the last ``QueryUpdated`` or ``QueryDelta`` of this query on this connection. The new one
+    is made from left to right: of each run ``[start, count, rows]`` come ``count`` rows of the list before, from ``start``
+    on, and then ``rows``. ``check`` is the CRC-32 of its text: the rows' texts as they came, between brackets, with commas.
+    """
+
+    queryId: int
+    path: list[str]
+    runs: list[tuple[int, int, list[Raw]]]
+    check: int
+    logLines: list[str]
+    journal: str | None
+    rest: Raw | UnsetType = UNSET
+    """The object around the list, with an empty list in its place."""
+    columns: list[str] | UnsetType = UNSET
+    identityRead: bool | UnsetType = UNSET
+    requestId: str | UnsetType = UNSET
+
+
 class QueryFailed(_Message):
     """A query failed; ``errorData`` only when the function raised ``AppError``."""
 
@@ -153,7 +176,7 @@ class Transition(_Message):
 
     startVersion: StateVersion
     endVersion: StateVersion
-    modifications: list[QueryUpdated | QueryFailed | QueryRemoved]
+    modifications: list[QueryUpdated | QueryDelta | QueryFailed | QueryRemoved]
     clientClockSkew: int | UnsetType = UNSET
     """Milliseconds that the client's clock is ahead; absent or a number, as npm's client reckons with what is there."""
     serverTs: int | UnsetType = UNSET

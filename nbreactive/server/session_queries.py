@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from nbreactive.engine.query_cache import QueryResult
 from nbreactive.engine.requests import QuerySpec
 from nbreactive.engine.subscriptions import Listener, Subscription
 from nbreactive.errors import ProtocolError
 from nbreactive.server import messages as wire
 from nbreactive.server.answers import Modification, Speaker
 from nbreactive.server.calls import Answer, Calls
+from nbreactive.server.deltas import Deltas, Shown
 from nbreactive.server.identity import Caller
 
 _NOT_ALLOWED = ("Refused", "Unauthenticated")
@@ -44,6 +46,22 @@ class SessionQueries:
         self._queries: dict[int, Subscription | None] = {}
         self._hidden: dict[int, wire.Add | QuerySpec] = {}
         """Queries that this caller may not ask; another one may."""
+        self._deltas: Deltas | None = None
+        self._shown: dict[int, Shown] = {}
+        """What the client shows, where deltas may lead from there."""
+
+    def take_deltas(self, deltas: Deltas) -> None:
+        """Say new results by what is new in them, from now on."""
+        self._deltas = deltas
+
+    def modification(self, query_id: int, result: QueryResult) -> Modification:
+        """What a query shows now, as its client is told."""
+        if self._deltas is None:
+            return self.speaker.modification(query_id, result)
+        shown, delta = self._deltas.follow(self._shown.pop(query_id, None), result)
+        if shown is not None:
+            self._shown[query_id] = shown
+        return self.speaker.modification(query_id, result, delta)
 
     def modify(self, message: wire.ModifyQuerySet, caller: Caller) -> None:
         """Add and remove queries."""
@@ -75,6 +93,8 @@ class SessionQueries:
     def close(self) -> None:
         """End all subscriptions."""
         self._calls.subscriptions.close(self._listener)
+        for query_id in list(self._shown):
+            self._hide(query_id)
         self._hidden.clear()
         self.ids.clear()
         self._queries.clear()
@@ -110,7 +130,13 @@ class SessionQueries:
             raise ProtocolError(f"there is no query with the id {query_id}")
         handle = self._queries.pop(query_id)
         self._hidden.pop(query_id, None)
+        self._hide(query_id)
         if handle is not None:
             del self.ids[handle]
             self._calls.subscriptions.remove(handle)
         self.pending.append(wire.QueryRemoved(queryId=query_id))
+
+    def _hide(self, query_id: int) -> None:
+        shown = self._shown.pop(query_id, None)
+        if shown is not None and self._deltas is not None:
+            self._deltas.leave(shown)

@@ -187,6 +187,8 @@ class Session:
         if 0 < message.clientTs < 1 << 53:
             self._clock_skew = message.clientTs - self._calls.now_ns() // 1_000_000
         self._speaker = self._queries.speaker = Speaker(self._calls.mode, additions=message.nbreactive is not None)
+        if message.nbreactive is not None and message.nbreactive.deltas:
+            self._queries.take_deltas(self._calls.deltas)
 
     def _authenticate(self, message: wire.Authenticate) -> None:
         if message.baseVersion != self._identity:
@@ -323,7 +325,7 @@ class Session:
         for handle, result in update.changes:
             query_id = self._queries.ids.get(handle)
             if query_id is not None:
-                modifications.append(self._speaker.modification(query_id, result))
+                modifications.append(self._queries.modification(query_id, result))
         behind = self._sent_ts < self._at_least
         same = query_set == self._sent.querySet and identity == self._sent.identity
         if same and not (responses or modifications or behind):

@@ -124,7 +124,7 @@ def test_a_reconnect_says_everything_again_in_order_under_the_same_ids() -> None
     assert again[0]["sessionId"] == before
     assert again[0]["connectionCount"] == 1
     assert again[0]["maxObservedTimestamp"] == encode_ts(10)
-    assert again[0]["nbreactive"] == {"version": 1}
+    assert again[0]["nbreactive"] == {"version": 1, "deltas": True}
     assert (again[1]["baseVersion"], [c["queryId"] for c in again[1]["modifications"]]) == (0, [0])
     assert again[1]["modifications"][0]["journal"] == "J"
     assert [m["requestId"] for m in again[2:]] == [0, 1, 2]

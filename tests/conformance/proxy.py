@@ -1,7 +1,7 @@
 """A proxy between client and backend that reads the sync protocol, and cuts connections at chosen messages.
 
 What is no WebSocket passes as it is, so that a page may be loaded through it, too. Compression is not negotiated, as the
-proxy takes the offer out: then every message is plain to read.
+proxy takes the offer out: then every message is plain to read. A sealed proxy leaves all as it is, and counts bytes instead.
 """
 
 from __future__ import annotations
@@ -55,14 +55,21 @@ class Proxy:
         Of the backend.
     delay
         Seconds that every message of the backend takes.
+    sealed
+        Whether it only counts.
     """
 
-    def __init__(self, port: int, delay: float = 0.0) -> None:
+    def __init__(self, port: int, delay: float = 0.0, *, sealed: bool = False) -> None:
         self.judge: Judge = lambda _: Verdict.PASS
         self.refusing = False
         """New connections are closed at once."""
         self.seen: list[Passing] = []
         self.fault: BaseException | None = None
+        self.handshakes: list[bytes] = []
+        """What the backend has answered to whoever opened a WebSocket."""
+        self.received = 0
+        """Bytes of the backend on WebSockets, if the proxy is sealed."""
+        self._sealed = sealed
         self._target = port
         self._delay = delay
         self._connections = 0
@@ -165,7 +172,7 @@ class Proxy:
             answers, backend = await asyncio.open_connection("127.0.0.1", self._target, limit=1 << 26)
             self._open |= {writer, backend}
             upgrade = b"upgrade: websocket" in head.lower()
-            if upgrade:
+            if upgrade and not self._sealed:
                 lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"sec-websocket-ext")]
                 head = b"\r\n".join(lines)
             backend.write(head)
@@ -179,6 +186,10 @@ class Proxy:
                 return
             self._connections += 1
             number = self._connections
+            self.handshakes.append(head)
+            if self._sealed:
+                await self._both(_copy(reader, backend), _copy(answers, writer, self._count))
+                return
             await self._both(
                 self._pass(reader, backend, number, up=True), self._pass(answers, writer, number, up=False)
             )
@@ -225,14 +236,20 @@ class Proxy:
             self.seen.append(passing)
             self._news.notify_all()
 
+    def _count(self, size: int) -> None:
+        self.received += size
+
     def _found(self, error: BaseException) -> None:
         with self._news:
             self.fault = error
             self._news.notify_all()
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: Callable[[int], None] = lambda _: None
+) -> None:
     while data := await source.read(1 << 16):
+        count(len(data))
         sink.write(data)
         await sink.drain()
 

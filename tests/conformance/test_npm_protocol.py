@@ -168,6 +168,29 @@ def test_results_above_5_mb_come_in_chunks(backend: Served, proxy: Proxy, start:
     assert json.loads("".join(chunk["chunk"] for chunk in chunks))["type"] == "Transition"
 
 
+def test_results_come_whole_and_deflated_however_little_has_changed(
+    backend: Served, proxy: Proxy, start: Callable[..., Program]
+) -> None:
+    for number in range(200):
+        backend.call("mutation", "conform:add", text=f"one of many: {number}")
+    client = start()
+    listed = client.send("subscribe", "conform:list")
+    before = client.next(listed)["value"]
+    backend.call("mutation", "conform:add", text="one more")
+    after = client.next(listed)["value"]
+    assert after[:-1] == before and after[-1]["text"] == "one more"
+    changes = [change for passing in proxy.saw("Transition") for change in passing.message["modifications"]]
+    assert [(change["type"], len(change["value"])) for change in changes] == [
+        ("QueryUpdated", len(before)),
+        ("QueryUpdated", len(after)),
+    ]
+    with Proxy(backend.port, sealed=True) as sealed, program(["node", "live.mjs", sealed.url], NPM) as other:
+        shown = other.ask("subscribe", "conform:list")["value"]
+        assert shown == after
+        assert b"permessage-deflate" in sealed.handshakes[0]
+        assert sealed.received < len(json.dumps(shown)) / 2
+
+
 # ---- who is asking --------------------------------------------------------------------------------------------
 
 

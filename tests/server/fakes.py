@@ -16,6 +16,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from nbreactive.engine.query_cache import QueryResult, result_of
 from nbreactive.engine.requests import Result
 from nbreactive.engine.transactions import Failure, LogLine, Outcome
 from nbreactive.errors import AppError, NBReactiveError
@@ -93,7 +94,7 @@ class FakeSubscriptions:
                 known = result.value + repr(result.failure).encode()
                 if known != handle.last:
                     handle.last = known
-                    changes.append((handle, result))
+                    changes.append((handle, _hashed(result)))
         return SimpleNamespace(ts=self.engine.durable, changes=changes)
 
     def touch(self) -> None:
@@ -188,6 +189,12 @@ class FakeEngine:
             self.state.clear()
             self.state.update(before)
         return result
+
+
+def _hashed(result: Result) -> QueryResult:
+    """The result of a live query, as the engine keeps it."""
+    outcome = Outcome(value=result.value, failure=result.failure, logs=result.logs)
+    return result_of(outcome, result.ts, result.request_id)
 
 
 def add(state: dict[str, Any], args: dict[str, Any], ctx: Any) -> Any:
