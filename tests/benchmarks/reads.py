@@ -19,10 +19,12 @@ _SUBSCRIBERS = 200
 _ROUNDS = 40
 
 
-async def _subscriber(url: str, path: str, args: dict[str, Any]) -> tornado.websocket.WebSocketClientConnection:
+async def _subscriber(
+    url: str, path: str, args: dict[str, Any], **hello: Any
+) -> tornado.websocket.WebSocketClientConnection:
     address = url.replace("http", "ws", 1) + "/api/sync"
     socket = await tornado.websocket.websocket_connect(address, compression_options={}, max_message_size=1 << 26)
-    hello = {"type": "Connect", "sessionId": "00000000-0000-4000-8000-000000000000", "connectionCount": 0}
+    hello |= {"type": "Connect", "sessionId": "00000000-0000-4000-8000-000000000000", "connectionCount": 0}
     await socket.write_message(json.dumps({**hello, "lastCloseReason": "InitialConnect", "clientTs": 0}))
     added = [{"type": "Add", "queryId": 0, "udfPath": path, "args": [args]}]
     await socket.write_message(
@@ -36,8 +38,27 @@ async def _update(socket: tornado.websocket.WebSocketClientConnection) -> str:
     while True:
         message = await socket.read_message()
         assert isinstance(message, str), "the backend closed a subscriber's socket"
-        if '"QueryUpdated"' in message:
+        if '"QueryUpdated"' in message or '"QueryDelta"' in message:
             return message
+
+
+async def _one_of_many(url: str, writer: LoadClient) -> float:
+    """Bytes on the wire for one row that is new in a result of 10,000."""
+    asked = {"nbreactive": {"version": 1, "deltas": True}}
+    socket = await _subscriber(url, "bench:latest", {"limit": 10_000}, **asked)
+    received: list[int] = []
+    for number in range(_ROUNDS):
+        before = _received(socket)
+        writer.mutate("bench:send", author="one", body=f"one of many {number}")
+        await _update(socket)
+        received.append(_received(socket) - before)
+    socket.close()
+    return median(received)
+
+
+def _received(socket: tornado.websocket.WebSocketClientConnection) -> int:
+    assert socket.protocol is not None
+    return getattr(socket.protocol, "_wire_bytes_in")  # noqa: B009 - tornado counts, but tells nobody
 
 
 async def w3(backend: BenchBackend, w1_median: float) -> list[Figure]:
@@ -71,6 +92,7 @@ async def w3(backend: BenchBackend, w1_median: float) -> list[Figure]:
     executions_different = (backend.status()["executions"]["queries"] - ran) / _ROUNDS
     for socket in different:
         socket.close()
+    one_of_many = await _one_of_many(backend.url, writer)
     writer.close()
     ms = 1000.0
     return [
@@ -78,6 +100,7 @@ async def w3(backend: BenchBackend, w1_median: float) -> list[Figure]:
         Figure("W3", "200 same, executions per write", executions, "", 1),
         Figure("W3", "200 ranges, the touched one", median(one[4:]) * ms, "ms", 1.5, w1_median),
         Figure("W3", "200 ranges, executions per write", executions_different, "", 1),
+        Figure("W3", "one new row of 10,000, on the wire", one_of_many, "bytes", 1024),
     ]
 
 
