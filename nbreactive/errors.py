@@ -95,6 +95,12 @@ class PageSizeTooLarge(LimitExceeded):
     code = "PageSizeTooLarge"
 
 
+class HistoryGone(InvalidValue):
+    """An earlier time was asked for than those of which the history is kept."""
+
+    code = "HistoryGone"
+
+
 class BadRequest(InvalidValue):
     """The body of an HTTP request is not what the action reads it as: it is answered with 400."""
 
@@ -117,6 +123,12 @@ class SchemaError(InvalidValue):
     """A document does not match the schema of its table, or a schema is not well formed."""
 
     code = "SchemaError"
+
+
+class SqlError(InvalidValue):
+    """A SQL statement is wrong, or fails on the data as it is."""
+
+    code = "SqlError"
 
 
 class FunctionNotFound(NBReactiveError):
@@ -158,6 +170,12 @@ class NotAllowed(NBReactiveError):
     """Something that queries and mutations must not do (sockets, threads, writing files, ...)."""
 
     code = "NotAllowed"
+
+
+class SqlTimeout(NBReactiveError):
+    """A SQL statement took more than its time and was ended."""
+
+    code = "SqlTimeout"
 
 
 class MissingVariable(NBReactiveError, KeyError):
@@ -251,6 +269,12 @@ class Conflict(NBReactiveError):
     """Optimistic concurrency control: what the transaction read has changed. Never reaches a client."""
 
     code = "OptimisticConcurrencyControlFailure"
+
+
+class UndoRefused(Conflict):
+    """A commit cannot be undone as it is asked for; nothing was changed."""
+
+    code = "UndoRefused"
 
 
 class DataFolderError(NBReactiveError):

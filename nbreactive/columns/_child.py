@@ -1,4 +1,4 @@
-"""The columns process as the backend holds it: blocking calls, made from one thread."""
+"""The columns process as the backend holds it: requests go out, a thread takes the replies in."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TypeVar
+from queue import SimpleQueue
 
 import nbreactive
 from nbreactive.columns import _frames as frames
-from nbreactive.columns.documents import DocumentStream
-from nbreactive.errors import InvalidValue, NBReactiveError, ProtocolError, Unavailable
-
-T = TypeVar("T")
-R = TypeVar("R")
+from nbreactive.errors import NBReactiveError, ProtocolError, from_wire
 
 
 class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting another one
@@ -30,8 +26,12 @@ class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting a
         self.silent = silent
 
 
+Heard = frames.Reply | NBReactiveError
+"""A reply, or why there is none."""
+
+
 class Child:
-    """One columns process.
+    """One columns process; every method may be called from any thread, and may block.
 
     Parameters
     ----------
@@ -39,9 +39,13 @@ class Child:
         The interpreter.
     request
         What to open.
+    applied
+        Told, in a thread, how far it has come, and of its end.
     """
 
-    def __init__(self, python: str, request: frames.Open) -> None:
+    def __init__(
+        self, python: str, request: frames.Open, applied: Callable[[Child, frames.Applied | ChildDied], None]
+    ) -> None:
         # -P: a duckdb.py in the working directory is not ours. So the package's own place must be said
         place = str(Path(nbreactive.__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
@@ -53,6 +57,13 @@ class Child:
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
         )
         self._request = request
+        self._applied = applied
+        self._state = threading.Lock()
+        self._writing = threading.Lock()
+        self._numbers = 0
+        self._waiting: dict[int, Callable[[Heard], None]] = {}
+        self._ended: ChildDied | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -61,49 +72,63 @@ class Child:
 
     def open(self) -> frames.Ready:
         """Wait until the store is open."""
-        reply = self._ask(self._request)
+        self.send(self._request)
+        _, reply = self._read()
+        if isinstance(reply, frames.Failed):
+            raise _death(reply)
         if not isinstance(reply, frames.Ready):
             raise ProtocolError(f"the columns process answered {type(reply).__name__} to Open")
+        self._reader = threading.Thread(target=self._listen, name="nbreactive-columns-replies", daemon=True)
+        self._reader.start()
         return reply
 
-    def apply(self, commits: list[frames.Commit]) -> int:
-        """Apply commits; return the applied ts."""
-        reply = self._ask(frames.Apply(commits))
-        if not isinstance(reply, frames.Applied):
-            raise ProtocolError(f"the columns process answered {type(reply).__name__} to Apply")
-        return reply.ts
-
-    def stream(self, request: frames.Request) -> Iterator[frames.Reply]:
-        """Yield the replies to a request, without the End."""
-        reply = self._ask(request)
-        while not isinstance(reply, frames.End):
-            yield reply
-            reply = self._read()
-
-    def only(self, request: frames.Request, kind: type[R]) -> R:
-        """Return the one reply to a request."""
-        found = list(self.stream(request))
-        if len(found) != 1 or not isinstance(found[0], kind):
-            raise ProtocolError(f"the columns process answered {found!r:.100} where {kind.__name__} was asked for")
-        return found[0]
-
-    def rows(self, table: str) -> bytes:
-        """Return a typed table, as an Arrow IPC stream."""
-        return b"".join(reply.data for reply in self.stream(frames.Rows(table)) if isinstance(reply, frames.Part))
-
-    def documents(self, consume: Callable[[DocumentStream], T]) -> T:
-        """Call ``consume`` with all documents, and return its result."""
-        replies = self.stream(frames.Documents())
-        first = next(replies)
-        if not isinstance(first, frames.Applied):
-            raise ProtocolError(f"the columns process answered {type(first).__name__} to Documents")
+    def send(self, request: frames.Request, number: int = 0) -> None:
+        """Send what nobody waits for."""
+        assert self._process.stdin is not None
         try:
-            return consume(DocumentStream(first.ts, replies))
+            with self._writing:
+                frames.write(self._process.stdin, request, number)
+        except (OSError, ValueError) as error:
+            raise ChildDied(f"the columns process is gone ({error})") from error
+
+    def ask(self, request: frames.Request, hear: Callable[[Heard], None]) -> int:
+        """Send a request; ``hear`` is called in a thread with each reply up to End, or with why there is none.
+
+        Returns its number.
+        """
+        with self._state:
+            if self._ended is not None:
+                raise self._ended
+            self._numbers = self._numbers % 0xFFFF_FFFF + 1
+            number = self._numbers
+            self._waiting[number] = hear
+        self.send(request, number)
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits for that answer any more."""
+        with self._state:
+            known = self._waiting.pop(number, None)
+        if known is not None:
+            with contextlib.suppress(ChildDied):
+                self.send(frames.Cancel(), number)
+
+    def stream(self, request: frames.Request) -> Generator[frames.Reply]:
+        """Yield the replies to a request, without the End; blocks."""
+        heard: SimpleQueue[Heard] = SimpleQueue()
+        number = self.ask(request, heard.put)
+        try:
+            while not isinstance(reply := heard.get(), frames.End):
+                if isinstance(reply, NBReactiveError):
+                    raise reply
+                yield reply
+                if isinstance(reply, (frames.Part, frames.DocumentPart)):
+                    self.send(frames.Taken(), number)
         finally:
-            deque(replies, maxlen=0)  # what was not consumed must not be taken for the next answer
+            self.cancel(number)
 
     def kill(self) -> None:
-        """End the process at once; a call in flight raises ChildDied. May be called from any thread."""
+        """End the process at once; what is under way hears ChildDied."""
         self._process.kill()
 
     def dispose(self) -> None:
@@ -116,26 +141,51 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._reader is not None:
+            self._reader.join()
         if self._process.stdout:
             self._process.stdout.close()
 
-    def _ask(self, request: frames.Request) -> frames.Reply:
-        assert self._process.stdin is not None
-        try:
-            frames.write(self._process.stdin, request)
-        except OSError as error:
-            raise ChildDied(f"the columns process is gone ({error})") from error
-        return self._read()
+    # ---- the thread --------------------------------------------------------------------------------------------------
 
-    def _read(self) -> frames.Reply:
+    def _listen(self) -> None:
+        try:
+            while True:
+                number, reply = self._read()
+                self._take(number, reply)
+        except ChildDied as error:
+            end = error
+        except NBReactiveError as error:
+            end = ChildDied(error.message)
+        with self._state:
+            self._ended = end
+            waiting, self._waiting = self._waiting, {}
+        for hear in waiting.values():
+            hear(end)
+        self._applied(self, end)
+
+    def _take(self, number: int, reply: frames.Reply) -> None:
+        if isinstance(reply, frames.Failed) and reply.fatal and not number:
+            raise _death(reply)
+        if not number:
+            if not isinstance(reply, frames.Applied):
+                raise ProtocolError(f"the columns process sent {type(reply).__name__} by itself")
+            self._applied(self, reply)
+            return
+        last = isinstance(reply, (frames.End, frames.Failed))
+        with self._state:
+            hear = self._waiting.pop(number, None) if last else self._waiting.get(number)
+        if hear is not None:
+            hear(from_wire(reply.code, reply.message) if isinstance(reply, frames.Failed) else reply)
+
+    def _read(self) -> tuple[int, frames.Reply]:
         assert self._process.stdout is not None
         try:
-            reply = frames.read(self._process.stdout, frames.replies)
+            return frames.read(self._process.stdout, frames.replies)
         except (EOFError, OSError, ValueError) as error:
             code = self._process.poll()
             raise ChildDied(f"the columns process ended ({error}; exit code {code})", silent=True) from error
-        if isinstance(reply, frames.Failed):
-            if reply.fatal:
-                raise ChildDied(reply.message, damaged=reply.damaged, ahead=reply.ahead)
-            raise (InvalidValue if "has no table" in reply.message else Unavailable)(reply.message)
-        return reply
+
+
+def _death(failure: frames.Failed) -> ChildDied:
+    return ChildDied(failure.message, damaged=failure.damaged, ahead=failure.ahead)

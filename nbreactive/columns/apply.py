@@ -73,6 +73,10 @@ class Applier:
         """Every commit up to this ts is in the store."""
         return self._store.applied
 
+    def layouts(self) -> dict[int, Layout]:
+        """Return the layouts of all tables, by number."""
+        return {number: table.layout for number, table in self._tables.items()}
+
     def layout(self, table: str) -> Layout | None:
         """Return the layout of a user's table."""
         return next((known.layout for known in self._tables.values() if known.layout.table == table), None)
@@ -219,6 +223,7 @@ class Applier:
                 "id": pa.array([write.id for _, write in rows], pa.binary()),
                 "doc": pa.array(docs, pa.binary()),
                 "deleted": pa.array([doc is None for doc in docs], pa.bool_()),
+                "previous": pa.array([write.previous for _, write in rows], pa.int64()),
             }
         )
         self._insert("nbreactive.history", batch)
@@ -269,7 +274,7 @@ class Applier:
     def _transaction(self, ddl: bool) -> Generator[None]:
         """Everything or nothing; changes of schema between two checkpoints, so that no log mixes them with rows."""
         if ddl:
-            self._connection.execute("CHECKPOINT")
+            self._store.checkpoint()
         self._connection.execute("BEGIN")
         try:
             yield
@@ -278,7 +283,7 @@ class Applier:
             raise
         self._connection.execute("COMMIT")
         if ddl:
-            self._connection.execute("CHECKPOINT")
+            self._store.checkpoint()
 
     def _insert(self, table: str, batch: pa.Table) -> None:
         with self._registered(batch):

@@ -4,7 +4,8 @@ The file is rebuilt from the log whenever it has to be, so a damaged one is set 
 live in the schema ``nbreactive``; ``main`` belongs to the user's tables. There is no index and no key: finding
 rows by scans and joins cannot be wrong, DuckDB's indexes could be after a crash.
 
-    nbreactive.history   every version of every document: ts, table_number, id, doc (packed), deleted; append-only
+    nbreactive.history   every version of every document: ts, table_number, id, doc (packed), deleted, and
+                         the ts of the version before; append-only
     nbreactive.tables    which typed tables there are, and their layouts
     nbreactive.state     one row: the format, and the ts up to which everything is applied
 """
@@ -18,7 +19,10 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
+import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import duckdb
@@ -27,7 +31,7 @@ from nbreactive.columns._frames import Open
 from nbreactive.columns.trimming import rewrite
 from nbreactive.errors import DataFolderError
 
-FORMAT = 1
+FORMAT = 2
 
 _DAMAGED = (
     "not a valid duckdb database file",
@@ -42,7 +46,8 @@ _DAMAGED = (
 _TABLES = """
 CREATE SCHEMA nbreactive;
 CREATE TABLE nbreactive.history
-    (ts BIGINT NOT NULL, table_number INTEGER NOT NULL, id BLOB NOT NULL, doc BLOB, deleted BOOLEAN NOT NULL);
+    (ts BIGINT NOT NULL, table_number INTEGER NOT NULL, id BLOB NOT NULL, doc BLOB, deleted BOOLEAN NOT NULL,
+     previous BIGINT NOT NULL);
 CREATE TABLE nbreactive.tables (number INTEGER NOT NULL, id BLOB NOT NULL, layout VARCHAR NOT NULL, validator VARCHAR);
 CREATE TABLE nbreactive.state (format INTEGER NOT NULL, applied BIGINT NOT NULL);
 """
@@ -58,7 +63,9 @@ class Store:
     Attributes
     ----------
     connection
-        The only connection.
+        The one that writes; others are made by :meth:`cursor`.
+    alone
+        Keeps everybody from reading, for what DuckDB does not do beside others.
     applied
         Every commit up to this ts is in the store.
     set_aside
@@ -70,10 +77,12 @@ class Store:
         self._path = Path(request.path)
         self._temporary = self._path.with_name(self._path.name + ".tmp")
         self.set_aside = ""
+        self.alone: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         if request.suspect:
             self._move_away()
         if request.rewrite and self._path.is_file():
             self._rewrite()
+        self._making = threading.Lock()
         self.connection = self._open()
         self.applied = self._prepare()
         if request.tail is not None and self.applied > request.tail:
@@ -83,9 +92,22 @@ class Store:
         if 0 < self.applied < request.horizon:
             self.applied = self._start_anew()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return another connection; safe to call from any thread."""
+        with self._making:
+            return self.connection.cursor()
+
+    def checkpoint(self) -> None:
+        """Bring all of the write-ahead log into the file."""
+        try:
+            self.connection.execute("CHECKPOINT")
+        except duckdb.TransactionException:  # somebody reads tables that have changed since
+            with self.alone():
+                self.connection.execute("CHECKPOINT")
+
     def close(self) -> None:
         """Checkpoint, so that no write-ahead log is left, and close."""
-        self.connection.execute("CHECKPOINT")
+        self.checkpoint()
         self.connection.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -127,7 +149,7 @@ class Store:
             "lock_configuration": True,
         }
         for name, value in settings.items():
-            connection.execute(f"SET {name} = {value if isinstance(value, bool) else _literal(value)}")
+            connection.execute(f"SET GLOBAL {name} = {value if isinstance(value, bool) else _literal(value)}")
         return connection
 
     def _prepare(self) -> int:

@@ -1,9 +1,10 @@
 """The columns process: ``python -m nbreactive.columns.process``, the only opener of store.duckdb.
 
-It answers requests from its standard input, one at a time, and ends with it at once, whatever DuckDB is doing: a backend
-that dies takes it along without a checkpoint, which the write-ahead log makes good. DuckDB finds some of its files by
-their path, so it must not live on when another folder may stand there, a restored one for example; nor does it serve
-a folder that stands there since the backend began.
+One thread takes requests from the standard input, several answer those that read (:mod:`nbreactive.columns.readers`), and
+the main thread writes (:mod:`nbreactive.columns.writer`). It ends with its standard input at once, whatever DuckDB is
+doing: a backend that dies takes it along without a checkpoint, which the write-ahead log makes good. DuckDB finds some of
+its files by their path, so it must not live on when another folder may stand there, a restored one for example; nor does
+it serve a folder that stands there since the backend began.
 
 After a failure that leaves the database in doubt (disk full, an invalidated database, whatever goes wrong while applying)
 it says so and exits; the backend starts another one, which begins at the applied ts that the file itself tells. Nothing is
@@ -16,32 +17,27 @@ lost by killing it at any moment.
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-import duckdb
-import pyarrow as pa
-
 from nbreactive.columns import _frames as frames
+from nbreactive.columns.answers import Answers
 from nbreactive.columns.apply import Applier
 from nbreactive.columns.database import AheadOfLog, Store, damaged
-from nbreactive.columns.documents import stream
-from nbreactive.columns.inspection import inspect
-from nbreactive.columns.schema import quote
+from nbreactive.columns.readers import Readers, Reading
 from nbreactive.columns.trimming import trim, wasteful
-from nbreactive.errors import DataFolderError, InvalidValue
+from nbreactive.columns.writer import Writer
+from nbreactive.errors import DataFolderError
 from nbreactive.runtime._hardening import bind_to_parent
 
-_PART = 4 << 20
-_ROWS = 65536
+THREADS = 12
+"""Eight statements, and a few of what the backend asks for itself."""
 
 
 def main() -> None:
@@ -49,54 +45,67 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the backend, which closes this process
     bind_to_parent()
     source, sink = _pipes()
-    asked: SimpleQueue[frames.Request | Exception] = SimpleQueue()
-    threading.Thread(target=_listen, args=(source, asked), daemon=True).start()
+    out = _Out(sink)
+    opened: SimpleQueue[frames.Open] = SimpleQueue()
+    server: SimpleQueue[_Server] = SimpleQueue()
+    threading.Thread(target=_listen, args=(source, out, opened, server), name="listener", daemon=True).start()
     try:
-        request = _next(asked)
-        assert isinstance(request, frames.Open)
-        opened = request
-        _check_folder(opened)
-        store = Store(opened)
-        server = _Server(store, Applier(store))
-        frames.write(sink, frames.Ready(store.applied, store.set_aside))
-        while True:
-            request = _next(asked)
-            _check_folder(opened)
-            for reply in server.answer(request):
-                frames.write(sink, reply)
-            if isinstance(request, frames.Close):
-                break
-    except BrokenPipeError:
-        pass
+        request = opened.get()
+        _check_folder(request)
+        store = Store(request)
+        ready = _Server(request, store, out)
+        out.send(frames.Ready(store.applied, store.set_aside))
+        server.put(ready)
+        ready.run()
     except BaseException as error:  # noqa: BLE001 - reported, then this process ends
-        ahead = isinstance(error, AheadOfLog)
-        reason = (
-            error.message
-            if isinstance(error, DataFolderError)
-            else "".join(traceback.format_exception_only(error)).strip()
-        )
-        frames.write(sink, frames.Failed(reason, damaged=damaged(error), ahead=ahead))
-    finally:
-        # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
-        os._exit(0)
+        out.fail(error)
 
 
-def _listen(source: IO[bytes], asked: SimpleQueue[frames.Request | Exception]) -> None:
+class _Out:
+    """The pipe to the backend."""
+
+    def __init__(self, sink: IO[bytes]) -> None:
+        self._sink = sink
+        self._one = threading.Lock()
+
+    def send(self, reply: frames.Reply, number: int = 0) -> None:
+        """Write a frame."""
+        try:
+            with self._one:
+                frames.write(self._sink, reply, number)
+        except BrokenPipeError:
+            os._exit(0)
+
+    def fail(self, error: BaseException) -> None:
+        """Say what has happened, and end the process."""
+        try:
+            ahead = isinstance(error, AheadOfLog)
+            reason = (
+                error.message
+                if isinstance(error, DataFolderError)
+                else "".join(traceback.format_exception_only(error)).strip()
+            )
+            self.send(frames.Failed(reason, damaged=damaged(error), ahead=ahead))
+        finally:
+            # No clean-up on the way out: closing a database checkpoints it, and an invalidated one may hang or abort
+            os._exit(0)
+
+
+def _listen(source: IO[bytes], out: _Out, opened: SimpleQueue[frames.Open], ready: SimpleQueue[_Server]) -> None:
     """Take requests; the end of the pipe is that of the backend, and ends this process while it works, too."""
     try:
+        _, request = frames.read(source, frames.requests)
+        assert isinstance(request, frames.Open)
+        opened.put(request)
+        number, request = frames.read(source, frames.requests)
+        server = ready.get()
         while True:
-            asked.put(frames.read(source, frames.requests))
+            server.take(number, request)
+            number, request = frames.read(source, frames.requests)
     except (EOFError, OSError):
         os._exit(0)
-    except Exception as error:  # noqa: BLE001 - reported by the thread that answers
-        asked.put(error)
-
-
-def _next(asked: SimpleQueue[frames.Request | Exception]) -> frames.Request:
-    request = asked.get()
-    if isinstance(request, Exception):
-        raise request
-    return request
+    except BaseException as error:  # noqa: BLE001 - reported, then this process ends
+        out.fail(error)
 
 
 def _check_folder(opened: frames.Open) -> None:
@@ -108,68 +117,54 @@ def _check_folder(opened: frames.Open) -> None:
 
 
 class _Server:
-    def __init__(self, store: Store, applier: Applier) -> None:
+    def __init__(self, opened: frames.Open, store: Store, out: _Out) -> None:
+        self._opened = opened
         self._store = store
-        self._applier = applier
-        self._polite = False
+        self._out = out
+        self._readers = Readers(store.cursor, out.send, out.fail, THREADS)
+        self._writer = Writer(
+            Applier(store), collect=opened.collect, tell=out.send, fail=out.fail, check=lambda: _check_folder(opened)
+        )
+        self._answers = Answers(self._readers, self._writer, store.cursor())
+        store.alone = self._readers.alone
 
-    def answer(self, request: frames.Request) -> Iterator[frames.Reply]:
-        if isinstance(request, frames.Apply):
-            self._step_back()
-            yield frames.Applied(self._applier.apply(request.commits))
-            return
-        if isinstance(request, frames.Close):
-            self._store.close()
-        elif isinstance(request, frames.Documents):
-            yield frames.Applied(self._applier.applied)
-            yield from stream(self._store.connection)
+    def run(self) -> None:
+        """Apply what is handed over, for ever."""
+        self._writer.run()
+
+    def take(self, number: int, request: frames.Request) -> None:
+        """Take a request; answering it is for other threads."""
+        if isinstance(request, frames.Cancel):
+            self._readers.cancel(number)
+        elif isinstance(request, frames.Taken):
+            self._readers.taken(number, request.count)
+        elif isinstance(request, frames.Feed):
+            self._writer.feed(request.commits, hurry=request.hurry)
         elif isinstance(request, frames.Trim):
-            self._step_back()
-            versions = trim(self._store.connection, request.horizon)
-            yield frames.Trimmed(versions, wasteful(self._store.connection))
-        elif isinstance(request, frames.Inspect):
-            try:
-                yield inspect(self._store.connection, request.upto)
-            except duckdb.OutOfMemoryException as error:
-                yield frames.Failed(str(error), fatal=False)
-                return
-        elif isinstance(request, frames.Rows):
-            try:
-                yield from self._rows(request.table)
-            except (InvalidValue, duckdb.OutOfMemoryException) as error:
-                yield frames.Failed(str(error), fatal=False)
-                return
-        yield frames.End()
+            self._writer.do(lambda: self._trim(number, request.horizon))
+        elif isinstance(request, frames.Close):
+            self._writer.do(lambda: self._close(number))
+        else:
+            _check_folder(self._opened)
+            self._readers.submit(number, lambda reading: self._answer(reading, request))
 
-    def _step_back(self) -> None:
-        """Let the backend and its workers go first, once all that is left to do is keeping up with them."""
-        if not self._polite and os.name == "posix":
-            os.nice(10)
-        self._polite = True
+    def _answer(self, reading: Reading, request: frames.Request) -> None:
+        for reply in self._answers.replies(reading, request):
+            reading.send(reply)
 
-    def _rows(self, table: str) -> Iterator[frames.Reply]:
-        layout = self._applier.layout(table)
-        if layout is None:
-            raise InvalidValue(
-                f"store.duckdb has no table {table!r}; insert a document, or deploy a schema that has it"
-            )
-        query = f"SELECT * FROM main.{quote(layout.name)} ORDER BY _creationTime, _id"  # noqa: S608 - quoted
-        reader = self._store.connection.sql(query).to_arrow_reader(_ROWS)
-        buffer = io.BytesIO()
-        with pa.ipc.new_stream(buffer, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-                if buffer.tell() >= _PART:
-                    yield from _take(buffer)
-        yield from _take(buffer)
+    def _trim(self, number: int, horizon: int) -> None:
+        with self._store.alone():
+            versions = trim(self._store.connection, horizon)
+            done = frames.Trimmed(versions, wasteful(self._store.connection))
+        self._out.send(done, number)
+        self._out.send(frames.End(), number)
 
-
-def _take(buffer: io.BytesIO) -> Iterator[frames.Part]:
-    data = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    for start in range(0, len(data), _PART):
-        yield frames.Part(data[start : start + _PART])
+    def _close(self, number: int) -> None:
+        self._writer.reach(sys.maxsize)
+        with self._store.alone():
+            self._store.close()
+            self._out.send(frames.End(), number)
+            os._exit(0)
 
 
 def _pipes() -> tuple[IO[bytes], IO[Any]]:

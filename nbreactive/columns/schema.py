@@ -156,16 +156,12 @@ def alterable(old: Layout, new: Layout) -> list[str] | None:
         wanted = new.find(column.field)
         if wanted is None or wanted.name != column.name:
             return None
-        before, after = duck_type(column.kind), duck_type(wanted.kind)
-        if before == after:
-            continue
-        alter = f"ALTER TABLE {table} ALTER {quote(column.name)} TYPE {after}"
-        if column.kind == NULL:
-            statements.append(f"{alter} USING NULL")
-        elif column.kind.name == "integer" and wanted.kind == NUMBER:
-            statements.append(alter)
-        else:
+        converted = _converted(column, wanted)
+        if converted is None:
             return None
+        if converted != quote(column.name):
+            statements.append(f"ALTER TABLE {table} ALTER {quote(column.name)} TYPE {duck_type(wanted.kind)}")
+            statements[-1] += " USING NULL" if column.kind == NULL else ""
     known = {column.field for column in old.columns}
     added = [(column.name, duck_type(column.kind)) for column in new.columns if column.field not in known]
     if new.rest and not old.rest:
@@ -173,7 +169,31 @@ def alterable(old: Layout, new: Layout) -> list[str] | None:
     return [*statements, *(f"ALTER TABLE {table} ADD COLUMN {quote(name)} {type_}" for name, type_ in added)]
 
 
-def create_statement(layout: Layout) -> str:
-    """Return the statement that creates the table of a layout."""
+def carried(old: Layout, new: Layout) -> list[str] | None:
+    """Return what to select from a table of ``old`` to get rows of ``new``; None if they must be made of the documents."""
+    selected: list[str] = []
+    for wanted in new.columns:
+        column = old.find(wanted.field)
+        converted = f"NULL::{duck_type(wanted.kind)}" if column is None else _converted(column, wanted)
+        if converted is None:
+            return None
+        selected.append(f"{converted} AS {quote(wanted.name)}")
+    if new.rest:
+        selected.append(f"{REST if old.rest else 'NULL::JSON'} AS {REST}")
+    return selected
+
+
+def _converted(old: Column, new: Column) -> str | None:
+    """Return a column as an expression of another type that loses nothing; None if there is none."""
+    type_ = duck_type(new.kind)
+    if duck_type(old.kind) == type_:
+        return quote(old.name)
+    if old.kind == NULL:
+        return f"NULL::{type_}"
+    return f"{quote(old.name)}::{type_}" if old.kind.name == "integer" and new.kind == NUMBER else None
+
+
+def create_statement(layout: Layout, schema: str = "main") -> str:
+    """Return the statement that creates the table of a layout; a temporary one in the schema ``temp``."""
     columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in layout.types().items())
-    return f"CREATE TABLE main.{quote(layout.name)} ({columns})"
+    return f"CREATE {'TEMP ' * (schema == 'temp')}TABLE {schema}.{quote(layout.name)} ({columns})"

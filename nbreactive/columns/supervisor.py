@@ -1,8 +1,9 @@
 """The backend's side of store.duckdb: feeds the columns process, starts it again, asks it.
 
-Commits are fed as they become durable, collected for a moment and applied in one go. The log has everything, so memory
-stays bounded without ever holding up a commit: what does not fit into the buffer is dropped from it, and read from
-the log when its turn comes. That is also how a new process catches up after the old one died.
+Commits are fed as they become durable, collected for a moment and handed over; the process applies them by and by, and
+at once when a request has to see them. The log has everything, so memory stays bounded without ever holding up a commit:
+what does not fit into the buffer is dropped from it, and read from the log when its turn comes. That is also how a new
+process catches up after the old one died. Requests of which that one died are asked again (:mod:`nbreactive.columns._turns`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,14 +22,18 @@ import msgspec
 
 from nbreactive.columns import _frames as frames
 from nbreactive.columns._backlog import Backlog, batches
-from nbreactive.columns._child import Child, ChildDied
+from nbreactive.columns._child import Child, ChildDied, Heard
+from nbreactive.columns._turns import Turns
 from nbreactive.columns.documents import DocumentStream
 from nbreactive.engine.entries import Entry
-from nbreactive.errors import DataFolderError, NBReactiveError, ProtocolError, Unavailable
+from nbreactive.engine.transactions import Write
+from nbreactive.errors import DataFolderError, NBReactiveError, ProtocolError, SqlTimeout, Unavailable
+from nbreactive.values.limits import SQL_BYTES, SQL_SECONDS
 
 __all__ = ["Columns", "DocumentStream", "ReadLog"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
 """Yields the durable entries after a ts, in order, and ends where the log ends."""
@@ -35,11 +41,21 @@ ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
 _log = logging.getLogger("nbreactive.columns")
 
 _COLLECT = 0.1
-_SHARE = 0.1
-"""Of one core, for keeping the store up to date while nobody waits for it: a batch costs much more than its commits."""
-_LONGEST = 3.0
-"""Seconds that the store may be behind for the sake of that share."""
+_AHEAD = 8 << 20
+"""Bytes that are handed over and not applied; more wait here."""
+_STATEMENTS = 8
+"""Statements that run at a time."""
+_GRACE = 2.0
+"""Seconds for which a statement may go on after it was interrupted; then the process is killed."""
 _SILENT_DEATHS = 3
+
+
+class Selected(msgspec.Struct, frozen=True):
+    """The result of a statement."""
+
+    described: frames.Described
+    data: bytes
+    """An Arrow IPC stream."""
 
 
 class Columns:
@@ -81,7 +97,7 @@ class Columns:
         self.restarts = 0
         self._read_log = read_log
         self._python = python or sys.executable
-        self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads)
+        self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads, collect=collect)
         self._collect = collect
         self._horizon = horizon
         self._thread = ThreadPoolExecutor(1, "nbreactive-columns")
@@ -93,11 +109,15 @@ class Columns:
         self._rewriting = False
         self._ahead = False
         self._backlog = Backlog()
+        self._handed: deque[tuple[int, int]] = deque()
         self._fed = asyncio.Event()
-        self._waiters = 0
         self._silent = 0
         self._hurry = asyncio.Event()
-        self._progress = asyncio.Condition()
+        self._progress = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._turns = Turns(_STATEMENTS)
+        self.on_layout: Callable[[Sequence[int]], None] = _nobody
+        """Told of tables, by number, whose columns have changed."""
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -165,7 +185,7 @@ class Columns:
             "running": self._up.is_set(),
             "pid": self._child.pid if self._child else None,
             "applied": self.applied,
-            "waiting": len(self._backlog),
+            "waiting": len(self._backlog) + len(self._handed),
             "catching_up": self._backlog.behind,
             "restarts": self.restarts,
             "error": self.error,
@@ -175,25 +195,111 @@ class Columns:
 
     async def feed(self, entries: Sequence[Entry]) -> None:
         """Take durable entries, in order; never waits. Feed everything from the moment of :meth:`start` on."""
+        self.take(entries)
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Do as :meth:`feed`."""
         self._backlog.add(entries)
+        if self._backlog.behind:
+            self._caught_up.clear()
         if self._backlog.urgent:
             self._hurry.set()
         self._fed.set()
 
     async def wait(self, ts: int, seconds: float = 30) -> None:
-        """Wait until everything up to ``ts`` is applied; Unavailable if that takes too long."""
-        self._waiters += 1
-        self._hurry.set()
+        """Wait until all that was fed up to ``ts`` is applied; Unavailable if that takes too long."""
         try:
-            async with asyncio.timeout(seconds), self._progress:
-                await self._progress.wait_for(lambda: self.applied >= ts)
+            async with asyncio.timeout(seconds):
+                await self._ask(frames.Reach(ts))
         except TimeoutError:
             why = self.error or "it is catching up"
             raise Unavailable(f"store.duckdb is more than {seconds:g} s behind ({why}); try again later") from None
-        finally:
-            self._waiters -= 1
 
     # ---- asking ------------------------------------------------------------------------------------------------------
+
+    async def sql(
+        self,
+        text: str,
+        params: bytes = b"",
+        *,
+        at: int | None = None,
+        own: Sequence[Write] = (),
+        seconds: float = SQL_SECONDS,
+        max_bytes: int = SQL_BYTES,
+        strict: bool = False,
+    ) -> Selected:
+        """Run a SELECT.
+
+        Parameters
+        ----------
+        text
+            The statement.
+        params
+            Packed: the values of its ``$name``.
+        at
+            The timestamp that it sees: durable, and fed. None: what is applied.
+        own
+            Writes that are not committed and that it sees besides.
+        seconds
+            How long it may run.
+        max_bytes
+            The longest result.
+        strict
+            Refuse what gives something else each time.
+
+        Raises
+        ------
+        NBReactiveError
+            SqlError, NotAllowed, SqlTimeout, LimitExceeded: it is wrong, or takes too much. Unavailable.
+        """
+        request = frames.Statement(text, params, at, own, seconds, max_bytes, strict)
+        described, *parts = await self.statement(request, seconds, at)
+        if not isinstance(described, frames.Described):
+            raise ProtocolError(f"the columns process answered {type(described).__name__} to Statement")
+        return Selected(described, b"".join(part.data for part in parts if isinstance(part, frames.Part)))
+
+    async def check(self, text: str) -> frames.Checked:
+        """Say what a statement is about; raises as :meth:`sql` does if it may not run."""
+        return _only(await self._ask(frames.Check(text)), frames.Checked)
+
+    async def statement(self, request: frames.Request, seconds: float, at: int | None = None) -> list[frames.Reply]:
+        """Ask what runs a user's SQL, and return the replies without the End.
+
+        Parameters
+        ----------
+        request
+            It is interrupted in the process; if it does not end then, the process is killed, and others ask again.
+        seconds
+            When that is.
+        at
+            A timestamp that must be applied, or be on its way to the process.
+        """
+        if at is not None and at > self.applied:
+            await self.wait(at)  # beforehand: catching up is not held against the statement
+        for attempt in (1, 2):
+            async with self._turns.take(alone=attempt == 2):
+                child, late = await self._running(), False
+
+                def kill(child: Child = child) -> None:
+                    nonlocal late
+                    late = True
+                    child.kill()
+
+                timer = asyncio.get_running_loop().call_later(seconds + _GRACE, kill)
+                try:
+                    return [reply async for reply in self._exchange(child, request)]
+                except ChildDied as error:
+                    self._died(child, error)
+                    if late:
+                        raise SqlTimeout(
+                            f"the SQL statement took longer than {seconds:g} s and was ended; read less, or aggregate"
+                            " earlier"
+                        ) from None
+                finally:
+                    timer.cancel()
+        raise Unavailable(
+            f"the process that runs SQL ended twice while it ran this statement ({self.error}); read less at once"
+        )
 
     async def rows(self, table: str, at_least: int = 0) -> bytes:
         """Return the typed table, oldest documents first, as an Arrow IPC stream.
@@ -206,55 +312,120 @@ class Columns:
             Wait until this ts is applied.
         """
         await self.wait(at_least)
-        return await self._ask(lambda child: child.rows(table))
+        return b"".join(part.data for part in await self._ask(frames.Rows(table)) if isinstance(part, frames.Part))
 
-    async def documents(self, consume: Callable[[DocumentStream], T]) -> T:
-        """Call ``consume`` with all documents, in the thread that talks to the process, and return its result.
+    async def documents(self, consume: Callable[[DocumentStream], T], *, at: int = 0) -> T:
+        """Call ``consume`` with all documents, in a thread, and return its result; with ``at``, as they were then.
 
         If the process dies on the way, ``consume`` is called again, with a new stream; what it did before must not
         count.
         """
-        return await self._ask(lambda child: child.documents(consume))
+
+        def run(child: Child) -> T:
+            with contextlib.closing(child.stream(frames.Documents(at))) as replies:
+                first = next(replies)
+                if not isinstance(first, frames.Applied):
+                    raise ProtocolError(f"the columns process answered {type(first).__name__} to Documents")
+                return consume(DocumentStream(first.ts, replies))
+
+        return await self._again(lambda child: asyncio.to_thread(run, child))
 
     async def inspect(self, upto: int) -> frames.Inspection:
         """Look at everything that is stored; documents as of ``upto``."""
-        return await self._ask(lambda child: child.only(frames.Inspect(upto), frames.Inspection))
+        return _only(await self._ask(frames.Inspect(upto)), frames.Inspection)
+
+    async def span(self, at: int) -> frames.Span:
+        """Return from when on history is whole, and the last commit by ``at``, which is applied."""
+        return _only(await self._ask(frames.Past(at)), frames.Span)
+
+    async def versions(self, wanted: Sequence[tuple[int, bytes, int]]) -> frames.Versions:
+        """Return documents (table, id) at a timestamp of theirs, and when each was written last."""
+        asked = [frames.Version(*one) for one in wanted]
+        return _only(await self._ask(frames.Find(asked)), frames.Versions)
 
     async def trim(self, horizon: int) -> int:
         """Drop versions that were replaced or deleted by ``horizon``, which is applied; return how many.
 
         If most of the file is free then, the process starts again and writes it anew; meanwhile nothing can be asked.
         """
-        done = await self._ask(lambda child: child.only(frames.Trim(horizon), frames.Trimmed))
+        done = _only(await self._ask(frames.Trim(horizon)), frames.Trimmed)
         if done.wasteful and done.versions and not self._closing:
             self._rewriting = True
             self._hurry.set()
             self._fed.set()
         return done.versions
 
-    async def _ask(self, ask: Callable[[Child], T]) -> T:
+    async def _ask(self, request: frames.Request) -> list[frames.Reply]:
+        async def ask(child: Child) -> list[frames.Reply]:
+            return [reply async for reply in self._exchange(child, request)]
+
+        return await self._again(ask)
+
+    async def _again(self, ask: Callable[[Child], Awaitable[T]]) -> T:
         for _ in range(3):
-            if self._closing:
-                raise Unavailable("the backend is shutting down: try again when it has been started again")
+            child = await self._running()
             try:
-                async with asyncio.timeout(0 if self._ahead else 30):
-                    await self._up.wait()
-                return await self._call(ask)
+                return await ask(child)
             except ChildDied as error:
-                self._note(error)
-                self._up.clear()
-                self._fed.set()
-            except TimeoutError:
-                break
-        raise Unavailable(f"store.duckdb cannot be read now: {self.error or 'its process does not start'}; try again")
+                self._died(child, error)
+        raise self._unreadable()
 
-    async def _call(self, work: Callable[[Child], T]) -> T:
-        def run() -> T:
-            if self._child is None:
-                raise ChildDied("the columns process is starting")
-            return work(self._child)
+    async def _running(self) -> Child:
+        """Wait for a process that can be asked."""
+        if self._closing:
+            raise Unavailable("the backend is shutting down: try again when it has been started again")
+        try:
+            async with asyncio.timeout(0 if self._ahead else 30):
+                while self._child is None or not self._up.is_set():
+                    await self._up.wait()
+        except TimeoutError:
+            raise self._unreadable() from None
+        return self._child
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+    def _unreadable(self) -> Unavailable:
+        return Unavailable(f"store.duckdb cannot be read now: {self.error or 'its process does not start'}; try again")
+
+    async def _exchange(self, child: Child, request: frames.Request) -> AsyncIterator[frames.Reply]:
+        """Yield the replies to a request, which sees all that was fed before."""
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Queue[Heard] = asyncio.Queue()
+
+        def hear(reply: Heard) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(heard.put_nowait, reply)
+
+        while not self._caught_up.is_set():
+            await self._caught_up.wait()
+            if self._child is not child:
+                raise ChildDied(self.error)
+        while self._backlog:
+            self._send(child, self._backlog.take())
+        asked = loop.run_in_executor(self._thread, child.ask, request, hear)
+        try:
+            number = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(lambda done: done.exception() or child.cancel(done.result()))
+            raise
+        try:
+            while not isinstance(reply := await heard.get(), frames.End):
+                if isinstance(reply, NBReactiveError):
+                    raise reply
+                yield reply
+                if isinstance(reply, frames.Part):
+                    self._later(child.send, frames.Taken(), number)
+        finally:
+            self._later(child.cancel, number)
+
+    def _later(self, work: Callable[..., object], *args: Any) -> asyncio.Future[object]:
+        """Do something in the thread that talks to the process, in turn; that the process is gone shows elsewhere."""
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return done
+
+    def _send(self, child: Child, commits: list[frames.Commit]) -> asyncio.Future[object]:
+        size = sum(len(write.doc or b"") for commit in commits for write in commit.writes)
+        self._handed.append((commits[-1].ts, size))
+        return self._later(child.send, frames.Feed(commits))
 
     # ---- the task ----------------------------------------------------------------------------------------------------
 
@@ -263,9 +434,10 @@ class Columns:
         while True:
             before = self.applied
             try:
-                await self._launch()
-                await self._work()
-                await self._call(lambda child: list(child.stream(frames.Close())))
+                child = await self._launch()
+                await self._work(child)
+                async for _ in self._exchange(child, frames.Close()):
+                    pass
             except (ChildDied, ProtocolError) as error:
                 self._note(error)
                 self._ahead = isinstance(error, ChildDied) and error.ahead
@@ -294,12 +466,18 @@ class Columns:
                         self._fed.clear()
                         await self._fed.wait()
 
-    async def _launch(self) -> None:
+    async def _launch(self) -> Child:
         loop = asyncio.get_running_loop()
         self._open = msgspec.structs.replace(self._open, horizon=self._horizon())
-        self._child = await loop.run_in_executor(self._thread, Child, self._python, self._open)
+
+        def heard(child: Child, what: frames.Applied | ChildDied) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._heard, child, what)
+
+        child = await loop.run_in_executor(self._thread, Child, self._python, self._open, heard)
+        self._child = child
         try:
-            ready = await self._call(lambda child: child.open())
+            ready = await loop.run_in_executor(self._thread, child.open)
         except ChildDied as error:
             self._silent += error.silent
             if self._silent >= _SILENT_DEATHS:  # opening this file kills the process each time
@@ -310,62 +488,94 @@ class Columns:
             _log.warning("columns: store.duckdb could not be used and went to %s; rebuilding it", ready.set_aside)
         # From here on it is ahead of where the log ended then
         self._open = msgspec.structs.replace(self._open, suspect=False, tail=None, rewrite=False)
-        await self._advance(ready.applied, forward=False)
+        self.applied = ready.applied
+        self._handed.clear()
         self._up.set()
         self._tried.set()
+        return child
 
-    async def _work(self) -> None:
-        """Apply until closed."""
-        loop = asyncio.get_running_loop()
+    async def _work(self, child: Child) -> None:
+        """Hand over until closed."""
         while True:
             if not self._up.is_set():
                 raise ChildDied(self.error)
             if self._backlog.behind:
-                await self._catch_up()
+                await self._catch_up(child)
             elif self._backlog:
-                begun = loop.time()
-                await self._apply(self._backlog.take())
-                await self._rest(min((loop.time() - begun) / _SHARE, _LONGEST))
+                await self._hand(child, self._backlog.take())
             elif self._closing or self._rewriting:
                 return
             else:
                 self._fed.clear()
                 await self._fed.wait()
-                await self._rest(self._collect)
+                await self._rest()
 
-    async def _rest(self, seconds: float) -> None:
-        """Let commits gather, unless somebody waits for them or there are many already."""
-        if self._waiters or self._closing or self._rewriting or self._backlog.urgent:
+    async def _rest(self) -> None:
+        """Let commits gather, unless there are many already."""
+        if self._closing or self._rewriting or self._backlog.urgent:
             return
         self._hurry.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._collect):
                 await self._hurry.wait()
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, child: Child) -> None:
         # Entries that are fed from here on are pending; those that the log shows, too, are skipped by their ts
         self._backlog.behind = False
+        self._caught_up.clear()
         async for commits in batches(self._read_log(self.applied)):
-            await self._apply(commits)
+            await self._hand(child, commits)
+        if not self._backlog.behind:  # again, meanwhile
+            self._caught_up.set()
 
-    async def _apply(self, commits: list[frames.Commit]) -> None:
-        if commits and commits[-1].ts > self.applied:
-            ts = await self._call(lambda child: child.apply(commits))
+    async def _hand(self, child: Child, commits: list[frames.Commit]) -> None:
+        await self._send(child, commits)
+        while self._up.is_set() and sum(size for _, size in self._handed) > _AHEAD:
+            self._progress.clear()
+            await self._progress.wait()
+        if not self._up.is_set():
+            raise ChildDied(self.error)
+
+    def _heard(self, child: Child, what: frames.Applied | ChildDied) -> None:
+        if isinstance(what, ChildDied):
+            self._died(child, what)
+            return
+        if child is self._child:
+            self.applied = max(self.applied, what.ts)
             self.error = ""
-            await self._advance(ts)
+            while self._handed and self._handed[0][0] <= what.ts:
+                self._handed.popleft()
+            self._progress.set()
+        if what.layouts:
+            self.on_layout(what.layouts)
 
-    async def _advance(self, ts: int, *, forward: bool = True) -> None:
-        async with self._progress:
-            self.applied = max(ts, self.applied) if forward else ts
-            self._progress.notify_all()
+    def _died(self, child: Child, error: ChildDied) -> None:
+        if child is self._child and self._up.is_set():
+            self._note(error)
+            self._up.clear()
+            self._fed.set()
+            self._hurry.set()
+            self._progress.set()
 
     def _note(self, error: ChildDied | ProtocolError) -> None:
-        self.error = error.message
+        self.error = error.message or self.error
         if isinstance(error, ChildDied) and error.damaged:
             self._open = msgspec.structs.replace(self._open, suspect=True)
 
     async def _dispose(self) -> None:
         child, self._child = self._child, None
+        self._caught_up.set()  # who waits for that sees that the process is another one
         if child is not None:
             with contextlib.suppress(NBReactiveError):
                 await asyncio.get_running_loop().run_in_executor(self._thread, child.dispose)
+        self._caught_up.clear()
+
+
+def _nobody(numbers: Sequence[int]) -> None:
+    pass
+
+
+def _only(replies: list[frames.Reply], kind: type[R]) -> R:
+    if len(replies) != 1 or not isinstance(replies[0], kind):
+        raise ProtocolError(f"the columns process answered {replies!r:.100} where {kind.__name__} was asked for")
+    return replies[0]

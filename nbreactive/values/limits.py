@@ -59,6 +59,19 @@ SEARCH_FILTERS: Final = 8
 SEARCH_RESULTS: Final = 1024
 """That one search may be asked for; pages go on beyond."""
 
+# one SQL statement
+SQL_TEXT: Final = 100_000
+"""Characters."""
+SQL_SECONDS: Final = 10.0
+SQL_BYTES: Final = 32 * MIB
+"""In the result of a statement inside a function, as Arrow."""
+SQL_ARROW_BYTES: Final = 256 * MIB
+"""In a result that is fetched whole, as Arrow."""
+SQL_PARAMS: Final = MIB
+"""Bytes of the parameters of a live statement."""
+SQL_ROWS: Final = 10_000
+"""In the value of a live statement that names no window; larger results are Arrow, or windows."""
+
 # one page
 PAGE_ITEMS: Final = READ_DOCUMENTS
 LONG_PAGE: Final = ARRAY_ITEMS * 3 // 4

@@ -191,11 +191,11 @@ def test_a_file_that_kills_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.
         "import os, pathlib\n"
         f"if pathlib.Path({str(tmp_path / 'store.duckdb')!r}).exists():\n"
         "    import sys; from nbreactive.columns import _frames as frames\n"
-        "    request = frames.read(sys.stdin.buffer, frames.requests)\n"
+        "    _, request = frames.read(sys.stdin.buffer, frames.requests)\n"
         "    if not request.suspect: os._exit(139)\n"
         "    os.rename(request.path, request.path + '.damaged-1')\n"
         "    import io; buffer = io.BytesIO(); frames.write(buffer, request)\n"
-        "    real = sys.stdin.buffer; frames_read = frames.read; first = [request]\n"
+        "    real = sys.stdin.buffer; frames_read = frames.read; first = [(0, request)]\n"
         "    frames.read = lambda file, decoder: first.pop() if first else frames_read(file, decoder)\n"
         "from nbreactive.columns.process import main; main()\n"
     )
@@ -342,9 +342,9 @@ def test_frames_have_a_largest_length() -> None:
     from nbreactive.errors import ProtocolError
 
     with pytest.raises(ProtocolError, match="limit"):
-        frames.read(io.BytesIO(b"\xff\xff\xff\xff"), frames.replies)
+        frames.read(io.BytesIO(b"\xff\xff\xff\xff\0\0\0\0"), frames.replies)
     with pytest.raises(EOFError):
-        frames.read(io.BytesIO(b"\x05\0\0\0ab"), frames.replies)
+        frames.read(io.BytesIO(b"\x05\0\0\0\0\0\0\0ab"), frames.replies)
 
 
 def test_a_process_that_died_goes_on_with_its_store_although_the_log_was_shorter_at_the_start(tmp_path: Path) -> None:
@@ -372,8 +372,8 @@ def test_a_process_that_died_goes_on_with_its_store_although_the_log_was_shorter
 
 def test_the_end_of_its_pipe_ends_the_process_while_it_works(tmp_path: Path) -> None:
     db = Database()
-    request = frames.Apply(
-        commits([db.define("notes"), *(db.commit((NOTES, n, {"text": "x" * 5000})) for n in range(4000))])
+    request = frames.Feed(
+        commits([db.define("notes"), *(db.commit((NOTES, n, {"text": "x" * 5000})) for n in range(4000))]), hurry=True
     )
     opened = frames.Open(str(tmp_path / "store.duckdb"), "256MB", 1)
     command = [sys.executable, "-m", "nbreactive.columns.process"]
@@ -381,7 +381,7 @@ def test_the_end_of_its_pipe_ends_the_process_while_it_works(tmp_path: Path) -> 
         assert process.stdin is not None
         assert process.stdout is not None
         frames.write(process.stdin, opened)
-        assert isinstance(frames.read(process.stdout, frames.replies), frames.Ready)
+        assert isinstance(frames.read(process.stdout, frames.replies)[1], frames.Ready)
         frames.write(process.stdin, request)
         process.stdin.close()
         process.wait(60)
