@@ -21,6 +21,7 @@ from typing import Any
 
 from nbreactive.client import threads
 from nbreactive.client.live_value import LiveValue
+from nbreactive.notebook import pyplot
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.errors_view import frames_text
 from nbreactive.notebook.formats import Bundle, format_object, kernel_id
@@ -153,6 +154,7 @@ class RenderView:
             _publish(self._latest, self._id, update=True)
 
     def _draw(self, rendering: Rendering) -> Bundle:
+        pyplot.keep_apart()
         try:
             shown = rendering.draw()
             self._widget = shown if hasattr(shown, "model_id") else None
@@ -160,6 +162,8 @@ class RenderView:
         except Exception as failure:  # noqa: BLE001 (whatever a user's function raises is shown)
             _log.info("a drawing failed", exc_info=True)
             return _error_bundle(failure)
+        finally:
+            pyplot.close_drawn()
 
     def _with_state(self, bundle: Bundle, queries: Sequence[LiveValue]) -> Bundle | None:
         """Return what was drawn and how it stands; None if both have been said already."""

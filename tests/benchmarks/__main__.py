@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,vectors,presence]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .backend import BenchBackend
+from .charts import charts_in_a_browser
 from .figures import Figure, table
 from .history import prepare as prepare_history
 from .history import s2
@@ -25,7 +26,21 @@ from .vectors import prepare as prepare_vectors
 from .vectors import vectors
 from .writes import w1, w2
 
-WORKLOADS = ("W1", "W2", "W3", "W6", "S1", "S2", "isolation", "proxy", "scale", "search", "vectors", "presence")
+WORKLOADS = (
+    "W1",
+    "W2",
+    "W3",
+    "W6",
+    "S1",
+    "S2",
+    "isolation",
+    "proxy",
+    "scale",
+    "search",
+    "vectors",
+    "presence",
+    "charts",
+)
 
 
 @asynccontextmanager
@@ -86,12 +101,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     parser.add_argument("--quick", action="store_true", help="shorter runs and 100,000 documents: a look, not the bars")
-    parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads, comma separated (%(default)s)")
+    parser.add_argument(
+        "--only",
+        default=",".join(WORKLOADS[:-1]),
+        help="workloads, comma separated (%(default)s); charts takes five minutes and Chromium",
+    )
     options = parser.parse_args()
     only = set(options.only.split(","))
     if unknown := only - set(WORKLOADS):
         parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     figures = asyncio.run(measure(only, quick=options.quick))
+    if "charts" in only:
+        figures += charts_in_a_browser(quick=options.quick)
     print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))
     return 0 if all(figure.held for figure in figures) else 1
 
