@@ -267,19 +267,21 @@ def test_the_clients_code_is_the_guides() -> None:
     """Every line of the guide's client is in the app, in order; README.md lists what is between them."""
     places = {"chat": "chat/page", "pagination": "posts", "like": "posts", "create": "posts"}
     for excerpt in sorted((APP / "guide").iterdir()):
-        app = (APP / "app" / f"{places.get(excerpt.stem, excerpt.stem)}.tsx").read_text("utf-8").splitlines()
+        if excerpt.stem not in places:
+            assert f"from './guide/{excerpt.stem}'" in (APP / "main.tsx").read_text("utf-8")
+            continue
+        app = (APP / "app" / f"{places[excerpt.stem]}.tsx").read_text("utf-8").splitlines()
         rest = iter([line.strip() for line in app])
         missing = [line for line in excerpt.read_text("utf-8").splitlines() if line.strip() not in rest]
         assert missing == [], excerpt.name
-    for name in ("providers", "editor"):
-        assert (APP / "guide" / f"{name}.tsx").read_bytes() == (APP / "app" / f"{name}.tsx").read_bytes()
 
 
-def test_the_app_type_checks() -> None:
+def test_the_app_type_checks_but_for_what_the_guide_leaves_out() -> None:
     provide(APP)
     tsc = APP / "node_modules" / "typescript" / "bin" / "tsc"
     checked = subprocess.run(["node", tsc, "--noEmit"], cwd=APP, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout
+    [complaint] = checked.stdout.splitlines()
+    assert complaint.startswith("guide/upload.tsx(") and "'e.target.files' is possibly 'null'" in complaint
 
 
 def test_chat_editor_and_presence(site: Site, bring: Bring) -> None:

@@ -1,11 +1,12 @@
 import { documentId, postId } from './address'
 import { createRoot } from 'react-dom/client'
-import { Providers } from './app/providers'
 import Chat from './app/chat/page'
-import { CollaborativeEditor } from './app/editor'
 import { Post, PostList } from './app/posts'
 import { Search } from './app/search'
-import { Files, FileUpload } from './app/upload'
+import { Files } from './app/files'
+import { CollaborativeEditor } from './guide/editor'
+import { Providers } from './guide/providers'
+import { FileUpload } from './guide/upload'
 import { Connection } from './connection'
 
 createRoot(document.getElementById('root')!).render(

@@ -2,7 +2,7 @@ import { documentId } from './address'
 import { useState } from 'react'
 import { createRoot } from 'react-dom/client'
 import { usePresence } from './app/presence'
-import { Providers } from './app/providers'
+import { Providers } from './guide/providers'
 import { Connection } from './connection'
 
 function Room() {
