@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ _END: Final = b"0\r\n\r\n"
 
 
 @stream_request_body
-class UploadHandler(RequestHandler):
+class UploadHandler(RequestHandler, ABC):
     """Base of handlers that take the body of a request as it comes."""
 
     _ending: asyncio.Future[None] | None = None
@@ -52,9 +53,9 @@ class UploadHandler(RequestHandler):
         self._received += len(chunk)
         return None if self._ending is not None else self.take(chunk)
 
+    @abstractmethod
     async def take(self, chunk: bytes) -> None:
         """Take a piece of the body; the next one is read when this is done."""
-        raise NotImplementedError
 
     def unwanted(self) -> None:
         """The rest of the body is not wanted: a :meth:`take` that still waits has to end."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from nbreactive.client import discovery, presence, standalone, threads
+from nbreactive.client import presence
 from nbreactive.client.arguments import SKIP, path_of
 from nbreactive.client.client import Client
-from nbreactive.client.credentials import Credentials, TokenSource
+from nbreactive.client.connecting import be_quiet, connect, connected, current, disconnect, install
 from nbreactive.client.live import LiveQuery
 from nbreactive.client.live_value import LiveValue
 from nbreactive.client.local_store import LocalStore
@@ -25,7 +22,6 @@ from nbreactive.client.page_updates import (
 )
 from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.client.presence import use_presence
-from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, NBReactiveError
 
 if TYPE_CHECKING:
@@ -42,7 +38,9 @@ __all__ = [
     "LiveQuery",
     "LocalStore",
     "PaginatedQuery",
+    "be_quiet",
     "connect",
+    "connected",
     "current",
     "disconnect",
     "download",
@@ -63,146 +61,6 @@ __all__ = [
     "use_presence",
     "use_query",
 ]
-
-
-class _Process:
-    """The client that references of this process go through."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.client: Client | None = None
-        self.inherited: Target | None = None
-        """Where the process that this one was forked from was connected."""
-        self.quiet = False
-        """Whether somebody else says where this process is connected (the notebook extension, in its status line)."""
-
-    def forked(self) -> None:
-        """Start afresh in a forked child, with the parent's deployment: it must write where its parent does."""
-        target = self.client.target if self.client is not None else self.inherited
-        quiet = self.quiet or target is not None  # the parent has said it
-        self.__init__()
-        self.inherited, self.quiet = target, quiet
-
-
-_process = _Process()
-
-
-def connect(
-    url: str | None = None,
-    *,
-    token: str | None = None,
-    admin_key: str | None = None,
-    deployment: str | None = None,
-    auth: TokenSource | None = None,
-) -> Client:
-    """Connect to a deployment and make it the one that ``api`` speaks to.
-
-    Parameters
-    ----------
-    url
-        A Jupyter server's address, as copied from a browser, or a backend's. Without it: ``NBREACTIVE_URL``, else
-        the Jupyter server of this kernel, else a backend in ``.nbreactive`` here, which is started if need be. In a
-        forked process (a pool of ``multiprocessing``): the deployment that the parent was connected to.
-    token
-        Token of the Jupyter server, when the address has none.
-    admin_key
-        Admin key of a backend (the file ``admin.key`` of its data folder), for deploying to it and for whole tables.
-    deployment
-        Its name, where there are several; default: ``NBREACTIVE_DEPLOYMENT``, else the first one.
-    auth
-        The token of who has signed in, or a function that gets one: see :meth:`Client.set_auth`.
-
-    Examples
-    --------
-    >>> client = nbreactive.connect("http://127.0.0.1:3210", admin_key=key)       # doctest: +SKIP
-    >>> api.chat.send(author="me", body="from a script")       # doctest: +SKIP
-    >>> client.functions()       # doctest: +SKIP
-    """
-    started = len(standalone.children())
-    try:
-        bearer = None
-        if auth is not None:
-            bearer = threads.loop_thread().submit(Credentials(auth).token()).result()
-        parent = _process.inherited if url is None else None
-        if parent is not None and token is None and admin_key is None and deployment is None:
-            target = parent
-        else:
-            address = parent.base if parent is not None else url
-            found = discovery.find(address, token, admin_key, deployment, bearer or "")
-            target = threads.loop_thread().submit(found).result()
-        client = Client(target)
-        if auth is not None:
-            try:
-                client.set_auth(auth)
-            except BaseException:
-                client.close()
-                raise
-    except NBReactiveError as error:
-        raise error.with_traceback(None) from None  # the user's lines, and not our own
-    if target.kind == "standalone" and not _process.quiet:  # nothing was asked for by name
-        did = "started" if len(standalone.children()) > started else "connected to"
-        print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
-    with _process.lock:
-        before, _process.client = _process.client, client
-        if url is not None:
-            _process.inherited = None
-    if before is not None:
-        before.close()
-    install()
-    return client
-
-
-def current() -> Client:
-    """Return the connected client; connects as :func:`connect` without arguments does when there is none."""
-    with _process.lock:
-        return connected() or connect()
-
-
-def connected() -> Client | None:
-    """Return the connected client, or None."""
-    client = _process.client
-    return client if client is not None and not client.closed else None
-
-
-def disconnect() -> None:
-    """Close the current client; its live queries keep their last values."""
-    with _process.lock:
-        before, _process.client = _process.client, None
-    if before is not None:
-        before.close()
-
-
-class _CurrentClient:
-    """What references call: whichever client is connected at that moment."""
-
-    def call(self, ref: Any, args: Mapping[str, Any]) -> Any:
-        return current().call(ref, args)
-
-    def live(self, ref: Any, args: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> LiveQuery:
-        return current().live(ref, args, options)
-
-    async def aio(self, ref: Any, args: Mapping[str, Any]) -> Any:
-        return await current().aio(ref, args)
-
-    def paths(self) -> list[str]:
-        client = connected()
-        return client.known_paths if client is not None else []
-
-    def describe(self, path: str) -> Mapping[str, Any] | None:
-        client = connected()
-        return client.describe(path) if client is not None else None
-
-
-def be_quiet() -> None:
-    """Leave it to the caller to say where this process gets connected."""
-    _process.quiet = True
-
-
-def install() -> None:
-    """Let references (``api.chat.send(...)``) go through the current client."""
-    from nbreactive.functions import references
-
-    references.set_caller(_CurrentClient())
 
 
 @overload
@@ -398,7 +256,3 @@ def load(name: str, data: Any, *, chunk: int = 1000, progress: Callable[[str], N
         return load_into(current(), name, data, chunk=chunk, progress=progress)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.forked)

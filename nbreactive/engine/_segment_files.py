@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ DRAFTS = f"*{SUFFIX}.*{_DRAFT}"
 STRIDE = 64
 """Every so many frames the log notes where one ends, so that reading can begin there."""
 _READ_BYTES = 1 << 20
+_PIECE = 8 << 20
+_PAUSE = 0.02
 
 
 class Segment(msgspec.Struct):
@@ -54,6 +57,21 @@ def draft_of(path: Path) -> Path:
 def compact_segment(path: Path, header: CompactRange) -> Segment:
     """Return a compact segment, about whose frames nothing is known yet."""
     return Segment(path, header.base, [(header.base, COMPACT_HEADER_BYTES)], compact=True)
+
+
+def delete_slowly(files: FileSystem, path: Path) -> None:
+    """Delete a file of which nobody needs anything, piece by piece.
+
+    Giving back much room at once takes long, and so does every flush meanwhile: for 1 GB on a file system that passes
+    it on to the drive, up to 130 ms instead of up to 20 ms.
+    """
+    with contextlib.closing(files.open(path)) as file:
+        left = file.size()
+        while left > _PIECE:
+            left -= _PIECE
+            file.truncate(left)
+            time.sleep(_PAUSE)
+    files.remove(path)
 
 
 def find(files: FileSystem, folder: Path, names: list[str]) -> Iterator[tuple[Segment, CompactRange | None]]:

@@ -24,6 +24,8 @@ from nbreactive.engine._segment_files import (
     SUFFIX,
     Segment,
     compact_segment,
+    delete_slowly,
+    draft_of,
     find,
     read_some,
     recover,
@@ -169,15 +171,16 @@ class SegmentLog(SegmentAppends):
         """Put a compact segment, durably written to ``draft``, in the place of all closed ones of its range.
 
         Whoever reads inside of the range meanwhile may be given entries again that he has had; their timestamps tell.
-        It takes over the name of the first of them, at once; the others are removed after that. A crash in between
-        leaves files that the next start recognises and removes.
+        It takes over the name of the first of them, at once; the others are removed after that, little by little. A
+        crash in between leaves files that the next start recognises and removes.
 
         Raises
         ------
         DataFolderError
             The range is not one of whole closed segments.
         """
-        await self._thread.run(lambda: self._compact(draft, header))
+        gone = await self._thread.run(lambda: self._compact(draft, header))
+        await asyncio.to_thread(self._give_back, gone)
 
     async def seal(self) -> Position:
         """See :meth:`~nbreactive.engine.log.CommitLog.seal`."""
@@ -196,7 +199,8 @@ class SegmentLog(SegmentAppends):
             segments = [msgspec.structs.replace(segment, marks=list(segment.marks)) for segment in self._segments]
             return self._replaced, self._tail, segments
 
-    def _compact(self, draft: Path, header: CompactRange) -> None:
+    def _compact(self, draft: Path, header: CompactRange) -> list[Path]:
+        """Return what is left to be deleted."""
         bases = [segment.base for segment in self._segments]
         if header.base not in bases or header.end not in bases[1:]:
             raise DataFolderError(f"{draft} stands for {header.base} to {header.end}, which are no ends of segments")
@@ -209,9 +213,16 @@ class SegmentLog(SegmentAppends):
             self._replaced += 1
             self._note(header)
         self._files.sync_folder(self._folder)
-        for segment in gone:
-            with contextlib.suppress(OSError):  # a file that stays is found at the next start
-                self._files.remove(segment.path)
+        drafts = [draft_of(segment.path) for segment in gone]  # what the next start deletes, should we not come to it
+        for segment, path in zip(gone, drafts, strict=True):
+            with contextlib.suppress(OSError):
+                self._files.rename(segment.path, path)
+        return drafts
+
+    def _give_back(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                delete_slowly(self._files, path)
 
     def _note(self, header: CompactRange) -> None:
         self.horizon = max(self.horizon, header.horizon)

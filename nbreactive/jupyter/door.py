@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -31,41 +32,41 @@ class Behind(Protocol):
     @property
     def supervisor(self) -> Supervisor:
         """Keeps the backend."""
-        raise NotImplementedError
+        ...
 
     @property
     def deployments(self) -> Sequence[str]:
         """Their names."""
-        raise NotImplementedError
+        ...
 
     def base_of(self, name: str | None) -> str | None:
         """What addresses of a deployment begin with at the backend; None if there is no such deployment."""
-        raise NotImplementedError
+        ...
 
     def touch(self) -> None:
         """Something happened."""
-        raise NotImplementedError
+        ...
 
 
-class Door(web.RequestHandler):
+class Door(web.RequestHandler, ABC):
     """Base of the handlers that ask the backend."""
 
     mount = DEPLOYMENT
     """What addresses begin with, behind the base url."""
 
     @property
+    @abstractmethod
     def behind(self) -> Behind:
         """What is behind this door."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def base_path(self) -> str:
         """The base url."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def identity(self) -> dict[str, Any]:
         """Who is asking, for the backend."""
-        raise NotImplementedError
 
     def raw_path(self) -> str:
         """The path for the backend, as it came: what tornado hands to the methods is unquoted."""

@@ -143,13 +143,13 @@ class Meta:
         txn = self._execution.txn
         limits = txn.limits
         used = {
-            "bytesRead": (txn.bytes_read, limits.bytes_read),
-            "bytesWritten": (txn.bytes_written, limits.bytes_written),
-            "databaseQueries": (txn.queries, limits.ranges_read),
-            "documentsRead": (txn.documents_read, limits.documents_read),
-            "documentsWritten": (txn.documents_written, limits.documents_written),
-            "functionsScheduled": (txn.functions_scheduled, SCHEDULED_FUNCTIONS),
-            "scheduledFunctionArgsBytes": (txn.scheduled_bytes, SCHEDULED_ARGS_TOTAL),
+            "bytesRead": (txn.used.bytes_read, limits.bytes_read),
+            "bytesWritten": (txn.used.bytes_written, limits.bytes_written),
+            "databaseQueries": (txn.used.queries, limits.ranges_read),
+            "documentsRead": (txn.used.documents_read, limits.documents_read),
+            "documentsWritten": (txn.used.documents_written, limits.documents_written),
+            "functionsScheduled": (txn.used.functions_scheduled, SCHEDULED_FUNCTIONS),
+            "scheduledFunctionArgsBytes": (txn.used.scheduled_bytes, SCHEDULED_ARGS_TOTAL),
         }
         return {name: {"used": is_, "remaining": max(limit - is_, 0)} for name, (is_, limit) in used.items()}
 

@@ -176,10 +176,10 @@ def _read(txn: Transaction, source: Source, count: int | None, limits: _Limits) 
     else:
         scan = txn.scan(table.info, index.id, source.low, source.high, source.descending, lazy=False)
     keys: Iterator[tuple[bytes, bytes]] = scan.keys(None if filters else count)
-    before, least = txn.bytes_read, 1 if count is not None else _SPLITTABLE
+    before, least = txn.used.bytes_read, 1 if count is not None else _SPLITTABLE
     cut_short = exhausted = False
     while count is None or len(documents) < count:
-        if len(rows) >= least and limits.reached(len(rows), txn.bytes_read - before):
+        if len(rows) >= least and limits.reached(len(rows), txn.used.bytes_read - before):
             # A new page just ends here. One whose end is given is only cut short if there is more up to that end.
             cut_short = count is not None or next(keys, None) is not None
             exhausted = not cut_short
@@ -192,7 +192,7 @@ def _read(txn: Transaction, source: Source, count: int | None, limits: _Limits) 
         document = open_document(table, row[1], scan.document(row[1]))
         if all(each.holds(document) for each in filters):
             documents.append(document)
-    return _Found(documents, rows, txn.bytes_read - before, cut_short, exhausted)
+    return _Found(documents, rows, txn.used.bytes_read - before, cut_short, exhausted)
 
 
 def _checked(opts: Any) -> PaginationOpts:
@@ -211,8 +211,9 @@ def _checked(opts: Any) -> PaginationOpts:
 
 def _limits(txn: Transaction, wanted: PaginationOpts) -> _Limits:
     """How much may be read for the page: what it asks for, and no more than the transaction has left."""
-    rows = txn.limits.documents_read - txn.documents_read
-    left = txn.limits.bytes_read - txn.bytes_read - 2 * DOCUMENT_SIZE  # the last document is read before it is weighed
+    rows = txn.limits.documents_read - txn.used.documents_read
+    # The last document is read before it is weighed
+    left = txn.limits.bytes_read - txn.used.bytes_read - 2 * DOCUMENT_SIZE
     if wanted.maximum_rows_read is not None:
         rows = min(rows, wanted.maximum_rows_read)
     if wanted.maximum_bytes_read is not None:

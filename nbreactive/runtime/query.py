@@ -7,7 +7,6 @@ consumed enter the read set, so ``first()`` of a long range is not disturbed by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from nbreactive.engine.catalog import IndexInfo, count_key
@@ -24,6 +23,7 @@ from nbreactive.runtime.nearest import (
     read_condition,
 )
 from nbreactive.runtime.pagination import Document, Opener, Source, read_page
+from nbreactive.runtime.query_hints import meant
 from nbreactive.runtime.search import SearchFilter, SearchScan, at_most, find_search_index, read_search
 from nbreactive.runtime.search_plan import Search
 from nbreactive.runtime.tables import Table
@@ -343,7 +343,7 @@ class Query:
     if not TYPE_CHECKING:  # a type checker finds what is not there
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(f"a query has no {name!r}" + (f"; {fix}" if (fix := _meant(name)) else ""))
+            raise AttributeError(f"a query has no {name!r}" + (f"; {fix}" if (fix := meant(name, type(self))) else ""))
 
     def _documents(self, limit: int | None, *, lazy: bool = False) -> Iterator[Document]:
         table = self._use()
@@ -407,32 +407,6 @@ _USE: Final = {
     "text": 'with_search_index(name, lambda q: q.search("title", text))',
     "vector": "nearest(name, vector, limit=10)",
 }
-
-
-_MEANT: Final = {
-    "where": 'use .filter(lambda q: q.field("likes") > 3), or .with_index(name, lambda q: q.eq("author", a))',
-    "sort": 'use .order("desc"), on an index of the field: .with_index(name)',
-    "get": "use ctx.db.get(id)",
-    "all": "use .collect()",
-    "len": "use .count()",
-    "one": "use .unique(), or .first()",
-}
-_KIN: Final = {
-    "filter_by": "where", "find": "where", "order_by": "sort", "sort_by": "sort", "fetch": "all", "to_list": "all",
-    "list": "all", "fetchall": "all", "find_one": "one", "length": "len", "size": "len",
-}  # fmt: skip
-
-
-def _meant(name: str) -> str:
-    """Return what to write instead of a method that there is not."""
-    if name.startswith("_"):
-        return ""
-    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    if snake in _MEANT or snake in _KIN:
-        return _MEANT[_KIN.get(snake, snake)]
-    methods = [each for each in dir(Query) if not each.startswith("_") and each not in ("configured", "nearest_ids")]
-    near = get_close_matches(snake, methods, 1)
-    return f"did you mean .{near[0]}?" if near else f"it has {', '.join(methods)}"
 
 
 def _count(value: Any, what: str) -> int:

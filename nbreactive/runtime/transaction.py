@@ -40,14 +40,9 @@ from nbreactive.runtime.output import ENDED, CallLog
 from nbreactive.runtime.overlay import Pending, TableOverlay
 from nbreactive.runtime.scan import Scan
 from nbreactive.runtime.tables import SnapshotReader, Table, TableCache, all_read, name_read
+from nbreactive.runtime.usage import Usage
 from nbreactive.values.ids import new_internal
-from nbreactive.values.limits import (
-    SCHEDULED_ARGS_TOTAL,
-    SCHEDULED_FUNCTIONS,
-    SCHEDULED_OUTSTANDING,
-    TransactionLimits,
-    over,
-)
+from nbreactive.values.limits import TransactionLimits
 from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
@@ -127,13 +122,7 @@ class Transaction:
         self._random = b""
         self.aborted: NBReactiveError | None = None
         self._ended = False
-        self.documents_read = 0
-        self.bytes_read = 0
-        self.documents_written = 0
-        self.bytes_written = 0
-        self.queries = 0
-        self.functions_scheduled = 0
-        self.scheduled_bytes = 0
+        self.used = Usage(limits)
 
     # ---- tables ------------------------------------------------------------------------------------------
 
@@ -209,7 +198,7 @@ class Transaction:
         self._check()
         if len(self._scans) > self.limits.ranges_read // 8:
             self._flush_scans()
-        self.queries += 1
+        self.used.queries += 1
         self._scanned.add(info.number)
         overlay = self._overlays.get(info.number)
         own = overlay.keys(index_id, low, high) if overlay is not None else []
@@ -224,7 +213,7 @@ class Transaction:
         """Read a counter, own writes included."""
         self._check()
         self._renew()
-        self.queries += 1
+        self.used.queries += 1
         self._record(COUNTS, key, key + b"\x00")
         overlay = self._overlays.get(info.number)
         return self._reader.count(key, self.snapshot) + (overlay.count(key) if overlay is not None else 0)
@@ -233,7 +222,7 @@ class Transaction:
         """Begin to search a table: returns what there is, to be read at once, and the own writes."""
         self._check()
         self._renew()
-        self.queries += 1
+        self.used.queries += 1
         self._scanned.add(info.number)
         overlay = self._overlays.get(info.number)
         return self._reader, overlay.share() if overlay is not None else {}
@@ -259,7 +248,7 @@ class Transaction:
         """Note that those who touch ``intervals`` of a vector index concern this transaction; returns what there is of it."""
         self._check()
         self._renew()
-        self.queries += 1
+        self.used.queries += 1
         for low, high in intervals:
             self._record(index_id, low, high)
         return self._reader.vectors(index_id)
@@ -295,13 +284,10 @@ class Transaction:
         """Note that a document was read."""
         if self.aborted is not None:
             self._check()
-        self.documents_read += 1
-        self.bytes_read += size
-        limits = self.limits
-        if self.documents_read > limits.documents_read:
-            self._exceeded("documents read by one call", self.documents_read, limits.documents_read, _NARROW)
-        if self.bytes_read > limits.bytes_read:
-            self._exceeded("bytes read by one call", self.bytes_read, limits.bytes_read, _NARROW)
+        try:
+            self.used.read(size)
+        except LimitExceeded as error:
+            self.abort(error)
 
     def _record(self, index_id: int, low: bytes, high: bytes) -> None:
         try:
@@ -352,13 +338,10 @@ class Transaction:
         """Write a packed document, or delete it (None); ``replaced`` is what :meth:`document` returned, if anything."""
         self._check()
         self._put(info, id, packed, replaced)
-        self.documents_written += 1
-        self.bytes_written += len(packed) if packed is not None else 0
-        limits = self.limits
-        if self.documents_written > limits.documents_written:
-            self._exceeded("documents written by one call", self.documents_written, limits.documents_written, _SPLIT)
-        if self.bytes_written > limits.bytes_written:
-            self._exceeded("bytes written by one call", self.bytes_written, limits.bytes_written, _SPLIT)
+        try:
+            self.used.write(len(packed) if packed is not None else 0)
+        except LimitExceeded as error:
+            self.abort(error)
 
     def write_job(
         self, info: TableInfo, id: bytes, packed: bytes, replaced: Found | None, args_bytes: int | None = None
@@ -366,24 +349,14 @@ class Transaction:
         """Write a scheduled function, a new one with arguments of ``args_bytes``; they have limits of their own."""
         self._check()
         if args_bytes is not None:
-            self.functions_scheduled += 1
-            self.scheduled_bytes += args_bytes
-            if self.functions_scheduled > SCHEDULED_FUNCTIONS:
-                fix = "let one of them schedule the others"
-                self._exceeded("functions scheduled by one call", self.functions_scheduled, SCHEDULED_FUNCTIONS, fix)
-            if self.scheduled_bytes > SCHEDULED_ARGS_TOTAL:
-                what, fix = "bytes of arguments scheduled by one call", "store them as documents, and pass their ids"
-                self._exceeded(what, self.scheduled_bytes, SCHEDULED_ARGS_TOTAL, fix)
-            self._check_outstanding()
+            # Not part of the read set, or mutations that schedule would all be in each other's way.
+            self._renew()
+            pending = self._reader.count(count_key(BY_STATE, PENDING), self.snapshot)
+            try:
+                self.used.schedule(args_bytes, pending)
+            except LimitExceeded as error:
+                self.abort(error)
         self._put(info, id, packed, replaced)
-
-    def _check_outstanding(self) -> None:
-        # Not part of the read set, or mutations that schedule would all be in each other's way.
-        self._renew()
-        pending = self._reader.count(count_key(BY_STATE, PENDING), self.snapshot)
-        if pending >= SCHEDULED_OUTSTANDING:
-            fix = "schedule the next ones when these have run"
-            self._exceeded("scheduled functions that have not run yet", pending + 1, SCHEDULED_OUTSTANDING, fix)
 
     def _put(self, info: TableInfo, id: bytes, packed: bytes | None, replaced: Found | None) -> None:
         overlay = self._overlays.get(info.number)
@@ -428,9 +401,6 @@ class Transaction:
         self._ended = True
         self.aborted = self.aborted or NotAllowed(ENDED)
 
-    def _exceeded(self, what: str, found: int, allowed: int, fix: str) -> NoReturn:
-        self.abort(LimitExceeded(over(what, found, allowed, fix)))
-
     def finish(self) -> None:
         """The function has returned: raise what it may have caught, and what only shows now."""
         self._flush_scans()
@@ -453,5 +423,3 @@ class Transaction:
 
 
 _ALL_MODULES: Final = (all_modules()[0], *all_modules()[1])
-_NARROW: Final = "narrow the query with an index range, or use take(n)"
-_SPLIT: Final = "split the work over several mutations"

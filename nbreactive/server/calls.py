@@ -20,7 +20,6 @@ from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec,
 from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.transactions import Failure, LogLine, Outcome
 from nbreactive.errors import (
-    ArgumentError,
     FunctionNotFound,
     InvalidValue,
     NBReactiveError,
@@ -30,17 +29,15 @@ from nbreactive.errors import (
     Unavailable,
 )
 from nbreactive.functions.paths import BUILT_IN
-from nbreactive.functions.references import canonical_path
 from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.server.deltas import MOST, Deltas
 from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Caller
+from nbreactive.server.incoming import args_of, not_found, path_of
 from nbreactive.server.logs import Logs
 from nbreactive.services.actions import ActionRequest
 from nbreactive.services.presence import LIST
-from nbreactive.values.checks import check_value
-from nbreactive.values.json import decode_json, encode_json
-from nbreactive.values.limits import ARGS_SIZE, ARRAY_ITEMS, exceed
+from nbreactive.values.json import encode_json
 from nbreactive.values.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -49,7 +46,6 @@ if TYPE_CHECKING:
     from nbreactive.services.actions import Actions
     from nbreactive.services.presence import Presence
 
-_LONGEST_PATH = 300
 _NO_ARGS = pack({})
 _BUILT_IN = f"{BUILT_IN}/"
 _ids = Random()
@@ -135,7 +131,7 @@ class Calls:
         started = time.perf_counter()
         try:
             caller.require("read")
-            name, packed = _path(path, component), _args(args)
+            name, packed = path_of(path, component), args_of(args)
             request = QueryRequest(
                 path=name, args=packed, identity=caller.identity, reach=caller.reach_to(name), request_id=request_id
             )
@@ -209,7 +205,7 @@ class Calls:
 
         try:
             caller.require("write")
-            name, packed = _path(path, component), _args(args)
+            name, packed = path_of(path, component), args_of(args)
             request = MutationRequest(
                 path=name,
                 args=packed,
@@ -258,10 +254,10 @@ class Calls:
 
         try:
             caller.require("read")
-            name = _path(path, component)
+            name = path_of(path, component)
             if self.presence is None:
                 raise not_found(path)
-            self.presence.begin(name, unpack(_args(args)), caller.identity, connection, answered)
+            self.presence.begin(name, unpack(args_of(args)), caller.identity, connection, answered)
         except NBReactiveError as error:
             asyncio.get_running_loop().call_soon(fail, error)
 
@@ -276,7 +272,7 @@ class Calls:
         started = time.perf_counter()
         try:
             caller.require("write")
-            name, packed = _path(path, component), _args(args)
+            name, packed = path_of(path, component), args_of(args)
             reach = caller.reach_to(name)
             request = ActionRequest(name, packed, caller.identity, reach, request_id, origin=caller.origin)
             outcome = await self._actions.run(request)
@@ -308,7 +304,7 @@ class Calls:
     def kind_of(self, path: str) -> Kind | None:
         """The kind of a function."""
         try:
-            name = _path(path, None)
+            name = path_of(path, None)
         except FunctionNotFound:
             return None
         if name.startswith(_BUILT_IN):
@@ -324,9 +320,9 @@ class Calls:
         """What to subscribe to, or why not."""
         try:
             caller.require("read")
-            name = _path(path, component)
+            name = path_of(path, component)
             return QuerySpec(
-                path=name, args=_args(args), identity=caller.identity, reach=caller.reach_to(name), journal=journal
+                path=name, args=args_of(args), identity=caller.identity, reach=caller.reach_to(name), journal=journal
             )
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(_new_request_id(), error)
@@ -369,44 +365,6 @@ class Calls:
             self.logs.call(request_id, path, kind, seconds, who, lines=lines)
         else:
             self.logs.call(request_id, path, kind, seconds, who, failure.code, logged_text(failure), lines)
-
-
-def not_found(path: str) -> FunctionNotFound:
-    """The error for a function that is absent or hidden; the two must not be told apart."""
-    return FunctionNotFound(
-        f"Could not find public function for {path[:_LONGEST_PATH]!a}. Did you forget to deploy it?"
-    )
-
-
-def _path(path: str, component: str | None) -> str:
-    if component or len(path) > _LONGEST_PATH:
-        raise not_found(path)
-    try:
-        return canonical_path(path)
-    except (NBReactiveError, ValueError):
-        raise not_found(path) from None
-
-
-def _args(raw: Raw | bytes) -> bytes:
-    data = bytes(raw)
-    try:
-        args: Any = decode_json(data, "args")
-    except InvalidValue as error:
-        raise ArgumentError(error.message) from None
-    except RecursionError:
-        raise ArgumentError("nested too deeply", "args") from None
-    if isinstance(args, list):
-        if len(args) > 1:
-            raise ArgumentError(f"functions take one object with named arguments, not {len(args)} values", "args")
-        args = args[0] if args else {}
-    if not isinstance(args, dict):
-        raise ArgumentError("functions take one object with named arguments", "args")
-    if len(data) > ARRAY_ITEMS:  # only then can an array be longer than that, which decoding allows for results
-        args = check_value(args, "args")
-    packed = pack(args)
-    if len(packed) > ARGS_SIZE:
-        exceed("bytes of arguments", len(packed), ARGS_SIZE, "pass less at once", "args")
-    return packed
 
 
 def _failed(request_id: str, error: NBReactiveError) -> Answer:

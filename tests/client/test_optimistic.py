@@ -56,7 +56,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def client(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     with Client(Target(backend.url)) as made:
-        monkeypatch.setattr(nbreactive.client._process, "client", made)
+        monkeypatch.setattr(nbreactive.client.connecting.process, "client", made)
         nbreactive.client.install()
         yield made
 

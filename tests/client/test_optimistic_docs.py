@@ -23,7 +23,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ask = {"numItems": 1, "cursor": None}
         until(lambda: backend.ask("query", "posts:list", paginationOpts=ask).get("status") == "success", 30)
         with Client(Target(backend.url)) as client:
-            monkeypatch.setattr(nbreactive.client._process, "client", client)
+            monkeypatch.setattr(nbreactive.client.connecting.process, "client", client)
             nbreactive.client.install()
             for number in range(5):
                 backend.call("mutation", "posts:add", title=f"post {number}")

@@ -219,7 +219,7 @@ def test_only_queries_are_live_and_failed_ones_do_not_stay(client: Client) -> No
 
 def test_what_a_client_knows_of_functions(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.functions()
-    monkeypatch.setattr(nbreactive.client._process, "client", client)
+    monkeypatch.setattr(nbreactive.client.connecting.process, "client", client)
     nbreactive.client.install()
     assert str(inspect.signature(api.chat.list_messages)) == "(*, limit: int = ...)"
     assert str(inspect.signature(api.chat.send)) == "(*, author: str, body: str)"

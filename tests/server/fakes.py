@@ -23,8 +23,9 @@ from nbreactive.errors import AppError, NBReactiveError
 from nbreactive.functions.specs import FunctionSpec
 from nbreactive.server import messages as wire
 from nbreactive.server.app import make_application, make_server
-from nbreactive.server.calls import Calls, not_found
+from nbreactive.server.calls import Calls
 from nbreactive.server.identity import Gatekeeper
+from nbreactive.server.incoming import not_found
 from nbreactive.server.limits import ServerLimits
 from nbreactive.server.logs import Logs
 from nbreactive.server.origins import OriginPolicy
