@@ -29,6 +29,7 @@ from nbreactive.engine._row_keys import (
     vectors_key,
 )
 from nbreactive.engine._vector_notes import VectorNote, decode_note, encode_note
+from nbreactive.engine.bulk import Bulk
 from nbreactive.engine.entries import Request
 from nbreactive.engine.vector_values import VectorRow
 from nbreactive.errors import DataFolderError, InvalidValue
@@ -84,6 +85,8 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     """Index id -> the last document id that its backfill has passed with this commit; None: it is not being filled."""
     vectors: Mapping[int, VectorState] = {}
     """Index id -> what becomes of a vector index with this commit."""
+    bulk: Bulk | None = None
+    """Documents that were prepared for the row index already."""
 
 
 class _Journal(msgspec.Struct, array_like=True):
@@ -172,6 +175,11 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
                 added.append(stored)
             for key, delta in write.counts:
                 deltas[key] = deltas.get(key, 0) + delta
+        bulk = commit.bulk
+        if bulk is not None:
+            documents += bulk.documents(version)
+            entries += bulk.index_rows(version)
+            deltas.update(bulk.counts)
         for key, delta in deltas.items():
             stored = count_key(key)
             number = newest.get(stored)
@@ -179,13 +187,16 @@ def apply(dbs: Databases, txn: Txn, batch: Sequence[Applied], log_position: int)
                 number = _newest_count(counting, stored)
             number = newest[stored] = number + delta
             counts.append((stored + version, number.to_bytes(8, "little", signed=True)))
-            journal.counts.append(stored)
+            if bulk is None:
+                journal.counts.append(stored)
         ts = applied.to_bytes(TS_BYTES, "big")
         request = commit.request
         if request is not None:
             journal.request = request_key(request.identity_key, request.session, request.id)
             requests += ((journal.request, ts + request.result), (b"t" + ts, journal.request))
         journals += _records(ts, journal)
+        if bulk is not None:
+            journals += [(ts + number.to_bytes(4, "big"), record) for number, record in enumerate(bulk.journal, 1)]
         for index_id, upto in commit.filled.items():
             _note_filled(dbs, txn, index_id, ts, upto)
     for db, rows in (

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from nbreactive.engine.bulk import Bulk
 from nbreactive.engine.catalog import BY_ID, FIRST_DECLARED, TABLES, Catalog, IndexInfo, TableInfo, index_id
 from nbreactive.engine.changes import ChangeList, Keys
 from nbreactive.engine.clock import Clock
@@ -281,6 +282,7 @@ class Turn:
         request: Request | None,
         filling: tuple[int, bytes] | None = None,
         vectors: Mapping[int, VectorState] | None = None,
+        bulk: Bulk | None = None,
     ) -> None:
         state = self._state
         built: list[RowWrite] = []
@@ -301,7 +303,7 @@ class Turn:
                 self._newest[row.table, row.id] = (row.doc, ts) if row.doc is not None else None
         if prepared.counted:
             self._counted.update(prepared.counted)
-        self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled, vectors))
+        self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled, vectors, bulk))
         self._keys.append((ts, prepared.touched))
         state.changes.add(ts, prepared.touched)
         state.highest = max(state.highest, ts)

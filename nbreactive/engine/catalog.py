@@ -65,6 +65,8 @@ class SnapshotReader(Protocol):
 
 
 IndexKind = Literal["ordered", "text", "vector"]
+Storage = Literal["rows", "columns"]
+"""Where the rows of a table are: documents in the row index, or files of columns, which documents of ``_batches`` name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class TableInfo:
     next_slot: int = FIRST_DECLARED
     id: bytes = b""
     """Internal id of the describing document in ``_tables``; empty for reserved tables."""
+    storage: Storage = "rows"
     ordered: tuple[IndexInfo, ...] = field(init=False, compare=False)
     """The declared indexes of the kind ``ordered``."""
     text: tuple[IndexInfo, ...] = field(init=False, compare=False)
@@ -273,6 +276,7 @@ def table_of(doc: Mapping[str, Any], id: bytes) -> TableInfo:
         doc.get("module", ""),
         int(doc["next_slot"]),
         id,
+        doc.get("storage", "rows"),
     )
 
 
@@ -286,9 +290,10 @@ def table_document(
     validator: dict[str, Any] | None = None,
     ephemeral: bool = False,
     module: str = "",
+    storage: Storage = "rows",
 ) -> dict[str, Any]:
     """Document of ``_tables`` that describes a table (the inverse of :func:`table_of`)."""
-    return {
+    described = {
         "name": name,
         "number": number,
         "indexes": [{"slot": index.slot, **describe_index(index)} for index in indexes if index.slot >= FIRST_DECLARED],
@@ -298,6 +303,7 @@ def table_document(
         "module": module,
         CREATION_TIME: created,
     }
+    return described if storage == "rows" else described | {"storage": storage}
 
 
 def describe_index(index: IndexInfo) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from typing import NamedTuple
 from nbreactive.engine.read_set import covers
 from nbreactive.engine.transactions import Reads
 
+_MANY = 16
+
 Keys = Mapping[int, Sequence[bytes]]
 """Index id -> keys that a commit touched: old and new ones, counters included."""
 
@@ -66,6 +68,11 @@ class ChangeList:
             column = self._columns.get(index_id)
             if column is None:
                 column = self._columns[index_id] = _Column()
+            if len(written) > _MANY:
+                column.stamps += [ts] * len(written)
+                column.keys += written
+                size += sum(map(len, written)) + 64 * len(written)
+                continue
             for key in written:
                 column.stamps.append(ts)
                 column.keys.append(key)

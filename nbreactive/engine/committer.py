@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from nbreactive.engine.applied import AppliedState, Turn
+from nbreactive.engine.bulk import Bulk
 from nbreactive.engine.catalog import TABLES, Catalog
 from nbreactive.engine.changes import Keys
 from nbreactive.engine.entries import By, Request
@@ -37,7 +38,7 @@ HotKey = tuple[int, bytes]
 class Recorded(NamedTuple):
     """Writes of the backend itself, and the record by which it will know that it has done them."""
 
-    writes: Sequence[Write]
+    writes: Sequence[Write] | Bulk
     request: Request | None
     by: By | None = None
     """Where they come from, if it is not the backend alone."""
@@ -247,6 +248,8 @@ class Committer:
             if not isinstance(work, Commit):
                 made = work(state.reader, state.catalog, state.applied)
                 writes, request, by = made if isinstance(made, Recorded) else (made, None, None)
+                if isinstance(writes, Bulk):
+                    return turn.add_bulk(writes, request, by)
                 return turn.add(writes, request, "system", trusted=True, by=by) if writes else state.applied
             self.validate(work)
             request = work.request

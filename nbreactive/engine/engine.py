@@ -289,8 +289,11 @@ class Engine:
         """Run a query, or share a result that is still right; at the newest timestamp, or at a recent one."""
         return await self._queries.ask(request, at)
 
-    async def transact(self, function: Transact) -> int:
+    async def transact(self, function: Transact, *, remember: bool = True) -> int:
         """Commit what the backend itself wants to write; return the timestamp once it is durable.
+
+        Without ``remember`` a kill may leave it to the next start to apply it again from the log, which is cheaper for
+        one of many.
 
         ``function(reader, catalog, ts)`` is called between two commits, looks at the newest state and returns the
         writes; no other code runs before they are applied. It may be called again if another engine was faster.
@@ -304,7 +307,8 @@ class Engine:
                     raise
             else:
                 # A kill from here on must not take back what is only in the row index, such as a filled index.
-                self._state.remember_position()
+                if remember:
+                    self._state.remember_position()
                 return snapshot.ts
 
     async def backfill(self, table: str, index: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Literal
 
 from nbreactive.errors import SchemaError
 from nbreactive.functions.paths import identifier_problem
@@ -43,9 +44,11 @@ class TableDefinition:
         Name -> what it finds documents by.
     ephemeral
         Its documents live in memory only: presence, cursors, telemetry.
+    storage
+        ``"columns"``: its rows are kept in columns, for bulk loads and SQL only.
     """
 
-    __slots__ = ("ephemeral", "indexes", "search_indexes", "validator", "vector_indexes")
+    __slots__ = ("ephemeral", "indexes", "search_indexes", "storage", "validator", "vector_indexes")
 
     def __init__(
         self,
@@ -55,7 +58,9 @@ class TableDefinition:
         ephemeral: bool,
         search_indexes: Mapping[str, SearchIndexSpec] | None = None,
         vector_indexes: Mapping[str, VectorIndexSpec] | None = None,
+        storage: Literal["rows", "columns"] = "rows",
     ) -> None:
+        self.storage: Literal["rows", "columns"] = storage
         self.validator = validator
         self.indexes: dict[str, list[str]] = {name: list(fields) for name, fields in indexes.items()}
         self.ephemeral = ephemeral
@@ -144,6 +149,7 @@ class TableDefinition:
             line,
             self.search_indexes,
             self.vector_indexes,
+            self.storage,
         )
 
     def _with(
@@ -163,6 +169,8 @@ class TableDefinition:
     def _check_name(self, name: str, what: str, count: int, most: int) -> str:
         """Check the name of a new index, and that there may be one more of its kind; returns where that is."""
         where = f"index {name!r}"
+        if self.storage == "columns":
+            raise SchemaError("a table with storage='columns' has no indexes: SQL finds its rows by scans; remove it", where)
         if name in BUILT_IN_INDEXES:
             raise SchemaError(f"every table has {name} already; remove it, or rename it", where)
         problem = identifier_problem(name, "an index")
@@ -175,7 +183,8 @@ class TableDefinition:
         return where
 
     def __repr__(self) -> str:
-        text = f"define_table({self.validator!r})"
+        storage = f", storage={self.storage!r}" * (self.storage != "rows")
+        text = f"define_table({self.validator!r}{storage})"
         text += "".join(f".index({name!r}, {fields!r})" for name, fields in self.indexes.items())
         for name, search in self.search_indexes.items():
             text += f".search_index({name!r}, search_field={search.field!r}{_filter_of(search)})"
@@ -209,7 +218,12 @@ class SchemaDefinition:
         return f"define_schema({self.tables!r})"
 
 
-def define_table(documents: Mapping[str, Validator] | Validator, *, ephemeral: bool = False) -> TableDefinition:
+def define_table(
+    documents: Mapping[str, Validator] | Validator,
+    *,
+    ephemeral: bool = False,
+    storage: Literal["rows", "columns"] = "rows",
+) -> TableDefinition:
     """Define a table by what its documents hold.
 
     Parameters
@@ -219,6 +233,9 @@ def define_table(documents: Mapping[str, Validator] | Validator, *, ephemeral: b
         The system fields ``_id`` and ``_creationTime`` are there by themselves.
     ephemeral
         Keep the documents in memory only; they are gone after a restart.
+    storage
+        ``"columns"``: for facts by the million, which are loaded in bulk and read by SQL. There are no indexes, and functions
+        do not see the rows.
 
     Examples
     --------
@@ -238,7 +255,14 @@ def define_table(documents: Mapping[str, Validator] | Validator, *, ephemeral: b
     depth = validator.nesting()
     if depth > DOCUMENT_NESTING:
         raise SchemaError(over("levels of nesting in a document", depth, DOCUMENT_NESTING, "flatten it"))
-    return TableDefinition(validator.required(), {}, ephemeral=ephemeral)
+    if storage not in ("rows", "columns"):
+        raise SchemaError(f"storage is 'rows' or 'columns', not {storage!r:.60}")
+    if storage == "columns":
+        if ephemeral:
+            raise SchemaError("a table is either ephemeral or kept in columns; remove one of the two")
+        if not isinstance(validator, ObjectValidator) or not validator.fields:
+            raise SchemaError("the rows of a table with storage='columns' all have the same fields; name them in a dict")
+    return TableDefinition(validator.required(), {}, ephemeral=ephemeral, storage=storage)
 
 
 def define_schema(tables: Mapping[str, TableDefinition], *, schema_validation: bool = True) -> SchemaDefinition:

@@ -75,6 +75,7 @@ class TableSpec(msgspec.Struct, frozen=True):
     line: int = 0
     search_indexes: dict[str, SearchIndexSpec] = {}
     vector_indexes: dict[str, VectorIndexSpec] = {}
+    storage: Literal["rows", "columns"] = "rows"
 
 
 class CronSpec(msgspec.Struct, frozen=True):

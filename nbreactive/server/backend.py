@@ -43,6 +43,7 @@ from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.files import Files
 from nbreactive.services.folder import FunctionsFolder
+from nbreactive.services.loads import Loads
 
 _LOG_NOT_WHOLE = (
     "what is stored now is served, from the row index and store.duckdb, but no backup can be made and nothing could be made"
@@ -145,6 +146,11 @@ class Backend:
     def files(self) -> Files:
         """Stored files."""
         return self._parts.files
+
+    @property
+    def loads(self) -> Loads:
+        """Bulk loads."""
+        return self._parts.loads
 
     @property
     def background(self) -> Background:

@@ -38,9 +38,11 @@ from nbreactive.server.reset import STORE
 from nbreactive.services.actions import Actions
 from nbreactive.services.background import Background
 from nbreactive.services.blobs import Blobs
+from nbreactive.services.column_files import folder_of
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
 from nbreactive.services.files import Files
+from nbreactive.services.loads import Loads
 from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
 from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
@@ -98,6 +100,7 @@ class Parts:
         self.background = background
         self.files = files
         self.presence = Presence(engine)
+        self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self._feeding = asyncio.create_task(self._feed(tail))
         self._trimming = asyncio.create_task(self.retention.run())
@@ -198,6 +201,7 @@ class Parts:
         await self.action_pool.close()
         await self.background.close()
         await self.presence.close()
+        await self.loads.close()
         await self.engine.close()
         await self.files.close()
         await self.pool.close()

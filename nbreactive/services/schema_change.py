@@ -20,6 +20,7 @@ from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused
 from nbreactive.functions.specs import Issue, Manifest
 from nbreactive.runtime.loader import file_of
+from nbreactive.services.column_files import rows_in_columns
 from nbreactive.services.schema_plan import TableChange, plan_schema, refuse_impossible, restored, staged
 from nbreactive.services.stored_documents import DocumentCheck
 from nbreactive.values.ids import new_internal
@@ -117,10 +118,12 @@ class SchemaChange:
 
     def _empty(self, catalog: Catalog) -> set[int]:
         reader, ts = self._engine.reader(), self._engine.applied
+        in_columns = rows_in_columns(reader, ts)
         return {
             table.number
             for table in catalog.by_name.values()
-            if next(iter(reader.scan(table.indexes[0].id, b"", None, ts)), None) is None
+            if table.number not in in_columns
+            and next(iter(reader.scan(table.indexes[0].id, b"", None, ts)), None) is None
         }
 
 
@@ -142,6 +145,7 @@ def _table(reader: Reader, ts: int, after: TableInfo, before: TableInfo | None) 
         validator=after.validator,
         ephemeral=after.ephemeral,
         module=after.module,
+        storage=after.storage,
     )
     id = before.id if before is not None else new_internal(now, after.number & 0xFFFF, secrets.token_bytes(8))
     found = reader.document(TABLES, id, ts)

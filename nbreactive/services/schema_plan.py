@@ -67,7 +67,14 @@ def plan_schema(
     for before in catalog.by_name.values():
         undeclared = before.number >= FIRST_USER_TABLE and before.name not in declared
         if undeclared and (before.module or before.validator is not None or len(before.indexes) > FIRST_DECLARED):
-            after = replace(before, indexes=before.indexes[:FIRST_DECLARED], validator=None, ephemeral=False, module="")
+            if before.storage == "columns":  # its rows have the types that they were loaded with
+                after = replace(before, module="")
+            else:
+                after = replace(
+                    before, indexes=before.indexes[:FIRST_DECLARED], validator=None, ephemeral=False, module=""
+                )
+            if after == before:
+                continue
             changes.append(TableChange(before, after, (), False))
     return changes
 
@@ -76,17 +83,24 @@ def refuse_impossible(
     changes: Sequence[TableChange], occupied: Collection[int], places: Mapping[str, tuple[str, int]]
 ) -> list[Issue]:
     """Changes that cannot be made to tables which hold documents; ``places`` are file and line of each declaration."""
-    return [
-        Issue(
-            *places.get(change.after.name, (change.after.module, 0)),
-            f"the table {change.after.name!r} holds documents, so it cannot become or stop being ephemeral",
-            "empty the table first, or declare another one",
-        )
-        for change in changes
-        if change.before is not None
-        and change.before.ephemeral != change.after.ephemeral
-        and change.before.number in occupied
-    ]
+    issues: list[Issue] = []
+    for change in changes:
+        before, after = change.before, change.after
+        if before is None or before.number not in occupied:
+            continue
+        what = ""
+        if before.ephemeral != after.ephemeral:
+            what = "holds documents, so it cannot become or stop being ephemeral"
+        elif before.storage != after.storage:
+            what = "holds rows, so it cannot keep them elsewhere: storage stays as it is"
+        elif after.storage == "columns" and before.validator != after.validator:
+            what = "holds rows in columns, whose types cannot be changed"
+        if what:
+            place = places.get(after.name, (after.module, 0))
+            issues.append(
+                Issue(*place, f"the table {after.name!r} {what}", "empty the table first, or declare another one")
+            )
+    return issues
 
 
 def _changed(
@@ -97,7 +111,8 @@ def _changed(
     built: Collection[int],
     empty: Collection[int],
 ) -> TableChange:
-    validator = spec.validator if manifest.schema_validation and spec.validator.get("type") != "any" else None
+    checked = manifest.schema_validation or spec.storage == "columns"
+    validator = spec.validator if checked and spec.validator.get("type") != "any" else None
     # Two can have the same name: one that is in use, and one that is being built, or was when the process ended.
     existing = {index.definition: index for index in table.indexes[FIRST_DECLARED:]}
     slot = table.next_slot
@@ -121,6 +136,7 @@ def _changed(
         ephemeral=spec.ephemeral,
         module=spec.module,
         next_slot=slot,
+        storage=spec.storage,
     )
     refuse_overflow(after)
     check = (
@@ -151,4 +167,5 @@ def describe(table: TableInfo) -> dict[str, Any]:
         "ephemeral": table.ephemeral,
         "validator": table.validator,
         "indexes": [describe_index(index) for index in table.indexes[FIRST_DECLARED:]],
+        "storage": table.storage,
     }

@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from nbreactive.client.bulk_rows import CHUNK_BYTES, chunks, document_of, rows_of
 from nbreactive.errors import ArgumentError, InvalidValue
-from nbreactive.notebook.table import CHUNK_BYTES, chunks, document_of, rows_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""``nbreactive.load``: rows of any frame, file or stream into a table, each exactly once.
+
+Rows are sent as Arrow, some ten thousand at a time, and numbered: what the backend has already, because the answer got lost
+or a load of the same id was broken off, it leaves out. The id of a load comes from what is loaded, so running a cell
+again goes on where its last run was stopped.
+"""
+
+# pandas, polars and pyarrow have no stubs, or partial ones
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from nbreactive.client.bulk_sources import source_of
+from nbreactive.client.client import Client
+from nbreactive.client.target import http_error
+from nbreactive.errors import NotConnected, ReadOnly, Unavailable
+from nbreactive.values.id_columns import ids_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PATIENCE: Final = 60.0
+"""Seconds without an answer after which a load gives up."""
+_SECONDS: Final = 120.0
+_ARROW: Final = "application/vnd.apache.arrow.stream"
+
+
+class Loaded(int):
+    """What a load has done: a number of rows, with the ids that they have."""
+
+    table: str
+    id: str
+    """Of the load."""
+    repeated: int
+    """Rows that an earlier run of the same load had loaded."""
+    moments: Sequence[str]
+    """Columns of moments."""
+    _number: int
+    _parts: list[tuple[int, bytes]]
+
+    def __new__(
+        cls, count: int, table: str, id: str, number: int, parts: list[tuple[int, bytes]], repeated: int
+    ) -> Self:
+        """Make one."""
+        loaded = super().__new__(cls, count)
+        loaded.table, loaded.id, loaded.repeated = table, id, repeated
+        loaded._number, loaded._parts = number, parts
+        return loaded
+
+    @property
+    def count(self) -> int:
+        """How many rows the load has."""
+        return int(self)
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The ids of the rows, in their order, as Arrow."""
+        import pyarrow as pa
+
+        return pa.chunked_array([ids_of(self._number, first, rows) for rows, first in self._parts], pa.string())
+
+    def __repr__(self) -> str:
+        return f"<{int(self):,} rows loaded into {self.table!r}>"
+
+
+def load(
+    client: Client,
+    name: str,
+    data: Any,
+    *,
+    id: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    chunk: int | None = None,
+) -> Loaded:
+    """Load rows; see :func:`nbreactive.load`. ``progress`` is given the lines that say how far it is."""
+    client.check_thread("load(...)")
+    say = progress or _quiet
+    source = source_of(data, chunk)
+    load_id = id or source.id
+    with client.explained(), contextlib.closing(_Door(client, name, load_id)) as door:
+        before = done = door.state()["rows"] if source.total != 0 else 0
+        try:
+            for piece in source.pieces(done):
+                done = door.send(piece.row, piece.data, piece.arrow)
+                say(_line(name, done, source.total))
+        except BaseException as failure:
+            say(f"\r{name}: stopped after {door.rows:,} rows{_of(source.total)}\n")
+            failure.add_note(
+                f"{door.rows:,}{_of(source.total)} rows are in {name!r}. Nothing is loaded twice if you go on"
+                + (" by loading the same data again." if source.stable or id else f" with id={load_id!r}.")
+            )
+            raise
+        state: dict[str, Any] = door.state() if done else {"rows": 0, "table": 0, "parts": []}
+    parts = [(part["rows"], bytes.fromhex(part["first"])) for part in state["parts"]]
+    loaded = Loaded(done, name, load_id, state["table"], parts, min(before, done))
+    loaded.moments = source.moments
+    return loaded
+
+
+def _quiet(_line: str) -> None:
+    pass
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f" of {total:,}"
+
+
+def _line(name: str, done: int, total: int | None) -> str:
+    if not total:
+        return f"\r{name}: {done:,} documents"
+    share = min(1.0, done / total)
+    return f"\r{name}: [{'#' * round(share * 20):20}] {done:,} of {total:,} documents"
+
+
+class _Door:
+    """Sends the rows of one load, again if need be."""
+
+    def __init__(self, client: Client, table: str, load: str) -> None:
+        self._client = client
+        self._path = f"/api/load/{quote(table, safe='')}?load={quote(load, safe='')}"
+        self._connection: http.client.HTTPConnection | None = None
+        self.rows = 0
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def state(self) -> Any:
+        """Ask how far the load is."""
+        return msgspec.json.decode(self._patiently("GET", "", None, ""))
+
+    def send(self, row: int, data: bytes, arrow: bool) -> int:
+        """Send rows; return how many the load has now."""
+        answer = self._patiently("POST", f"&row={row}", data, _ARROW if arrow else "application/msgpack")
+        self.rows = int(msgspec.json.decode(answer)["rows"])
+        return self.rows
+
+    def _patiently(self, method: str, query: str, data: bytes | None, content_type: str) -> bytes:
+        deadline, pause = time.monotonic() + _PATIENCE, 0.05
+        while True:
+            try:
+                return self._ask(method, query, data, content_type)
+            except (NotConnected, Unavailable) as error:
+                self.close()
+                if isinstance(error, ReadOnly) or time.monotonic() > deadline:
+                    raise
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+
+    def _ask(self, method: str, query: str, data: bytes | None, content_type: str) -> bytes:
+        target = self._client.target
+        parts = urlsplit(target.base)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        headers = dict(target.request_headers())
+        if target.bearer:
+            headers.setdefault("Authorization", f"Bearer {target.bearer}")
+        if content_type:
+            headers["Content-Type"] = content_type
+        try:
+            if self._connection is None:
+                self._connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
+            self._connection.request(method, parts.path + self._path + query, data, headers)
+            answer = self._connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as failure:
+            raise NotConnected(f"No answer from {target.base}: {failure}") from None
+        if answer.status >= 300:
+            raise http_error(answer.status, body, target.base)
+        return body

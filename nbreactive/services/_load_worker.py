@@ -1,0 +1,182 @@
+"""The process that makes documents, or columns, of the rows of a bulk load; it runs nobody's code.
+
+It reads a request from its standard input and answers with what is to be committed, or with what is wrong with the rows,
+of all of which it has looked at every one by then. The end of standard input is its end.
+"""
+
+# pyarrow has no stubs
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from nbreactive.columns.batches import write_file
+from nbreactive.engine._rebuild import receive, send
+from nbreactive.engine.bulk import prepare_bulk
+from nbreactive.engine.catalog import CREATION_TIME
+from nbreactive.errors import InvalidId, InvalidValue, NBReactiveError
+from nbreactive.runtime._hardening import bind_to_parent
+from nbreactive.services.load_frames import BulkDone, ColumnsDone, DocumentsDone, Prepare, Reply, Wrong, ids_from
+from nbreactive.values import UNSET
+from nbreactive.values.checks import check_document
+from nbreactive.values.from_arrow import MISSING, Intake
+from nbreactive.values.ids import decode_id
+from nbreactive.values.kinds import Int64
+from nbreactive.values.limits import DOCUMENT_SIZE
+from nbreactive.values.packing import decoder_of, pack
+from nbreactive.values.sizes import check_document_size
+from nbreactive.values.validators import from_json
+
+_SHORT: Final = {bool, int, float, Int64, type(None), type(MISSING)}
+_decode_rows = decoder_of(list[dict[str, Any]])
+
+
+def main() -> None:
+    """Serve requests until the backend closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    bind_to_parent()
+    gc.disable()  # many small objects and no cycles
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    if os.name == "posix":
+        os.nice(5)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            request = receive(source, Prepare)
+            for reply in _answer(request):
+                send(sink, reply)
+            sink.flush()
+            gc.collect()
+
+
+def _answer(request: Prepare) -> Iterator[Reply | None]:
+    try:
+        yield from _prepare(request)
+    except NBReactiveError as error:
+        yield Wrong(error.code, str(error))
+    except (pa.ArrowException, msgspec.MsgspecError, UnicodeError) as error:
+        yield Wrong(InvalidValue.code, f"these are not rows that can be read: {error}")
+    yield None
+
+
+def _prepare(request: Prepare) -> Iterator[Reply]:
+    validator = from_json(request.validator) if request.validator is not None else None
+    table_of = _table_of(request.tables)
+    if request.arrow:
+        batch = _batch(request.data)
+        intake = Intake(validator, table_of)
+        skip = request.skip
+        batch = batch.slice(skip) if skip else batch
+        if request.folder:
+            columns = intake.batch(batch, request.row + skip)
+            digest, size = write_file(request.folder, columns)
+            yield ColumnsDone(digest, columns.num_rows, size)
+            return
+        columns = intake.columns(batch, request.row + skip)
+        yield from _of_columns(request, columns, batch.num_rows)
+        return
+    if request.folder:
+        raise InvalidValue("rows for a table that keeps its rows in columns come as Arrow")
+    rows = _decode_rows(request.data)[request.skip :]
+    checked = [
+        check_document(row, f"row {request.row + request.skip + at}", validator=validator, table_of=table_of)
+        for at, row in enumerate(rows)
+    ]
+    created = _created(0, len(rows), request)
+    docs: list[bytes] = []
+    for at, (row, moment) in enumerate(zip(checked, created, strict=True)):
+        row[CREATION_TIME] = moment
+        docs.append(pack(row))
+        check_document_size(row, docs[-1], f"row {request.row + request.skip + at}")
+    for start in range(0, len(rows), request.rows):
+        part = slice(start, start + request.rows)
+        some = {name: [row.get(name, UNSET) for row in checked[part]] for name in _indexed(request)}
+        yield _commit(request, start, docs[part], created[part], some)
+
+
+def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int) -> Iterator[Reply]:
+    """Make documents of columns, so many at a time as are committed."""
+    names = [*columns, CREATION_TIME]
+    kind = msgspec.defstruct(
+        "Document",
+        [(f"field{number}", Any) for number in range(len(names))],
+        rename={f"field{number}": name for number, name in enumerate(names)},
+        gc=False,
+    )
+    longest = sum(_longest(values) for values in columns.values())
+    for start in range(0, count, request.rows):
+        part = {name: values[start : start + request.rows] for name, values in columns.items()}
+        created = _created(start, min(count, start + request.rows), request)
+        docs = list(map(pack, map(kind, *part.values(), created)))
+        if longest > DOCUMENT_SIZE:
+            _check_sizes(part, docs, request.row + request.skip + start)
+        indexed = _indexed(request) & part.keys()
+        some = {name: [UNSET if value is MISSING else value for value in part[name]] for name in indexed}
+        yield _commit(request, start, docs, created, some)
+
+
+def _longest(values: Sequence[Any]) -> int:
+    """Return a bound of what the values of a column take, in the largest document."""
+    kinds = set(map(type, values))
+    if kinds <= _SHORT:
+        return 16
+    if kinds <= _SHORT | {str, bytes}:
+        return 16 + 4 * max(len(value) for value in values if isinstance(value, str | bytes))
+    return DOCUMENT_SIZE + 1
+
+
+def _check_sizes(columns: Mapping[str, Sequence[Any]], docs: Sequence[bytes], first: int) -> None:
+    for at, doc in enumerate(docs):
+        fields = {name: values[at] for name, values in columns.items() if values[at] is not MISSING}
+        check_document_size(fields, doc, f"row {first + at}")
+
+
+def _commit(
+    request: Prepare, start: int, docs: list[bytes], created: list[float], columns: Mapping[str, list[Any]]
+) -> Reply:
+    begin = int.from_bytes(request.first[:8], "big") + start
+    ids = ids_from(begin.to_bytes(8, "big") + request.first[8:], len(docs))
+    if request.plan is None:
+        return DocumentsDone(list(zip(ids, docs, strict=True)))
+    return BulkDone(prepare_bulk(request.plan, ids, docs, columns, created))
+
+
+def _indexed(request: Prepare) -> set[str]:
+    """Name the fields that index keys are made of."""
+    return {name.partition(".")[0] for _, names in request.plan.indexes for name in names} if request.plan else set()
+
+
+def _batch(data: bytes) -> pa.RecordBatch:
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        table = reader.read_all()
+    return table.combine_chunks().to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def _created(start: int, end: int, request: Prepare) -> list[float]:
+    # A microsecond each, as in a mutation
+    return [request.created + at * 1e-3 for at in range(start + 1, end + 1)]
+
+
+def _table_of(tables: Mapping[int, str]) -> Callable[[str], str | None]:
+    def table_of(text: str) -> str | None:
+        try:
+            return tables.get(decode_id(text)[0])
+        except InvalidId:
+            return None
+
+    return table_of
+
+
+if __name__ == "__main__":
+    main()
