@@ -1,30 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Follower } from '../src/following';
-
-class FakeSocket {
-  static made: FakeSocket[] = [];
-  sent: Record<string, unknown>[] = [];
-  closed = false;
-  onopen: () => void = () => undefined;
-  onmessage: (event: { data: unknown }) => void = () => undefined;
-  onclose: () => void = () => undefined;
-  constructor(readonly url: string) {
-    FakeSocket.made.push(this);
-  }
-  send(text: string) {
-    this.sent.push(JSON.parse(text));
-  }
-  close() {
-    this.closed = true;
-    this.onclose();
-  }
-  say(message: object) {
-    this.onmessage({ data: JSON.stringify(message) });
-  }
-  answer(...modifications: object[]) {
-    this.say({ type: 'Transition', modifications });
-  }
-}
+import { FakeSocket } from './fakes';
 
 const hearing = () => ({ value: vi.fn(), failed: vi.fn(), linked: vi.fn() });
 let follower: Follower;

@@ -2,56 +2,10 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { below, join } from '../src/joining';
 import { PeopleBar, readPeople, type PeopleState } from '../src/people';
 import widget from '../src/presence';
+import { FakeModel, FakeSocket } from './fakes';
 
 const ADA = { user: 'a', name: 'Ada Lovelace', initials: 'AL', color: '#336699', guest: false, sessions: 2 };
 const GRACE = { user: 'g', name: 'Grace Hopper', initials: 'GH', color: '#993366', guest: false, sessions: 1 };
-
-/** The part of a WebSocket that joining uses. */
-class FakeSocket {
-  static made: FakeSocket[] = [];
-  readyState = 1;
-  sent: Record<string, unknown>[] = [];
-  onopen: () => void = () => undefined;
-  onmessage: (event: { data: unknown }) => void = () => undefined;
-  onclose: () => void = () => undefined;
-  constructor(readonly url: string) {
-    FakeSocket.made.push(this);
-  }
-  send(text: string) {
-    this.sent.push(JSON.parse(text));
-  }
-  close() {
-    this.readyState = 3;
-    this.onclose();
-  }
-  calls() {
-    return this.sent.filter(message => message['type'] === 'Mutation').map(message => message['udfPath']);
-  }
-}
-
-class FakeModel {
-  sent: unknown[] = [];
-  private _listeners = new Map<string, Set<() => void>>();
-  constructor(private _traits: Record<string, unknown>) {}
-  get(name: string) {
-    return this._traits[name];
-  }
-  on(event: string, listener: () => void) {
-    this._listeners.set(event, (this._listeners.get(event) ?? new Set()).add(listener));
-  }
-  off(event: string, listener: () => void) {
-    this._listeners.get(event)?.delete(listener);
-  }
-  send(message: unknown) {
-    this.sent.push(message);
-  }
-  set(traits: Record<string, unknown>) {
-    Object.assign(this._traits, traits);
-    for (const name of Object.keys(traits)) {
-      this._listeners.get(`change:${name}`)?.forEach(listener => listener());
-    }
-  }
-}
 
 const open = (url: string) => new FakeSocket(url) as unknown as WebSocket;
 const state = (more: Partial<PeopleState>): PeopleState => ({

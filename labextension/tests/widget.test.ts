@@ -1,30 +1,6 @@
 import { beforeEach, expect, test, vi } from 'vitest';
 import widget from '../src/widget';
-
-/** The part of a widget model that the view uses. */
-class FakeModel {
-  sent: unknown[] = [];
-  private _listeners = new Map<string, Set<() => void>>();
-  constructor(private _traits: Record<string, unknown>) {}
-  get(name: string) {
-    return this._traits[name];
-  }
-  on(event: string, listener: () => void) {
-    this._listeners.set(event, (this._listeners.get(event) ?? new Set()).add(listener));
-  }
-  off(event: string, listener: () => void) {
-    this._listeners.get(event)?.delete(listener);
-  }
-  send(message: unknown) {
-    this.sent.push(message);
-  }
-  set(traits: Record<string, unknown>) {
-    Object.assign(this._traits, traits);
-    for (const name of Object.keys(traits)) {
-      this._listeners.get(`change:${name}`)?.forEach(listener => listener());
-    }
-  }
-}
+import { FakeModel } from './fakes';
 
 let model: FakeModel;
 let render: (props: never) => void;
