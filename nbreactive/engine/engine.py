@@ -42,6 +42,7 @@ from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.telling import end_of
 from nbreactive.engine.text_upkeep import TextUpkeep
 from nbreactive.engine.transactions import Executor
+from nbreactive.engine.upkeep import Tools
 from nbreactive.engine.vector_upkeep import VectorUpkeep
 from nbreactive.errors import ReadOnly
 from nbreactive.values.ids import new_internal
@@ -116,22 +117,9 @@ class Engine:
             crowd=limits.crowd,
             keep=lambda files: self.keep_files(files),  # noqa: PLW0108 - it is set later
         )
-        self.vector_upkeep = VectorUpkeep(
-            state,
-            self.gate,
-            clock,
-            on_applied=self._on_applied,
-            on_pending=self._flusher.wake,
-            busy=self._busy,
-        )
-        self.text_upkeep = TextUpkeep(
-            state,
-            self.gate,
-            clock,
-            on_applied=self._on_applied,
-            on_pending=self._flusher.wake,
-            busy=self._busy,
-        )
+        tools = Tools(state, self.gate, clock, self._on_applied, self._flusher.wake, self._busy)
+        self.vector_upkeep = VectorUpkeep(tools)
+        self.text_upkeep = TextUpkeep(tools)
         self._housekeeping = Housekeeping(
             state,
             self.gate,

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nbreactive.engine.applied import AppliedState, Turn
-from nbreactive.engine.catalog import BY_ID, IndexInfo, TableInfo, count_key
-from nbreactive.engine.changes import Keys
-from nbreactive.engine.clock import Clock
-from nbreactive.engine.gate import Gate
+from nbreactive.engine.catalog import BY_ID, IndexInfo, TableInfo
+from nbreactive.engine.upkeep import LOOK, Tools, Upkeep
 from nbreactive.engine.vector_values import vector_row
 from nbreactive.errors import ReadOnly
 from nbreactive.values.packing import unpack
@@ -29,8 +26,6 @@ from nbreactive.values.packing import unpack
 if TYPE_CHECKING:
     from nbreactive.engine._vector_files import VectorFile
 
-_LOOK: Final = 1.0
-"""Seconds between two looks at all indexes."""
 _SLICE: Final = 0.001
 """What is done at once may take so many seconds."""
 _FEWEST: Final = 16
@@ -42,49 +37,13 @@ _WORTHWHILE: Final = 1024
 """Dead rows below which files are left as they are."""
 
 
-class IndexProgress(NamedTuple):
-    """How far an index is that is being made anew."""
+class VectorUpkeep(Upkeep):
+    """Looks after the vector indexes of one engine."""
 
-    table: str
-    name: str
-    documents: int
-    """That have been looked at."""
-    total: int
-
-
-class VectorUpkeep:
-    """Looks after the vector indexes of one engine.
-
-    Parameters
-    ----------
-    state, gate, clock
-        What they are made of.
-    on_applied, on_pending
-        Told of the commits that say that an index answers, as of any other.
-    busy
-        Whether functions run.
-    """
-
-    def __init__(
-        self,
-        state: AppliedState,
-        gate: Gate,
-        clock: Clock,
-        *,
-        on_applied: Callable[[int, Keys], None],
-        on_pending: Callable[[], None],
-        busy: Callable[[], bool],
-    ) -> None:
-        self._state = state
-        self._gate = gate
-        self._clock = clock
-        self._on_applied = on_applied
-        self._on_pending = on_pending
-        self._busy = busy
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
         self._checked: set[str] = set()
         self._gone: dict[int, int] = {}
-        self.progress: dict[int, IndexProgress] = {}
-        """Of what is being made anew, by index id."""
         self.built = 0
         """How many indexes were made anew since the start."""
         self.begin()
@@ -114,7 +73,7 @@ class VectorUpkeep:
                     await self._look()
                 except (ReadOnly, OSError):  # no room: the next time, maybe
                     self._state.index.restore_vectors()
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
 
     async def _look(self) -> None:
         for _, index in self._indexes():
@@ -153,10 +112,10 @@ class VectorUpkeep:
         assert file is not None
         epoch, token = state.epoch, file.note.token
         after, many, done = b"", _FEWEST, 0
-        total = state.reader.count(count_key(table.indexes[BY_ID].id), state.applied)
+        total = self._total(table)
         try:
             while True:
-                self.progress[index.id] = IndexProgress(table.name, index.name, done, max(total, done))
+                self._note(table, index, done, total)
                 file = self._file(index)
                 if file is None or file.note.token != token or state.epoch != epoch:
                     return
@@ -179,16 +138,11 @@ class VectorUpkeep:
                 took = self._clock.monotonic() - began
                 many = max(_FEWEST, min(2 * many, int(count * _SLICE / max(took, 1e-6))))
                 await self._rest(took)
-            turn = Turn(state)
-            turn.add_complete(index)
-            turn.finish(self._on_applied)
-            self._on_pending()
+            self._commit(lambda turn: turn.add_complete(index))
             self.built += 1
         finally:
             self.progress.pop(index.id, None)
-        # A kill from here on must not take the commit back, or it is all to be done again.
-        await self._gate.release(self._gate.snapshot(state.applied))
-        state.remember_position()
+        await self._keep()
 
     async def _check(self, index: IndexInfo, file: VectorFile) -> None:
         """Compare all rows with their checksums; an index that does not hold what was written is forgotten."""
