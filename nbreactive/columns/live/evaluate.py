@@ -113,6 +113,11 @@ class Evaluator:
             self._schema = rows.schema
         return _read_few(self._cursor, self._statement, self._params)
 
+    def interrupt(self) -> None:
+        """End what is being evaluated."""
+        if self._cursor is not None:
+            self._cursor.interrupt()
+
     def close(self) -> None:
         """Give the connection back."""
         if self._cursor is not None:

@@ -175,6 +175,11 @@ class MaintainedGroups:
         self._rows.change(gone, self._evaluate([group for group in changed.values() if group.key in self._groups], at))
         return True
 
+    def interrupt(self) -> None:
+        """End what is being evaluated."""
+        self._changed.interrupt()
+        self._outputs.interrupt()
+
     def close(self) -> None:
         """Give connections back."""
         self._changed.close()

@@ -107,6 +107,11 @@ class Changed:
         )
         return evaluator.run(signed, at() if self._joined else None)
 
+    def interrupt(self) -> None:
+        """End what is being evaluated."""
+        for evaluator in self._evaluators.values():
+            evaluator.interrupt()
+
     def close(self) -> None:
         """Give connections back."""
         for evaluator in self._evaluators.values():
@@ -175,6 +180,10 @@ class MaintainedRows:
         if not self._rows.whole and self._wanted is not None and self._rows.total < self._wanted:
             raise Reload("rows that are not known come into the result")
         return True
+
+    def interrupt(self) -> None:
+        """End what is being evaluated."""
+        self._changed.interrupt()
 
     def close(self) -> None:
         """Give connections back."""

@@ -48,6 +48,10 @@ class Explanation(msgspec.Struct, frozen=True):
     reruns: int = 0
     """How often it was run as a whole since it is live."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return msgspec.to_builtins(self)
+
     def __str__(self) -> str:
         lines = [f"live: {self.kind}", self.why, f"tables: {', '.join(self.tables) or 'none'}"]
         if self.period_ms is not None:
@@ -161,8 +165,14 @@ class Live:
         if self._state is not None:
             try:
                 return self._state.update(mine, at)
-            except (Reload, Astray, duckdb.Error, pa.ArrowException, OverflowError, ValueError):
-                pass  # what the whole statement says is what counts, be it an error
+            except (Reload, Astray, duckdb.Error, pa.ArrowException, OverflowError, ValueError) as error:
+                self.close()  # it may have been changed in part
+                if isinstance(error, duckdb.InterruptException):
+                    raise
+                # What the whole statement says is what counts, be it an error
+            except BaseException:
+                self.close()
+                raise
         self.load(at())
         return True
 
@@ -174,7 +184,8 @@ class Live:
     @property
     def memory(self) -> int:
         """Bytes, about, that are in memory."""
-        return self._shown.memory
+        shown = self._state or self._result
+        return shown.memory if shown is not None else 0
 
     def window(self, offset: int = 0, limit: int | None = None) -> pa.Table:
         """Return rows of the result, with the names of its columns."""
@@ -183,9 +194,14 @@ class Live:
 
     def explain(self) -> Explanation:
         """Return which way it goes, and why."""
-        shown = self._state or self._result
-        rows, memory = (shown.total, shown.memory) if shown is not None else (0, 0)
-        return Explanation(self._kind, self._why, tuple(sorted(self.tables)), self._period, rows, memory, self._reruns)
+        rows = self.total if self._state or self._result else 0
+        tables = tuple(sorted(self.tables))
+        return Explanation(self._kind, self._why, tables, self._period, rows, self.memory, self._reruns)
+
+    def interrupt(self) -> None:
+        """End what is being evaluated over changed rows; may be called from any thread."""
+        if self._state is not None:
+            self._state.interrupt()
 
     def close(self) -> None:
         """Forget the result, and give connections back."""
