@@ -161,6 +161,21 @@ async def some(world: World, count: int, chance: random.Random) -> None:
         await world.write({world.id(): vector(chance) for _ in range(min(500, count - start))})
 
 
+async def written(world: World, count: int, chance: random.Random) -> tuple[Path, Path]:
+    """Fill the index with an engine that is closed then; return its files."""
+    async with world.running():
+        await world.declare(INFO)
+        await some(world, count, chance)
+        note = world.index.vectors.notes[INDEX]
+    return paths(world.folder / "vectors", INDEX, note.token)
+
+
+async def made_anew(world: World, engine: Engine) -> None:
+    """Wait until the index is there again, and look what is in it."""
+    await until(lambda: engine.vector_upkeep.built == 1)
+    world.check()
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
@@ -203,11 +218,7 @@ def test_a_backfill_puts_stored_documents_into_a_new_index_while_they_change(wor
 def test_what_is_missing_or_damaged_is_made_anew_while_documents_change(world: World, damage: str) -> None:
     async def main() -> None:
         chance = random.Random(3)
-        async with world.running():
-            await world.declare(INFO)
-            await some(world, 1500, chance)
-            note = world.index.vectors.notes[INDEX]
-        rows, vectors = paths(world.folder / "vectors", INDEX, note.token)
+        rows, vectors = await written(world, 1500, chance)
         if damage == "a byte":
             with vectors.open("r+b") as file:
                 file.seek(700 * 12)
@@ -269,8 +280,7 @@ def test_a_row_index_that_is_made_from_whole_documents_gets_its_vectors_afterwar
 
         async with world.running(source=source) as engine:
             await world.write({world.id(): vector(chance), sorted(world.rows)[3]: None})
-            await until(lambda: engine.vector_upkeep.built == 1)
-            world.check()
+            await made_anew(world, engine)
 
     asyncio.run(main())
 
@@ -284,11 +294,7 @@ def test_a_live_search_is_answered_once_its_index_is_made_anew(world: World) -> 
 
     async def main() -> None:
         chance = random.Random(4)
-        async with world.running():
-            await world.declare(INFO)
-            await some(world, 3000, chance)
-            note = world.index.vectors.notes[INDEX]
-        paths(world.folder / "vectors", INDEX, note.token)[0].unlink()
+        (await written(world, 3000, chance))[0].unlink()
         async with world.running() as engine:
             client = Client()
             engine.subscriptions.add(client, QuerySpec("m:near", pack({"vector": QUERIES[0]}), None))
@@ -311,15 +317,10 @@ def unpack_json(value: bytes) -> Sequence[Any]:
 
 def test_snapshots_from_before_an_index_was_made_anew_are_not_answered(world: World) -> None:
     async def main() -> None:
-        chance = random.Random(5)
-        async with world.running():
-            await world.declare(INFO)
-            await some(world, 100, chance)
-            note = world.index.vectors.notes[INDEX]
-        paths(world.folder / "vectors", INDEX, note.token)[0].unlink()
+        (await written(world, 100, random.Random(5)))[0].unlink()
         async with world.running() as engine:
             before = engine.applied
-            await until(lambda: engine.vector_upkeep.built == 1)
+            await made_anew(world, engine)
             assert before < world.view().note.since <= engine.applied
 
     asyncio.run(main())
@@ -364,8 +365,7 @@ def test_files_that_are_deleted_while_they_are_used_are_made_anew(world: World) 
             await world.declare(INFO)
             await some(world, 50, chance)
             paths(world.folder / "vectors", INDEX, world.index.vectors.notes[INDEX].token)[1].unlink()
-            await until(lambda: engine.vector_upkeep.built == 1)
-            world.check()
+            await made_anew(world, engine)
             await world.write({world.id(): vector(chance)})
             world.check()
 
@@ -388,11 +388,7 @@ def test_an_index_that_is_gone_leaves_no_files(world: World) -> None:
 
 def test_an_index_without_room_is_made_when_there_is_some(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        async with world.running():
-            await world.declare(INFO)
-            await some(world, 50, random.Random(8))
-            note = world.index.vectors.notes[INDEX]
-        paths(world.folder / "vectors", INDEX, note.token)[0].unlink()
+        (await written(world, 50, random.Random(8)))[0].unlink()
 
         def flush(self: VectorFile) -> None:
             raise OSError(28, "No space left on device")
@@ -404,7 +400,6 @@ def test_an_index_without_room_is_made_when_there_is_some(world: World, monkeypa
                 assert engine.vector_upkeep.built == 0
                 assert world.view().note.since == FOREVER
         async with world.running() as engine:
-            await until(lambda: engine.vector_upkeep.built == 1)
-            world.check()
+            await made_anew(world, engine)
 
     asyncio.run(main())
