@@ -8,6 +8,7 @@ same simple type; whatever else there is proves nothing, which is always right.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -156,7 +157,7 @@ def _constant(node: Tree, params: Mapping[str, Any]) -> Any:
     if node.get("class") == "PARAMETER":
         value = params.get(node["identifier"].casefold())
         exact = not isinstance(value, int) or abs(value) <= MAX_INTEGER
-        return value if exact and not (isinstance(value, float) and value != value) else None
+        return value if exact and not (isinstance(value, float) and math.isnan(value)) else None
     literal = node.get("literal") if node.get("class") == "CONSTANT" else None
     if literal is None:
         return None

@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from queue import SimpleQueue
+from typing import Protocol
 
 import duckdb
 
 from nbreactive.columns._frames import WINDOW, DocumentPart, Part, Reply
-from nbreactive.errors import SqlTimeout
 
 _PATIENCE = 1.0
 """Seconds for which a writer waits for those who read."""
@@ -29,6 +29,14 @@ _TICK = 0.05
 
 class Interrupted(Exception):  # noqa: N818 - a state
     """The request is to end: nobody waits for it."""
+
+
+class Interruptible(Protocol):
+    """What runs in DuckDB."""
+
+    def interrupt(self) -> None:
+        """End it, from another thread."""
+        ...
 
 
 class Reading:
@@ -49,7 +57,7 @@ class Reading:
         self.displaced = False
         """Whether it is to begin anew, since somebody needs the database for himself."""
         self.sent = False
-        self.cursor: duckdb.DuckDBPyConnection | None = None
+        self._running: Interruptible | None = None
         self._send = send
         self._window = threading.Semaphore(WINDOW)
 
@@ -74,10 +82,19 @@ class Reading:
 
     def interrupt(self) -> None:
         """Interrupt what DuckDB does for it."""
-        cursor = self.cursor
-        if cursor is not None:
+        running = self._running
+        if running is not None:
             with contextlib.suppress(duckdb.Error):
-                cursor.interrupt()
+                running.interrupt()
+
+    @contextlib.contextmanager
+    def interrupting(self, running: Interruptible) -> Generator[None]:
+        """Have ``running`` interrupted where the request is to end."""
+        before, self._running = self._running, running
+        try:
+            yield
+        finally:
+            self._running = before
 
     def late(self) -> bool:
         """Whether its time is over."""
@@ -88,7 +105,7 @@ class Reading:
         if self.cancelled or self.displaced:
             raise Interrupted
         if self.late():
-            raise SqlTimeout("the time is over")
+            raise duckdb.InterruptException("the time is over")
 
 
 class Readers:
@@ -154,11 +171,10 @@ class Readers:
             with contextlib.closing(self._connect()) as cursor:
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 cursor.execute("SELECT applied FROM nbreactive.state").fetchall()  # from here on it stands still
-                reading.cursor = cursor
                 try:
-                    yield cursor
+                    with reading.interrupting(cursor):
+                        yield cursor
                 finally:
-                    reading.cursor = None
                     with contextlib.suppress(duckdb.Error):
                         cursor.execute("ROLLBACK")
         finally:
