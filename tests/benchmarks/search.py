@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
-import time
 from statistics import median
 
 from .backend import BenchBackend
-from .client import LoadClient
 from .figures import Figure
 from .floors import percentile
+from .searching import Args, answers, fill, inserts, live
 
 _CHUNK = 2000
 _QUERIES = 300
@@ -89,99 +86,47 @@ def prepare(backend: BenchBackend) -> None:
     (backend.functions / "search.py").write_text(_FUNCTIONS)
 
 
-async def _fill(backend: BenchBackend, documents: int) -> None:
-    client = await LoadClient.connect(backend.url)
-    begun = time.perf_counter()
-    for table in ("notes", "plain"):
-        for first in range(0, documents, _CHUNK):
-            await client.mutate("search:fill", table=table, first=first, many=min(_CHUNK, documents - first))
-            assert not client.failures
-            sys.stderr.write(f"\r{first:,} of {table}, {time.perf_counter() - begun:.0f} s\033[K")
-        assert backend.query("search:total", table=table) == documents
-    client.close()
-    sys.stderr.write("\n")
-
-
-def _searches(words: list[str]) -> list[tuple[str, str]]:
+def _searches(words: list[str]) -> list[Args]:
     """What people search for: one to three words that are neither the most common nor unheard of, the last one often unfinished."""
     choose = random.Random(2)
-    found: list[tuple[str, str]] = []
-    for _ in range(_QUERIES):
+    found: list[Args] = []
+    for number in range(_QUERIES):
         chosen = [words[int(len(words) ** choose.uniform(0.25, 1)) - 1] for _ in range(choose.choice((1, 1, 2, 2, 3)))]
         if choose.random() < 0.5 and len(chosen[-1]) > 3:
             chosen[-1] = chosen[-1][: choose.randint(3, len(chosen[-1]))]
-        found.append((" ".join(chosen), choose.choice(("", "", "en", "la"))))
+        text = f"{' ' * (number % 7)}{' '.join(chosen)}"
+        found.append({"text": text, "lang": choose.choice(("", "", "en", "la"))})
     return found
 
 
-async def _queries(backend: BenchBackend, words: list[str]) -> list[float]:
-    """Seconds of searches, each another one, so that none is answered from the cache; one at a time."""
-    client = await LoadClient.connect(backend.url)
-    taken: list[float] = []
-    for number, (text, lang) in enumerate(_searches(words)):
-        update = asyncio.create_task(client.updates(1))
-        await asyncio.sleep(0)
-        start = time.perf_counter()
-        client.subscribe(("search:find", {"text": f"{' ' * (number % 7)}{text}", "lang": lang}))
-        await update
-        taken.append(time.perf_counter() - start)
-    assert not client.failures
-    client.close()
-    return taken
-
-
-async def _writes(backend: BenchBackend, words: list[str]) -> tuple[list[float], list[float]]:
-    """Seconds of inserts with the index and without, in turns."""
-    client = await LoadClient.connect(backend.url)
+def _documents(words: list[str]) -> list[Args]:
+    """Texts of 20 words."""
     choose = random.Random(3)
-    taken: dict[str, list[float]] = {"notes": [], "plain": []}
-    for number in range(_WRITES):
-        text = " ".join(words[int(len(words) ** choose.random()) - 1] for _ in range(20))
-        for table in ("notes", "plain") if number % 2 else ("plain", "notes"):
-            start = time.perf_counter()
-            taken[table].append(await client.mutate("search:add", table=table, text=text) - start)
-    assert not client.failures
-    client.close()
-    skipped = _WRITES // 10
-    return taken["notes"][skipped:], taken["plain"][skipped:]
+    return [
+        {"text": " ".join(words[int(len(words) ** choose.random()) - 1] for _ in range(20))} for _ in range(_WRITES)
+    ]
 
 
 async def _live(backend: BenchBackend, words: list[str]) -> tuple[float, list[float]]:
-    """Runs of live searches for each insert that has five of their terms, and seconds until the last one was seen."""
+    """Inserts that have five of the live searches' terms each."""
     ordered = sorted(words)
     whole = {a for a, b in zip(ordered, [*ordered[1:], ""], strict=True) if not b.startswith(a)}
     terms = [word for word in words if word in whole][2000 : 2000 + _LIVE]
     assert len(terms) == _LIVE
-    reader, writer = await LoadClient.connect(backend.url), await LoadClient.connect(backend.url)
-    first = asyncio.create_task(reader.updates(_LIVE))
-    await asyncio.sleep(0)
-    reader.subscribe(*(("search:find", {"text": term}) for term in terms))
-    await first
     others = [word for word in words[:2000] if word not in terms]
-    choose, taken = random.Random(4), list[float]()
-    ran = backend.status()["executions"]["queries"]
-    for _ in range(_ROUNDS):
-        held = choose.sample(terms, _HELD)
-        seen = asyncio.create_task(reader.updates(_HELD))
-        await asyncio.sleep(0)
-        start = time.perf_counter()
-        writer.mutate("search:add", table="notes", text=" ".join([*held, *choose.sample(others, 3)]))
-        await seen
-        taken.append(time.perf_counter() - start)
-    runs = (backend.status()["executions"]["queries"] - ran) / _ROUNDS
-    assert not reader.failures
-    assert not writer.failures
-    reader.close()
-    writer.close()
-    return runs, taken
+    choose = random.Random(4)
+    texts = [" ".join([*choose.sample(terms, _HELD), *choose.sample(others, 3)]) for _ in range(_ROUNDS)]
+    documents = [{"table": "notes", "text": text} for text in texts]
+    searches = [("search:find", {"text": term}) for term in terms]
+    return await live(backend, searches, "search:add", documents, _HELD)
 
 
 async def search(backend: BenchBackend, documents: int) -> list[Figure]:
     """The bars of full-text search (at 100,000 documents with ``--quick``)."""
-    await _fill(backend, documents)
+    await fill(backend, "search", ("notes", "plain"), documents, _CHUNK)
     words: list[str] = backend.query("search:some_words", first=0, many=20_000)
-    queries = await _queries(backend, words)
-    with_index, without = await _writes(backend, words)
+    queries = await answers(backend, "search:find", _searches(words))
+    with_index, without = await inserts(backend, "search:add", _documents(words), ("notes", "plain"))
     runs, seen = await _live(backend, words)
     assert runs >= _HELD, "a live search was not run again that an insert concerns"
     ms = 1000.0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
-import time
 from statistics import median
 
 from .backend import BenchBackend
-from .client import LoadClient
 from .figures import Figure
 from .floors import percentile
+from .searching import answers, fill, inserts, live
 
 _DIMENSIONS = 384
 _CHUNK = 500
@@ -39,10 +36,10 @@ def vector(seed):
 
 
 @mutation
-def fill(ctx, first: int, many: int):
+def fill(ctx, table: str, first: int, many: int):
     for number in range(first, first + many):
         lang = "la" if number % 50 == 0 else ("ko", "en", "de", "fr")[number % 4]
-        ctx.db.insert("vectors", {"embedding": vector(number), "lang": lang})
+        ctx.db.insert(table, {"embedding": vector(number), "lang": lang})
 
 
 @mutation
@@ -72,80 +69,34 @@ def _vector(choose: random.Random) -> list[float]:
     return [choose.gauss(0, 1) for _ in range(_DIMENSIONS)]
 
 
-async def _fill(backend: BenchBackend, documents: int) -> None:
-    client = await LoadClient.connect(backend.url)
-    begun = time.perf_counter()
-    for first in range(0, documents, _CHUNK):
-        await client.mutate("vectors:fill", first=first, many=min(_CHUNK, documents - first))
-        assert not client.failures
-        sys.stderr.write(f"\r{first:,} vectors, {time.perf_counter() - begun:.0f} s\033[K")
-    assert backend.query("vectors:total", table="vectors") == documents
-    client.close()
-    sys.stderr.write("\n")
-
-
 async def _queries(backend: BenchBackend, lang: str) -> list[float]:
-    """Seconds of searches, each with another vector, so that none is answered from the cache; one at a time."""
-    client = await LoadClient.connect(backend.url)
-    choose, taken = random.Random(2), list[float]()
-    for _ in range(_QUERIES):
-        wanted = _vector(choose)
-        update = asyncio.create_task(client.updates(1))
-        await asyncio.sleep(0)
-        start = time.perf_counter()
-        client.subscribe(("vectors:find", {"embedding": wanted, "lang": lang}))
-        await update
-        taken.append(time.perf_counter() - start)
-    assert not client.failures
-    client.close()
-    return taken
+    choose = random.Random(2)
+    searches = [{"embedding": _vector(choose), "lang": lang} for _ in range(_QUERIES)]
+    return await answers(backend, "vectors:find", searches)
 
 
 async def _writes(backend: BenchBackend) -> tuple[list[float], list[float]]:
-    """Seconds of inserts with the index and without, in turns."""
-    client = await LoadClient.connect(backend.url)
     choose = random.Random(3)
-    taken: dict[str, list[float]] = {"vectors": [], "plain": []}
-    for number in range(_WRITES):
-        embedding = _vector(choose)
-        for table in ("vectors", "plain") if number % 2 else ("plain", "vectors"):
-            start = time.perf_counter()
-            taken[table].append(await client.mutate("vectors:add", table=table, embedding=embedding) - start)
-    assert not client.failures
-    client.close()
-    skipped = _WRITES // 10
-    return taken["vectors"][skipped:], taken["plain"][skipped:]
+    documents = [{"embedding": _vector(choose)} for _ in range(_WRITES)]
+    return await inserts(backend, "vectors:add", documents, ("vectors", "plain"))
 
 
 async def _live(backend: BenchBackend) -> tuple[float, list[float]]:
-    """Runs of live searches per insert of which one is the nearest, and seconds until that is seen."""
-    reader, writer = await LoadClient.connect(backend.url), await LoadClient.connect(backend.url)
-    choose, taken = random.Random(4), list[float]()
+    """Inserts of which each is the nearest of one live search."""
+    choose = random.Random(4)
     wanted = [_vector(choose) for _ in range(_LIVE)]
-    first = asyncio.create_task(reader.updates(_LIVE))
-    await asyncio.sleep(0)
-    reader.subscribe(*(("vectors:find", {"embedding": vector}) for vector in wanted))
-    await first
-    ran = backend.status()["executions"]["queries"]
-    for _ in range(_ROUNDS):
-        near = [number + choose.gauss(0, 0.05) for number in choose.choice(wanted)]
-        seen = asyncio.create_task(reader.updates(1))
-        await asyncio.sleep(0)
-        start = time.perf_counter()
-        writer.mutate("vectors:add", table="vectors", embedding=near)
-        await seen
-        taken.append(time.perf_counter() - start)
-    runs = (backend.status()["executions"]["queries"] - ran) / _ROUNDS
-    assert not reader.failures
-    assert not writer.failures
-    reader.close()
-    writer.close()
-    return runs, taken
+    documents = [
+        {"table": "vectors", "embedding": [number + choose.gauss(0, 0.05) for number in choose.choice(wanted)]}
+        for _ in range(_ROUNDS)
+    ]
+    return await live(
+        backend, [("vectors:find", {"embedding": vector}) for vector in wanted], "vectors:add", documents, 1
+    )
 
 
 async def vectors(backend: BenchBackend, documents: int) -> list[Figure]:
     """The bars of vector search (at 20,000 documents with ``--quick``)."""
-    await _fill(backend, documents)
+    await fill(backend, "vectors", ("vectors",), documents, _CHUNK)
     queries, filtered = await _queries(backend, ""), await _queries(backend, "la")
     with_index, without = await _writes(backend)
     runs, seen = await _live(backend)
