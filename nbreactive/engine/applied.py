@@ -20,8 +20,8 @@ from nbreactive.engine.entries import By, Entry, Request, encode_entry
 from nbreactive.engine.postings import STATE_KEY, UNFINISHED, unfinished
 from nbreactive.engine.prepare import Prepared, catalog_after, check_writes, index_entries, prepare
 from nbreactive.engine.read_set import END
-from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
 from nbreactive.engine.recent_documents import Changed, RecentDocuments
+from nbreactive.engine.row_index import Applied, RowIndex, RowWrite, VectorState, request_key
 from nbreactive.engine.transactions import NewFile, Write
 from nbreactive.engine.vector_values import STATE, vector_row
 from nbreactive.errors import InvalidValue
@@ -56,9 +56,9 @@ class AppliedState:
     def __init__(self, index: RowIndex, changes: ChangeList, clock: Clock, *, log_everything: bool) -> None:
         self.index = index
         self.changes = changes
-        self.clock = clock
         self.documents = RecentDocuments()
         """What recent commits have changed in tables that live statements watch."""
+        self.clock = clock
         self.log_everything = log_everything
         self.limits = TransactionLimits()
         """How much one transaction may write."""
@@ -118,8 +118,8 @@ class AppliedState:
         """Forget, after :attr:`applied`, what is known beside the row index."""
         self.catalog = catalog
         self.changes.rewind(self.applied)
-        while self._fills and self._fills[-1][0] > self.applied:
         self.documents.rewind(self.applied)
+        while self._fills and self._fills[-1][0] > self.applied:
             _, index_id, previous = self._fills.pop()
             self._set_filled(index_id, previous)
 
@@ -221,7 +221,6 @@ class Turn:
         prepared = prepare(entry.writes, self._current, after, state.filled, self._count, state.documents.tables)
         self._assign(entry.ts, prepared, entry.request)
 
-    def add_filled(self, index: IndexInfo, rows: Sequence[RowWrite], upto: bytes) -> None:
     def add_bulk(self, bulk: Bulk, request: Request | None, by: By | None = None) -> int:
         """Add many new documents that a process of ours has prepared for the tables of now; return their timestamp."""
         state = self._state
@@ -233,6 +232,15 @@ class Turn:
         self._assign(ts, Prepared([], bulk.touched, state.catalog, [], changed=watched), request, bulk=bulk)
         return ts
 
+    def add_touched(self, keys: Keys) -> None:
+        """Add that whoever has read any of ``keys`` may look again, though nothing is written."""
+        state = self._state
+        ts = state.next_ts()
+        entry = Entry(ts, state.epoch, [])
+        self._pending.append(Pending(entry, encode_entry(entry) if state.log_everything else None))
+        self._assign(ts, Prepared([], {index: list(some) for index, some in keys.items()}, state.catalog, []), None)
+
+    def add_filled(self, index: IndexInfo, rows: Sequence[RowWrite], upto: bytes) -> None:
         """Add index entries of a backfill, which has thereby passed the documents up to ``upto``."""
         state = self._state
         ts = state.next_ts()
@@ -306,10 +314,10 @@ class Turn:
         self._batch.append(Applied(ts, [*built, *prepared.rows], request, filled, vectors, bulk))
         self._keys.append((ts, prepared.touched))
         state.changes.add(ts, prepared.touched)
-        state.highest = max(state.highest, ts)
-        state.catalog = prepared.catalog
         if prepared.changed:
             state.documents.add([Changed(ts, *change) for change in prepared.changed])
+        state.highest = max(state.highest, ts)
+        state.catalog = prepared.catalog
 
     def _replacing(self, write: Write) -> Write:
         found = self._current(write.table, write.id)

@@ -34,6 +34,9 @@ COUNTS = 1
 BY_ID, BY_CREATION_TIME, FIRST_DECLARED = 0, 1, 2
 """Slots."""
 
+BY_TABLE = 2
+"""Slot of ``by_table`` in ``_batches``."""
+
 BY_NAME = 2
 """Slot of ``by_name`` in ``_tables``, ``_modules`` and ``_env``."""
 
@@ -374,8 +377,8 @@ _SYSTEM = (
     _system(CRON_LOGS, "_cron_job_logs", by_name=("name",)),
     _system(STORAGE, "_storage", by_address=("address",)),
     _system(PRESENCE, "_presence", ephemeral=True, by_room=("room",)),
+    _system(STATEMENTS, "_statements"),
+    _system(BATCHES, "_batches", by_table=("table",)),
 )
 _SYSTEM_BY_NAME: Mapping[str, TableInfo] = {table.name: table for table in _SYSTEM}
 _SYSTEM_BY_NUMBER: Mapping[int, TableInfo] = {table.number: table for table in _SYSTEM}
-    _system(STATEMENTS, "_statements"),
-    _system(BATCHES, "_batches", by_table=("table",)),
