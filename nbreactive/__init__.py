@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         use_presence,
         use_query,
     )
+    from nbreactive.client.live_frame import LiveFrame
+    from nbreactive.client.live_sql import sql
     from nbreactive.errors import (
         AppError,
         ArgumentError,
@@ -100,6 +102,8 @@ _HOMES = {
         "use_presence",
         "use_query",
     ),
+    "nbreactive.client.live_frame": ("LiveFrame",),
+    "nbreactive.client.live_sql": ("sql",),
     "nbreactive.errors": (
         "AppError",
         "ArgumentError",
@@ -155,6 +159,7 @@ __all__ = [
     "HttpRouter",
     "Id",
     "Int64",
+    "LiveFrame",
     "LiveQuery",
     "LocalStore",
     "MutationCtx",
@@ -198,6 +203,7 @@ __all__ = [
     "reciprocal_rank_fusion",
     "render",
     "rules",
+    "sql",
     "table",
     "unload_ipython_extension",
     "update_in_page",

@@ -103,11 +103,11 @@ def plain_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
-def arguments_of(args: Mapping[str, Any] | None) -> Arguments:
-    """Return arguments that may be widgets."""
+def arguments_of(args: Mapping[str, Any] | None, convert: Callable[[Any, str], Any] = to_value) -> Arguments:
+    """Return arguments that may be widgets; ``convert`` makes a value of each."""
     given = dict(args or {})
     if any(isinstance(value, traitlets.HasTraits) for value in given.values()):
         from nbreactive.notebook.bindings import WidgetArguments
 
-        return WidgetArguments(given)
-    return FixedArguments({name: to_value(value, name) for name, value in given.items()})
+        return WidgetArguments(given, convert)
+    return FixedArguments({name: convert(value, name) for name, value in given.items()})

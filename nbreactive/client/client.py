@@ -233,9 +233,13 @@ class Client:
 
     def admin_bytes(self, path: str) -> bytes:
         """Like :meth:`admin` with GET, for answers that are not JSON; drawings may ask too (``table.df()``)."""
+        return self.fetch_bytes("GET", f"/api/admin/{path}")
+
+    def fetch_bytes(self, method: str, path: str, body: Any = None, *, within: float = 60.0) -> bytes:
+        """Send a request and return the answer as it is."""
         self._check_process()
         with self.explained():
-            return self._wait(self.target.fetch("GET", f"/api/admin/{path}"))
+            return self._wait(self.target.fetch(method, path, body, within=within))
 
     # ---- stored files ----
 

@@ -101,13 +101,20 @@ def from_ipc(data: bytes) -> pa.Table:
     """Return the table of an Arrow IPC stream, as the backend sends whole tables."""
     import pyarrow as pa
 
-    with pa.ipc.open_stream(data) as reader:
-        table = reader.read_all()
+    table = from_stream(data)
     at = table.schema.get_field_index(_CREATED)
     if at < 0 or table.schema.types[at] != pa.float64():
         return table
     values = table.column(at).to_pylist()
     return table.set_column(at, _CREATED, _column(None, values, _CREATED))
+
+
+def from_stream(data: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
 
 
 def arrow_to_pandas(table: pa.Table) -> pd.DataFrame:

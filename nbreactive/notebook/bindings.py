@@ -22,15 +22,16 @@ _keys = itertools.count()
 class WidgetArguments:
     """Arguments of which some are widgets (or live queries, or anything else with a ``value`` trait)."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Mapping[str, Any], convert: Callable[[Any, str], Any] = to_value) -> None:
         self._given = dict(given)
+        self._convert = convert
         self._key = ("bound", next(_keys))
         self._changed: Callable[[], None] = _nothing
         self.current()  # complains now about what is no value
 
     def current(self) -> dict[str, Any] | None:
         """Return the arguments as the widgets stand now; None when one of them is SKIP."""
-        args = {name: to_value(value, name) for name, value in self._given.items()}
+        args = {name: self._convert(value, name) for name, value in self._given.items()}
         return None if any(value is SKIP for value in args.values()) else args
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -50,7 +51,7 @@ class WidgetArguments:
 
     def fresh(self) -> WidgetArguments:
         """Return the same widgets for another query."""
-        return WidgetArguments(self._given)
+        return WidgetArguments(self._given, self._convert)
 
     def _widgets(self) -> list[traitlets.HasTraits]:
         return [value for value in self._given.values() if isinstance(value, traitlets.HasTraits)]

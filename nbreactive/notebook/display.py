@@ -12,9 +12,11 @@ import time
 import uuid
 from typing import Any
 
+from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import cell_text, safe_text, table_of
+from nbreactive.notebook.frame_table import frame_of, text_table
 from nbreactive.notebook.lifecycle import after_cell
 from nbreactive.notebook.settings import settings
 from nbreactive.notebook.table_widget import TableView, badge_of, message_of, open_views
@@ -70,7 +72,7 @@ def _view(live: LiveValue) -> tuple[TableView | None, str]:
 def _data(live: LiveValue, view: TableView | None, note: str) -> dict[str, Any]:
     table = snapshot(live)
     data: dict[str, Any] = {"text/plain": plain(live, table)}
-    if _in_kernel():
+    if _in_kernel() and not live.at:  # a page without the kernel could only show what is now
         data[LIVE_MIME] = live_payload(live, table)
     if view is not None:
         data[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
@@ -86,7 +88,10 @@ def _in_kernel() -> bool:
 
 def snapshot(live: LiveValue) -> dict[str, Any]:
     """Return the rows that may be saved: few, and none of a function that reads who asks."""
-    table = table_of(live.value, live.columns, settings.snapshot_rows, live.total, live.moments)
+    if isinstance(live, LiveFrame):
+        table = text_table(live, settings.snapshot_rows)
+    else:
+        table = table_of(live.value, live.columns, settings.snapshot_rows, live.total, live.moments)
     return table | {"rows": []} if live.identity_read else table
 
 
@@ -94,7 +99,7 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
     """Return what the notebook extension needs to make the saved output live again."""
     from nbreactive.values.json import to_jsonable
 
-    return {
+    payload = {
         "v": 1,
         "deployment": live.deployment,
         "path": live.path,
@@ -104,6 +109,11 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
         "table": table,
         "renderedAt": time.time() * 1000,
     }
+    if isinstance(live, LiveFrame):
+        payload["frame"] = frame_of(live, len(table["rows"]))
+        if not live.frozen:  # a page asks for what is new by itself
+            payload["place"] = live.place
+    return payload
 
 
 def page(live: LiveValue, table: dict[str, Any], note: str = "") -> str:

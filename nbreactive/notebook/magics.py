@@ -15,11 +15,13 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 
 import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
+from nbreactive.client.live_frame import LiveFrame
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
-from nbreactive.notebook import environment, jobs, logs_view
+from nbreactive.notebook import environment, jobs, logs_view, sql_cell
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import many, report, status_line
+from nbreactive.notebook.tables_view import TablesQuery
 
 _USAGE = {
     "connect": "connect [URL] [--deployment NAME] [--token TOKEN] [--key ADMIN_KEY]",
@@ -39,13 +41,14 @@ _USAGE = {
     "reset": "reset DEPLOYMENT [--yes]      (deletes all its data, everybody's; without --yes: says what that is)",
     "disconnect": "disconnect",
     "help": "help",
+    "sql": "",
 }
 
 _WHAT = {
     "connect": "connect to another server (own: this kernel's) or deployment; without URL look for one again",
     "status": "what this notebook is connected to, how well, and what is live",
     "functions": "the deployed functions, with their arguments",
-    "tables": "the tables, how many documents they have, and their indexes",
+    "tables": "the tables, how many documents they have, how large they are, and their indexes, live",
     "logs": "what functions printed, and which failed",
     "env": "environment variables of the functions (ctx.env): list, set, remove",
     "jobs": "scheduled functions and cron jobs: list, cancel, run now",
@@ -83,10 +86,14 @@ class ReactiveMagics(Magics):
             near = difflib.get_close_matches(command, _USAGE, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ArgumentError(f"%reactive has no command {command!r}.{hint} It knows: {', '.join(_USAGE)}.")
+        if command == "sql" and cell is None:
+            raise ArgumentError(f"SQL takes a cell of its own: {sql_cell.USAGE}, and the statement below it.")
         if cell is not None:
+            if command == "sql":
+                return self._sql(rest, cell)
             if command != "deploy":
                 raise ArgumentError(
-                    f"%%reactive deploy MODULE takes a cell; {command} does not: write %reactive {line}"
+                    f"%%reactive deploy MODULE and %%reactive sql take a cell; {command} does not: write %reactive {line}"
                 )
             return self._deploy_cell(rest, cell)
         return work(rest)
@@ -94,7 +101,8 @@ class ReactiveMagics(Magics):
     def _help(self, rest: str) -> None:
         _words("help", rest, 0, 0)
         lines = [(_CELL_USAGE, "deploy the functions of this cell as a module")]
-        lines += [(f"%reactive {usage}", _WHAT[command]) for command, usage in _USAGE.items()]
+        lines += [(sql_cell.USAGE, "a live result of SQL; $x is the variable or widget x, --once a snapshot")]
+        lines += [(f"%reactive {usage}", _WHAT[command]) for command, usage in _USAGE.items() if usage]
         show("\n".join(f"{usage}\n      {what}" for usage, what in lines))
 
     # ---- connection ----
@@ -134,10 +142,9 @@ class ReactiveMagics(Magics):
         show(aligned([[*signature(f).split(" ", 1), (f.get("doc") or "").strip().split("\n")[0]] for f in wanted]))
         return None
 
-    def _tables(self, rest: str) -> None:
+    def _tables(self, rest: str) -> TablesQuery:
         _words("tables", rest, 0, 0)
-        tables = client().admin("GET", "tables")["tables"]
-        show(aligned([_table_facts(table) for table in tables]) or "no tables yet · the first insert makes one")
+        return TablesQuery.open(client())
 
     def _run(self, rest: str) -> Any:
         name, _, arguments = rest.strip().partition(" ")
@@ -168,6 +175,15 @@ class ReactiveMagics(Magics):
             return client().admin("GET" if body is None else "POST", address, body)
 
         show(aligned(jobs.jobs(ask, words)))
+
+    # ---- SQL ----
+
+    def _sql(self, rest: str, cell: str) -> LiveFrame:
+        shell: Any = self.shell
+        name, frame = sql_cell.run(client(), rest, cell, shell.user_ns)
+        if name:
+            shell.user_ns[name] = frame
+        return frame
 
     # ---- deploying ----
 
@@ -352,16 +368,6 @@ def aligned(rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     lines = ["   ".join(word.ljust(width) for word, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     return "\n".join(safe_text(line, 1000) for line in lines)
-
-
-def _table_facts(table: dict[str, Any]) -> list[str]:
-    count = table["documents"]
-    facts = [table["name"], f"{count:,} document{'' if count == 1 else 's'}"]
-    facts.append(f"schema in {table['module']}" if table.get("module") else "no schema")
-    if table.get("indexes"):
-        names = [i["name"] + ("" if i["state"] == "ready" else f" ({i['state']})") for i in table["indexes"]]
-        facts.append(f"indexes {', '.join(names)}")
-    return facts
 
 
 def _history_facts(entry: dict[str, Any]) -> list[str]:

@@ -17,10 +17,13 @@ import anywidget
 import traitlets
 
 from nbreactive.client import threads
+from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.live_value import LiveValue
 from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import safe_text, table_of
+from nbreactive.notebook.frame_table import frame_of, source_of, view_rows
+from nbreactive.notebook.frame_window import FrameWindow
 from nbreactive.notebook.lifecycle import cells
 from nbreactive.notebook.settings import settings
 
@@ -59,6 +62,9 @@ def _widget_class(static: Path) -> type[Any]:
         more = traitlets.Unicode("").tag(sync=True)
         files = traitlets.Dict({"mount": "", "url": ""}).tag(sync=True)
         updated = traitlets.Float(0.0).tag(sync=True)
+        frame = traitlets.Dict().tag(sync=True)
+        source = traitlets.Dict().tag(sync=True)
+        window = traitlets.Dict().tag(sync=True)
 
     return LiveTable
 
@@ -71,6 +77,7 @@ class TableView:
         self._asleep: Callable[[], LiveValue] | None = None
         self._shown: Any = _NOTHING
         self._total: int | None = None
+        self._window: FrameWindow | None = None
         self._painted = 0.0
         self.display_id = ""
         """Of the output that it was shown in."""
@@ -98,7 +105,8 @@ class TableView:
         live, self.live, self._asleep = self.live, None, None
         if live is not None:
             live.unwatch(self._changed)
-        for key in ("first", "view", "unseen", "seen"):
+        self._close_window()
+        for key in ("first", "view", "unseen", "seen", "window"):
             threads.callbacks().forget((key, id(self)))
         _open.discard(self)
         self._forget()
@@ -117,10 +125,17 @@ class TableView:
             "more": live.more,
         }
         value, total = live.value, live.total
+        frame = live if isinstance(live, LiveFrame) else None
+        rows = view_rows(frame, settings.view_rows) if frame is not None else settings.view_rows
         if value is not self._shown or total != self._total:
             self._shown, self._total = value, total
-            state["table"] = table_of(value, live.columns, settings.view_rows, total, live.moments)
+            if frame is not None:
+                state["frame"] = frame_of(frame, rows)
+            else:
+                state["table"] = table_of(value, live.columns, rows, total, live.moments)
             state["updated"] = time.time() * 1000
+        if frame is not None:
+            state["source"] = source_of(frame, min(rows, len(frame.result.rows)))
         return state
 
     def _changed(self) -> None:
@@ -152,6 +167,8 @@ class TableView:
         live = self.live
         if content.get("type") == "more" and isinstance(live, PaginatedQuery):
             live.load_more(wait=False)
+        if content.get("type") == "window" and isinstance(live, LiveFrame):
+            threads.callbacks().post(("window", id(self)), lambda: self._look_at(live, content))
         if content.get("type") != "views":
             return
         self.seen = True
@@ -162,9 +179,27 @@ class TableView:
             callbacks.forget(("unseen", id(self)))
             callbacks.post(("seen", id(self)), self._wake)
 
+    def _look_at(self, live: LiveFrame, wish: dict[str, Any]) -> None:
+        """A page that cannot ask by itself wants other rows of a large result (nbreactive thread)."""
+        before = self._window
+        if not self.closed:
+            self._window = FrameWindow.of(live, wish, self._send_window)
+        if before is not None:
+            before.close()
+
+    def _send_window(self, window: dict[str, Any]) -> None:
+        with self._lock:
+            self.widget.window = window
+
+    def _close_window(self) -> None:
+        window, self._window = self._window, None
+        if window is not None:
+            window.close()
+
     def _sleep(self) -> None:
         """Let go of the query: its output was cleared, or its notebook closed (nbreactive thread)."""
         live, self.live = self.live, None
+        self._close_window()
         if live is not None:
             live.unwatch(self._changed)
             self._asleep = live.recipe()

@@ -15,7 +15,10 @@ from nbreactive.runtime import system_cli, system_environment, system_presence, 
 from nbreactive.runtime.context import MutationContext, QueryContext
 from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import READ_DOCUMENTS
+from nbreactive.values.sizes import size_of
 from nbreactive.values.validators import Validator, v
+
+_SAMPLED: Final = 20
 
 
 def _list(ctx: QueryContext) -> list[dict[str, Any]]:
@@ -30,6 +33,16 @@ def _list(ctx: QueryContext) -> list[dict[str, Any]]:
         }
         for table in ctx.all_tables()
     ]
+
+
+def _sizes(ctx: QueryContext) -> list[dict[str, Any]]:
+    """Every table with how many documents it has, and about how many bytes: those of the newest, times their number."""
+    tables: list[dict[str, Any]] = []
+    for table in _list(ctx):
+        newest = ctx.db.query(table["name"]).order("desc").take(_SAMPLED)
+        each = sum(map(size_of, newest)) / max(len(newest), 1)
+        tables.append(table | {"bytes": round(each * table["count"])})
+    return tables
 
 
 def _rows(ctx: QueryContext, table: str, limit: float = 100, order: Any = "desc") -> list[dict[str, Any]]:
@@ -74,6 +87,7 @@ _ORDER: Final = v.union(v.literal("asc"), v.literal("desc"))
 FUNCTIONS: Final[dict[str, Function]] = dict(
     [
         _function(_list, "query", {}),
+        _function(_sizes, "query", {}),
         _function(_rows, "query", {"table": v.string(), "limit": v.number().optional(), "order": _ORDER.optional()}),
         _function(_count, "query", {"table": v.string()}),
         _function(_get, "query", {"id": v.string()}),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.notebook.kernel import Kernel
+from tests.notebook.test_kernel import LIVE, WIDGET
 from tests.notebook.test_real_kernel import environment
 from tests.served import KEY, Served
 
@@ -163,7 +164,11 @@ def test_a_reset_says_what_would_go_and_is_asked_for_twice(tmp_path: Path) -> No
             assert "Nothing was deleted. 3 documents in 2 tables (one, two)" in said
             assert "%reactive reset default --yes" in said
             assert "deployment 'default'" in kernel.run("%reactive reset staging --yes").error_text
-            assert "2 documents" in kernel.run("%reactive tables").plain
+            [listed] = kernel.run("%reactive tables").displays
+            assert [row[:2] for row in listed[LIVE]["table"]["rows"]] == [["one", 1], ["two", 2]]
+            own.call("mutation", "m:add", table="three")
+            state = kernel.widgets[listed[WIDGET]["model_id"]]
+            kernel.until(lambda: sorted(row[0] for row in state["table"]["rows"]) == ["one", "three", "two"])
             assert "all its data are deleted" in kernel.run("%reactive reset default --yes").plain
             assert "no tables yet" in kernel.run("%reactive tables").plain
         finally:

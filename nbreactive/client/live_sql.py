@@ -1,0 +1,32 @@
+"""``nbreactive.sql(...)``: a live result of SQL in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbreactive.client import current
+from nbreactive.client.live_frame import LiveFrame
+from nbreactive.errors import NBReactiveError
+
+
+def sql(text: str, /, **params: Any) -> LiveFrame:
+    """Ask a SELECT over the tables of the connected deployment, and keep its result live.
+
+    Parameters
+    ----------
+    text
+        One statement; ``$name`` stands for a parameter.
+    **params
+        Values, widgets or live queries: the result follows those that move. Moments and days are what ``datetime`` and
+        ``date`` say.
+
+    Examples
+    --------
+    >>> busy = nbreactive.sql("SELECT station, count(*) AS n FROM trips GROUP BY ALL")       # doctest: +SKIP
+    >>> long = nbreactive.sql("SELECT * FROM trips WHERE minutes > $least", least=slider)       # doctest: +SKIP
+    >>> long.df()       # doctest: +SKIP
+    """
+    try:
+        return LiveFrame.open(current(), text, params)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own

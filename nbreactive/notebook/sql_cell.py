@@ -1,0 +1,56 @@
+"""``%%reactive sql``: a cell of SQL whose result is live, with parameters from the notebook."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nbreactive.client.client import Client
+from nbreactive.client.live_frame import LiveFrame
+from nbreactive.client.statement import parameters_of
+from nbreactive.errors import ArgumentError, NBReactiveError
+
+USAGE = "%%reactive sql [NAME <<] [--once]"
+_LINE = re.compile(r"\A\s*(?:(?P<name>\S+?)\s*<<)?\s*(?P<once>--once)?\s*\Z")
+_PLACE = re.compile(r"\bLINE (\d+):")
+
+
+def run(client: Client, line: str, cell: str, namespace: Mapping[str, Any]) -> tuple[str, LiveFrame]:
+    """Run a cell of SQL; returns the name that its result is to have ('' for none), and the result."""
+    given = _LINE.match(line)
+    if given is None:
+        raise ArgumentError(f"Usage: {USAGE}")
+    name = given["name"] or ""
+    if name and not name.isidentifier():
+        raise ArgumentError(f"{name!r} cannot be the name of a variable. Usage: {USAGE}")
+    if not cell.strip():
+        raise ArgumentError(f"The cell has no statement: write SELECT ... below {USAGE}.")
+    values = {parameter: _variable(parameter, namespace, cell) for parameter in parameters_of(cell)}
+    try:
+        return name, LiveFrame.open(client, cell, values, title=name, once=bool(given["once"]))
+    except NBReactiveError as failure:
+        raise _in_cell(failure, cell) from None
+
+
+def _variable(name: str, namespace: Mapping[str, Any], cell: str) -> Any:
+    if name in namespace:
+        return namespace[name]
+    at = next(number for number, text in enumerate(cell.splitlines(), 2) if f"${name}" in text)
+    near = difflib.get_close_matches(name, [known for known in namespace if not known.startswith("_")], 1)
+    hint = f" Did you mean ${near[0]}?" if near else ""
+    raise ArgumentError(
+        f"${name} (line {at} of the cell) is the parameter of a variable {name!r}, which this notebook does not have."
+        f"{hint or f' Define it first: {name} = ..., or a widget.'}"
+    )
+
+
+def _in_cell(failure: NBReactiveError, cell: str) -> NBReactiveError:
+    """Say where in the cell a statement is wrong: the magic is its first line, and blank lines count."""
+    text = failure.message
+    found = _PLACE.search(text)
+    if found is not None:
+        before = cell[: len(cell) - len(cell.lstrip())].count("\n")
+        failure.args = (f"{text.rstrip()}\n(line {int(found[1]) + before + 1} of the cell)", *failure.args[1:])
+    return failure.with_traceback(None)

@@ -1,0 +1,74 @@
+"""``%reactive tables``: the tables of the deployment, with what is in them, live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nbreactive.client.arguments import FixedArguments
+from nbreactive.client.client import Client
+from nbreactive.client.live import LiveQuery
+from nbreactive.client.protocol import Outcome
+from nbreactive.errors import NBReactiveError
+
+SIZES = "_system/tables:sizes"
+NONE_YET = "no tables yet · the first insert makes one"
+
+
+class TablesQuery(LiveQuery):
+    """A row for each table: how many documents, about how large, what declares it."""
+
+    _heard: Outcome | None = None
+    _shown: Outcome | None = None
+
+    @classmethod
+    def open(cls, client: Client) -> TablesQuery:
+        """Make the list live, and wait for it."""
+        client.check_thread("%reactive tables")
+        live = cls(client, SIZES, FixedArguments({}), title="tables")
+        client.keep(live)
+        try:
+            with client.explained():
+                live.wait()
+        except BaseException:
+            live.close()
+            raise
+        return live
+
+    def receive(self, outcome: Outcome | None, link: str, problem: NBReactiveError | None) -> None:
+        """Take a new list (client thread)."""
+        if outcome is not None and outcome.error is None:
+            if outcome is not self._heard:
+                self._heard, self._shown = outcome, replace(outcome, value=[_row(table) for table in outcome.value])
+            outcome = self._shown
+        super().receive(outcome, link, problem)
+        if link == "open" and outcome is not None and not outcome.error and not outcome.value:
+            self.message = NONE_YET
+
+
+def _row(table: dict[str, Any]) -> dict[str, Any]:
+    indexes = [
+        index["name"] + ("" if index["state"] == "ready" else f" ({index['state']})") for index in table["indexes"]
+    ]
+    return {
+        "table": table["name"],
+        "documents": int(table["count"]),
+        "size": size_text(table["bytes"]),
+        "schema": table["module"] or None,
+        "indexes": ", ".join(indexes) or None,
+    }
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it.
+
+    Examples
+    --------
+    >>> size_text(0), size_text(950), size_text(1536000)
+    ('0 B', '950 B', '1.5 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
