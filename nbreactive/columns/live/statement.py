@@ -47,6 +47,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """Bytes, about."""
     reruns: int = 0
     """How often it was run as a whole since it is live."""
+    because: str = ""
+    """Why the last time, where it is maintained otherwise."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -57,6 +59,8 @@ class Explanation(msgspec.Struct, frozen=True):
         if self.period_ms is not None:
             lines.append(f"and every {self.period_ms / 1000:g} s, as it looks at the clock")
         lines.append(f"{self.rows:,} rows, {self.memory:,} bytes, run as a whole {self.reruns} times")
+        if self.because:
+            lines.append(f"last because {self.because}")
         return "\n".join(lines)
 
 
@@ -106,6 +110,7 @@ class Live:
         self._why = "it has not run yet"
         self._period: int | None = None
         self._reruns = 0
+        self._because = ""
         self.tables: frozenset[str] = frozenset()
         """Names of the base tables, folded."""
         self.schema: list[tuple[str, str]] = []
@@ -167,6 +172,7 @@ class Live:
                 return self._state.update(mine, at)
             except (Reload, Astray, duckdb.Error, pa.ArrowException, OverflowError, ValueError) as error:
                 self.close()  # it may have been changed in part
+                self._because = str(error)
                 if isinstance(error, duckdb.InterruptException):
                     raise
                 # What the whole statement says is what counts, be it an error
@@ -196,7 +202,7 @@ class Live:
         """Return which way it goes, and why."""
         rows = self.total if self._state or self._result else 0
         tables = tuple(sorted(self.tables))
-        return Explanation(self._kind, self._why, tables, self._period, rows, self.memory, self._reruns)
+        return Explanation(self._kind, self._why, tables, self._period, rows, self.memory, self._reruns, self._because)
 
     def interrupt(self) -> None:
         """End what is being evaluated over changed rows; may be called from any thread."""
