@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,10 +22,11 @@ import pyarrow as pa
 
 from nbreactive.columns._frames import Commit
 from nbreactive.columns._project import Projection, project, survey
+from nbreactive.columns.batches import FOLDER, batch_of, typed_rows
 from nbreactive.columns.database import Store
 from nbreactive.columns.documents import LATEST
 from nbreactive.columns.schema import Layout, alterable, complete, create_statement, declared_layout, free_name, quote
-from nbreactive.engine.catalog import TABLES
+from nbreactive.engine.catalog import BATCHES, TABLES
 from nbreactive.values.packing import unpack
 
 PAGE = 8192
@@ -73,6 +75,11 @@ class Applier:
         """Every commit up to this ts is in the store."""
         return self._store.applied
 
+    @property
+    def folder(self) -> Path:
+        """Where the rows of tables are that are kept in columns."""
+        return self._store.folder / FOLDER
+
     def layouts(self) -> dict[int, Layout]:
         """Return the layouts of all tables, by number."""
         return {number: table.layout for number, table in self._tables.items()}
@@ -112,6 +119,10 @@ class Applier:
             for number, projection in projections.items():
                 if number not in anew:
                     self._write_rows(projection, changes[number].replaced)
+            for doc in _batches_in(commits):
+                number = batch_of(doc).table
+                if number in tables and number not in anew:
+                    self._insert(f"main.{quote(tables[number].layout.name)}", self._typed_rows(tables[number], doc))
             self._record(tables)
             self._connection.execute("UPDATE nbreactive.state SET applied = ?", [commits[-1].ts])
         self._tables = tables
@@ -138,8 +149,8 @@ class Applier:
             others = [table.layout.name for table in tables.values()]
             name = free_name(doc["name"], [*taken, *others])
             validator = doc.get("validator")
-            layout = declared_layout(number, doc["name"], name, validator)
-            if old is None:
+            layout = declared_layout(number, doc["name"], name, validator, doc.get("storage", "rows"))
+            if old is None or old.layout.batches != layout.batches:
                 anew.add(number)
             elif old.layout.table == doc["name"] and old.validator == validator:
                 layout = old.layout
@@ -239,6 +250,13 @@ class Applier:
 
     def _write_anew(self, table: _Table) -> _Table:
         """Create a typed table and fill it from the history."""
+        if table.layout.batches:
+            self._connection.execute(create_statement(table.layout))
+            named = LATEST.format(where=f"WHERE table_number = {BATCHES:d}")
+            for (doc,) in self._rows(f"SELECT doc FROM ({named}) ORDER BY ts, id"):  # noqa: S608 - our own text
+                if batch_of(found := unpack(doc)).table == table.layout.number:
+                    self._insert(f"main.{quote(table.layout.name)}", self._typed_rows(table, found))
+            return table
         layout = complete(table.layout, self._survey(table.layout.number))
         self._connection.execute(create_statement(layout))
         for docs in self._pages(table.layout.number):
@@ -248,6 +266,9 @@ class Applier:
                 self._connection.execute(f"ALTER TABLE main.{quote(layout.name)} ADD COLUMN _rest JSON")
             self._write_rows(projection, set())
         return msgspec.structs.replace(table, layout=layout)
+
+    def _typed_rows(self, table: _Table, doc: dict[str, Any]) -> pa.Table:
+        return typed_rows(self.folder, table.layout, doc)
 
     def _survey(self, number: int) -> Iterator[tuple[str, Any]]:
         for docs in self._pages(number):
@@ -299,3 +320,11 @@ class Applier:
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(query).fetchall()
+
+
+def _batches_in(commits: Iterable[Commit]) -> Iterator[dict[str, Any]]:
+    """Yield the documents that name new rows of tables that are kept in columns."""
+    for commit in commits:
+        for write in commit.writes:
+            if write.table == BATCHES and write.doc is not None:
+                yield unpack(write.doc)

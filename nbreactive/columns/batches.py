@@ -15,14 +15,36 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nbreactive.engine.catalog import CREATION_TIME
 from nbreactive.engine.files import Disk
+from nbreactive.errors import DataFolderError
+from nbreactive.values.id_columns import ids_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from nbreactive.columns.schema import Layout
+
 FOLDER: Final = "batches"
+
+
+class Batch(NamedTuple):
+    """One batch of rows, as a document of ``_batches`` names it."""
+
+    table: int
+    hash: str
+    rows: int
+    bytes: int
+    """Of the file."""
+    first: bytes
+    """The internal id of its first row."""
+
+
+def batch_of(doc: dict[str, Any]) -> Batch:
+    """Understand a document of ``_batches``."""
+    return Batch(int(doc["table"]), doc["hash"], int(doc["rows"]), int(doc["bytes"]), doc["first"])
 
 
 def write_file(folder: str, batch: pa.RecordBatch) -> tuple[str, int]:
@@ -55,5 +77,24 @@ def read_file(folder: Path, digest: str) -> pa.Table:
     """Return the rows of a file, mapped rather than read."""
     import pyarrow as pa
 
-    with pa.memory_map(str(folder / digest)) as source, pa.ipc.open_file(source) as reader:
-        return reader.read_all()
+    try:
+        with pa.memory_map(str(folder / digest)) as source, pa.ipc.open_file(source) as reader:
+            return reader.read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataFolderError(
+            f"the rows in {folder / digest} cannot be read ({error}): copy that file from a backup (its batches/ folder)"
+        ) from None
+
+
+def typed_rows(folder: Path, layout: Layout, doc: dict[str, Any]) -> pa.Table:
+    """Return the rows that a document of ``_batches`` names, with all columns of their typed table."""
+    import pyarrow as pa
+
+    batch = batch_of(doc)
+    rows = read_file(folder, batch.hash)
+    names = {column.field: column.name for column in layout.columns}
+    created = pa.repeat(pa.scalar(doc[CREATION_TIME], pa.float64()), rows.num_rows)
+    return pa.table(
+        [ids_of(batch.table, batch.first, batch.rows), created, *rows.columns],
+        names=["_id", CREATION_TIME, *(names[name] for name in rows.column_names)],
+    )

@@ -92,6 +92,11 @@ class Store:
         if 0 < self.applied < request.horizon:
             self.applied = self._start_anew()
 
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self._path.parent
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return another connection; safe to call from any thread."""
         with self._making:

@@ -17,9 +17,12 @@ import duckdb
 import msgspec
 
 from nbreactive.columns._frames import Inspection
+from nbreactive.columns.batches import batch_of
 from nbreactive.columns.documents import LATEST
 from nbreactive.columns.schema import Layout, quote
+from nbreactive.engine.catalog import BATCHES
 from nbreactive.engine.fingerprint import of_documents, texts
+from nbreactive.values.packing import unpack
 
 
 def inspect(connection: duckdb.DuckDBPyConnection, upto: int) -> Inspection:
@@ -43,8 +46,16 @@ def inspect(connection: duckdb.DuckDBPyConnection, upto: int) -> Inspection:
     counted = f"SELECT table_number, count(*) FROM ({LATEST.format(where='')}) GROUP BY ALL"  # noqa: S608 - our own text
     expected = dict(connection.execute(counted).fetchall())
     rows: dict[int, int] = {}
+    in_batches: dict[int, int] = {}
+    named = LATEST.format(where=f"WHERE table_number = {BATCHES:d}")
+    for (doc,) in connection.execute(f"SELECT doc FROM ({named})").fetchall():  # noqa: S608 - our own text
+        batch = batch_of(unpack(doc))
+        in_batches[batch.table] = in_batches.get(batch.table, 0) + batch.rows
     for number, layout in connection.execute("SELECT number, layout FROM nbreactive.tables").fetchall():
-        name = msgspec.json.decode(layout, type=Layout).name
+        decoded = msgspec.json.decode(layout, type=Layout)
+        name = decoded.name
+        if decoded.batches:
+            expected[number] = in_batches.get(number, 0)
         found = connection.execute(f"SELECT count(*) FROM main.{quote(name)}").fetchone()  # noqa: S608 - quoted
         rows[number] = found[0] if found is not None else 0
     return Inspection(applied, at, tables, rows, expected)

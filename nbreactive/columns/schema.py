@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from nbreactive.values.columns import NULL, NUMBER, STRING, Kind, columns_of, join
+from nbreactive.values.columns import JSON, NULL, NUMBER, STRING, Kind, columns_of, join
 
 ID, CREATION_TIME, REST = "_id", "_creationTime", "_rest"
 
@@ -56,6 +56,8 @@ class Layout(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...] = SYSTEM
     rest: bool = False
     """Whether there is a column ``_rest``."""
+    batches: bool = False
+    """Whether its rows come from files (:mod:`nbreactive.columns.batches`), in the order of the commits that name them."""
 
     def find(self, field: str) -> Column | None:
         """Return the column of a field."""
@@ -86,10 +88,15 @@ class Layout(msgspec.Struct, frozen=True):
         return types | {REST: "JSON"} if self.rest else types
 
 
-def declared_layout(number: int, table: str, name: str, validator: dict[str, Any] | None) -> Layout:
+def declared_layout(
+    number: int, table: str, name: str, validator: dict[str, Any] | None, storage: str = "rows"
+) -> Layout:
     """Return the layout that a validator declares; without one, the system's columns only."""
-    layout = Layout(number, table, name)
+    layout = Layout(number, table, name, batches=storage == "columns")
     for field, kind in columns_of(validator).items():
+        if layout.batches:
+            layout = layout.with_column(field, kind or JSON, declared=True)
+            continue
         layout = layout.with_column(field, kind or NULL, declared=kind not in (None, NULL))
     return layout
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nbreactive.columns._project import Doc, Projection, project, survey
+from nbreactive.columns.batches import batch_of
 from nbreactive.columns.schema import (
     Layout,
     carried,
@@ -32,7 +33,7 @@ from nbreactive.columns.schema import (
     free_name,
     quote,
 )
-from nbreactive.engine.catalog import FIRST_USER_TABLE, TABLES
+from nbreactive.engine.catalog import BATCHES, FIRST_USER_TABLE, TABLES
 from nbreactive.engine.transactions import Write
 from nbreactive.values.packing import unpack
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _PAGE = 8192
+_DESCRIBED = f"SELECT doc FROM nbreactive.history WHERE table_number = {TABLES:d} AND NOT deleted"  # noqa: S608
 _FEW = 32
 """Rows that are left out one by one."""
 
@@ -89,10 +91,19 @@ class Snapshot:
         stored = self._stored.get(number)
         if stored is None:
             self._make_anew(layout)
+        elif layout.batches:
+            if BATCHES in self._later:
+                self._leave_out_later(layout, stored)
         elif number in self._later or number in self._own:
             self._shadow(layout, stored)
         elif stored.name != layout.name:
             self._cursor.execute(f"CREATE TEMP VIEW {quote(layout.name)} AS FROM {self._main(stored)}")
+
+    def ephemeral(self, name: str) -> bool:
+        """Whether there is, or was, a table of that name that is kept in memory alone."""
+        described = [unpack(doc) for (doc,) in self._rows(_DESCRIBED)]
+        described += [unpack(doc) for doc in self._own.get(TABLES, {}).values() if doc is not None]
+        return any(doc["name"].casefold() == name.casefold() and doc.get("ephemeral") for doc in described)
 
     # ---- which tables there are ------------------------------------------------------------------------------
 
@@ -151,7 +162,7 @@ class Snapshot:
         written = {id: unpack(doc) for id, doc in own.items() if doc is not None}
         if written:
             yield written
-        result: Any = self._cursor.execute(
+        result: Any = self._cursor.sql(
             f"""
             SELECT h.id, h.doc FROM nbreactive.history h JOIN (
                 SELECT id, max(ts) AS ts FROM nbreactive.history
@@ -167,6 +178,15 @@ class Snapshot:
                 yield page
 
     # ---- views -----------------------------------------------------------------------------------------------
+
+    def _leave_out_later(self, layout: Layout, stored: Layout) -> None:
+        """Show the first rows only: those of a table in columns are in the order of the commits that brought them."""
+        named = f"SELECT doc FROM nbreactive.history WHERE table_number = {BATCHES:d} AND ts <= {self.at:d}"  # noqa: S608
+        batches = [batch_of(unpack(doc)) for (doc,) in self._rows(named)]
+        rows = sum(batch.rows for batch in batches if batch.table == layout.number)
+        self._cursor.execute(
+            f"CREATE TEMP VIEW {quote(layout.name)} AS SELECT * FROM {self._main(stored)} WHERE rowid < {rows:d}"  # noqa: S608
+        )
 
     def _shadow(self, layout: Layout, stored: Layout) -> None:
         """Put the documents that differ in the place of those that are stored."""

@@ -12,9 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from nbreactive.columns._frames import Applied, Commit
 from nbreactive.columns.apply import Applier
+from nbreactive.columns.schema import Layout
 
 _SHARE = 0.1
 """Of one core, for keeping the store up to date while nobody waits for it: a batch costs much more than its commits."""
@@ -69,6 +71,15 @@ class Writer:
     def applied(self) -> int:
         """Every commit up to this ts is in the store."""
         return self._applier.applied
+
+    def layouts(self) -> dict[int, Layout]:
+        """Return the columns of the tables, as of what is applied."""
+        return self._applier.layouts()
+
+    @property
+    def folder(self) -> Path:
+        """Where the rows of tables are that are kept in columns."""
+        return self._applier.folder
 
     def feed(self, commits: Sequence[Commit], *, hurry: bool = False) -> None:
         """Take commits, in order."""

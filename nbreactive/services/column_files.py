@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from nbreactive.columns.batches import FOLDER, Batch, batch_of
 from nbreactive.engine.catalog import BATCHES, BY_ID, index_id
 from nbreactive.engine.row_index import Reader
 from nbreactive.values.packing import unpack
-
-
-class Batch(NamedTuple):
-    """One batch of rows, as a document of ``_batches`` names it."""
-
-    table: int
-    hash: str
-    rows: int
-    bytes: int
-    first: bytes
-    """The internal id of its first row."""
-
-
-def batch_of(doc: dict[str, Any]) -> Batch:
-    """Understand a document of ``_batches``."""
-    return Batch(int(doc["table"]), doc["hash"], int(doc["rows"]), int(doc["bytes"]), doc["first"])
 
 
 def batches(reader: Reader, ts: int) -> Iterator[Batch]:
@@ -43,6 +27,6 @@ def rows_in_columns(reader: Reader, ts: int) -> dict[int, int]:
 
 def folder_of(data: Path) -> Path:
     """Return where the files are, which is made if it is not there."""
-    folder = data / "batches"
+    folder = data / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder

@@ -155,7 +155,7 @@ class Loads:
         if info.number < FIRST_USER_TABLE:
             raise FunctionNotFound(f"there is no table {info.name!r} to load into")
         columns = info.storage == "columns"
-        plan = None if columns else plan_of(info)
+        plan = _plan(info)
         begun = max(self._engine.clock.now_ns(), self._engine.applied)
         catalog = self._engine.catalog()
         first = self._first(begun)
@@ -201,7 +201,7 @@ class Loads:
 
         def write(reader: Reader, catalog: Catalog, _ts: int) -> Recorded:
             now = catalog.number(info.number)
-            if now is None or now.validator != info.validator or now.storage != info.storage or plan_of(now) != plan:
+            if now is None or now.validator != info.validator or now.storage != info.storage or _plan(now) != plan:
                 raise _Changed
             if reader.request(request_key(owner, session, row)) is not None:
                 raise InvalidValue("these rows are being loaded by somebody else with the same id of the load")
@@ -244,6 +244,10 @@ class Loads:
 
 class _Changed(Exception):  # noqa: N818 - never leaves this module
     """The table is not as it was when rows were prepared for it."""
+
+
+def _plan(info: TableInfo) -> Plan | None:
+    return None if info.storage == "columns" else plan_of(info)
 
 
 def _session(table: str, load: str) -> bytes:

@@ -1,0 +1,200 @@
+"""Tables that keep their rows in columns: loaded in bulk, read by SQL, and the same after whatever happens."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from nbreactive.client.bulk import Loaded, load
+from nbreactive.client.client import Client
+from nbreactive.client.target import Target
+from nbreactive.errors import DeployRefused, InvalidValue, NBReactiveError, SchemaError
+from nbreactive.functions import define_table
+from nbreactive.values import v
+from tests.served import KEY, Served
+
+FACTS = """
+from nbreactive import define_schema, define_table, mutation, query, v
+
+schema = define_schema({
+    "facts": define_table({
+        "product": v.string(), "n": v.integer(), "amount": v.nullable(v.number()), "at": v.optional(v.datetime()),
+        "extra": v.optional(v.any()), "big": v.optional(v.int64()),
+    }, storage="columns"),
+    "notes": define_table({"text": v.string()}),
+})
+
+@query
+def rows(ctx):
+    return ctx.db.query("facts").collect()
+
+@mutation
+def add(ctx):
+    return ctx.db.insert("facts", {"product": "a", "n": 1, "amount": 1.0})
+"""
+SUMS = "SELECT product, count(*) AS many, sum(n) AS n FROM facts GROUP BY product ORDER BY product"
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def connected(backend: Served) -> Client:
+    return Client(Target(backend.url, headers={"Authorization": f"Convex {KEY}"}))
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("columns"), {"facts": FACTS}) as served:
+        yield served
+
+
+@pytest.fixture
+def client(backend: Served) -> Iterator[Client]:
+    with connected(backend) as found:
+        yield found
+
+
+def facts(count: int, start: int = 0) -> pa.Table:
+    numbers = range(start, start + count)
+    return pa.table(
+        {
+            "product": [f"product {n % 3}" for n in numbers],
+            "n": list(numbers),
+            "amount": [None if n % 5 == 0 else n / 4 for n in numbers],
+        }
+    )
+
+
+def sql(client: Client, text: str) -> list[list[Any]]:
+    name = client.call("_system/sql:register", {"sql": text})
+    return client.call("_system/sql:live", {"hash": name, "params": {}})["rows"]
+
+
+def test_rows_are_seen_by_sql_and_live(client: Client) -> None:
+    name = client.call("_system/sql:register", {"sql": SUMS})
+    live = client.live("_system/sql:live", {"hash": name, "params": {}})
+    assert live.value["rows"] == []
+    loaded = load(client, "facts", facts(3000))
+    assert loaded == 3000
+    until(lambda: live.value["rows"] != [])
+    assert live.value["rows"] == [[f"product {k}", 1000, sum(range(k, 3000, 3))] for k in range(3)]
+    load(client, "facts", facts(1, 3000))
+    until(lambda: live.value["rows"][0][1] == 1001)
+    load(client, "facts", facts(500, 10_000), id="more")
+    until(lambda: sum(row[1] for row in live.value["rows"]) == 3501)
+    ids = loaded.ids.to_pylist()
+    found = sql(client, "SELECT _id, n, amount, _creationTime > 0 FROM facts WHERE n IN (0, 7, 2999) ORDER BY n")
+    assert found == [[ids[0], 0, None, True], [ids[7], 7, 1.75, True], [ids[2999], 2999, 749.75, True]]
+    tables = {table["name"]: table for table in client.admin("GET", "tables")["tables"]}
+    assert (tables["facts"]["documents"], tables["facts"]["storage"]) == (3501, "columns")
+    assert client.live("_system/tables:count", {"table": "facts"}).value == 3501
+
+
+def test_functions_are_told_what_to_do_instead(client: Client) -> None:
+    for path in ("facts:rows", "facts:add"):
+        with pytest.raises(NBReactiveError, match=r"kept in columns .*nbreactive\.load\('facts'.*SQL"):
+            client.call(path)
+
+
+def test_values_of_all_types(client: Client) -> None:
+    moment = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
+    load(
+        client,
+        "facts",
+        pa.table(
+            {
+                "product": pa.array(["types", "types"]).dictionary_encode(),
+                "n": pa.array([1, 2], pa.uint8()),
+                "amount": [float("nan"), None],
+                "at": [moment, None],
+                "extra": [{"x": [1, 2]}, None],
+                "big": [2**62, None],
+            }
+        ),
+    )
+    text = "SELECT isnan(amount), \"at\", extra->>'$.x[1]', big::VARCHAR FROM facts WHERE product = 'types' ORDER BY n"
+    assert sql(client, text) == [[True, moment.timestamp() * 1000, "2", str(2**62)], [None, None, None, None]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"product": ["a", None], "n": [1, 2], "amount": [1.0, 2.0]}, "'product' is null in row 1"),
+        ({"product": ["a"], "n": [0.5], "amount": [1.0]}, "row 0, column 'n': expected a whole number"),
+        ({"product": ["a"], "n": [1]}, "no column 'amount'"),
+        ({"product": ["a"], "n": [1], "amount": [1.0], "more": [1]}, "no field for the column 'more'"),
+    ],
+)
+def test_wrong_rows_are_refused(client: Client, columns: dict[str, list[Any]], said: str) -> None:
+    before = client.live("_system/tables:count", {"table": "facts"}).value
+    with pytest.raises(InvalidValue, match=said):
+        load(client, "facts", pa.table(columns))
+    assert client.live("_system/tables:count", {"table": "facts"}).value == before
+
+
+def test_deploys_leave_what_is_loaded_as_it_is(backend: Served, client: Client) -> None:
+    load(client, "facts", facts(3))
+    source = client.admin("GET", "source?module=facts")
+    for changed in (
+        FACTS.replace(', storage="columns"', ""),
+        FACTS.replace('"n": v.integer()', '"n": v.string()'),
+    ):
+        module = {"name": "facts", "source": changed, "origin": {"kind": "file", "key": "facts.py"}}
+        with pytest.raises(DeployRefused, match="holds rows"):
+            client.admin("POST", "deploy", {"modules": [module], "base": {"facts": source["version"]}, "force": True})
+
+
+def test_what_a_table_in_columns_cannot_have() -> None:
+    table = define_table({"a": v.string()}, storage="columns")
+    assert repr(table) == "define_table(v.object({'a': v.string()}), storage='columns')"
+    with pytest.raises(SchemaError, match="no indexes"):
+        table.index("by_a", ["a"])
+    with pytest.raises(SchemaError, match="ephemeral"):
+        define_table({"a": v.string()}, storage="columns", ephemeral=True)
+    with pytest.raises(SchemaError, match="same fields"):
+        define_table(v.any(), storage="columns")
+
+
+def test_kills_leave_whole_batches_and_a_lost_store_is_made_again(tmp_path: Path) -> None:
+    with Served(tmp_path, {"facts": FACTS}) as backend:
+        with connected(backend) as client:
+            done: list[Loaded] = []
+            said: list[str] = []
+            thread = threading.Thread(
+                target=lambda: done.append(load(client, "facts", facts(30_000), progress=said.append, chunk=1000))
+            )
+            thread.start()
+            for _ in range(3):
+                known = len(said)
+                until(lambda: len(said) > known + 1 or bool(done))  # noqa: B023 - called at once
+                backend.kill()
+                backend.start()
+            thread.join()
+            assert done[0] == 30_000
+            whole = sql(client, "SELECT count(*), count(DISTINCT _id), sum(n) FROM facts")
+            assert whole == [[30_000, 30_000, sum(range(30_000))]]
+            ids = done[0].ids.to_pylist()
+            load(client, "notes", [{"text": "something else"}])
+        backend.stop()
+        for name in ("store.duckdb", "store.duckdb.wal"):
+            (backend.data / name).unlink(missing_ok=True)
+        shutil.rmtree(backend.data / "index")
+        backend.start()
+        with connected(backend) as client:
+            assert sql(client, "SELECT count(*), count(DISTINCT _id), sum(n) FROM facts") == whole
+            assert sql(client, "SELECT _id FROM facts WHERE n = 29999") == [[ids[29_999]]]
+            assert load(client, "facts", facts(30_000)).repeated == 30_000
+            report = client.admin("GET", "doctor")
+            assert report["problems"] == []
