@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nbreactive.client.arguments import Skip
     from nbreactive.client.bulk import Loaded
     from nbreactive.client.typed import LiveLike, PagesLike, Untyped
+    from nbreactive.notebook.history import History
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +46,7 @@ __all__ = [
     "current",
     "disconnect",
     "download",
+    "history",
     "http_headers",
     "http_url",
     "insert_at_bottom_if_loaded",
@@ -226,6 +228,37 @@ def table(name: str, *, limit: int = 1000, order: str = "desc") -> LiveQuery:
 
     try:
         return TableQuery.open(current(), name, limit, order)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own
+
+
+def history(what: Any, /, *, limit: int = 200, **args: Any) -> History:
+    """Return a slider over the last commits, with a view of what a table, or a query, gave then (needs the right to deploy).
+
+    At its right end is now, which is live. ``.live`` of the result is the query: ``.live.render(...)`` draws what the slider
+    shows.
+
+    Parameters
+    ----------
+    what
+        The name of a table, or a query.
+    limit
+        How many commits to stop at, from the last one back; of a table: those that changed it.
+    **args
+        The arguments of the query.
+
+    Examples
+    --------
+    >>> nbreactive.history("orders")       # doctest: +SKIP
+    >>> past = nbreactive.history(api.orders.by_item, item="tea")       # doctest: +SKIP
+    """
+    from nbreactive.notebook.history import History
+    from nbreactive.notebook.table import TableQuery
+
+    try:
+        if isinstance(what, str) and ":" not in what:
+            return History(TableQuery.open(current(), what, 1000, "desc"), table=what, limit=limit)
+        return History(current().live(what, args), limit=limit)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
 

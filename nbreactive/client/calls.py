@@ -25,6 +25,9 @@ _LOOK = 3.0
 _SYSTEM_KINDS = {
     "_system/tables:rows": "query",
     "_system/tables:insert_many": "mutation",
+    "_system/sql:register": "mutation",
+    "_system/sql:live": "query",
+    "_system/sql:explain": "query",
     "nbreactive/presence:join": "mutation",
     "nbreactive/presence:heartbeat": "mutation",
     "nbreactive/presence:leave": "mutation",
@@ -57,10 +60,12 @@ class Calls:
         self._door = asyncio.Lock()
         self._at_the_door = 0
 
-    async def run(self, path: str, args: str, layer: Layer | None = None, *, mutation: bool = False) -> Outcome:
+    async def run(
+        self, path: str, args: str, layer: Layer | None = None, *, mutation: bool = False, at: int = 0
+    ) -> Outcome:
         """Run a function once; ``layer`` is shown until the results of live queries have what it did.
 
-        With ``mutation`` what is not a mutation is refused.
+        With ``mutation`` what is not a mutation is refused; with ``at``, an earlier time, what is not a query.
         """
         known = path in self.kinds
         kind = await self._admit(path)
@@ -69,13 +74,13 @@ class Calls:
                 await self.load_functions()
                 known, kind = False, await self.kind_of(path)
             self._check_is_mutation(path, kind)
-        outcome = await self._run_as(kind, path, args, layer)
+        outcome = await self._run_as(kind, path, args, layer, at)
         if known and isinstance(outcome.error, FunctionNotFound):
             # deployed again as another kind since we looked; what was refused has not run
             self.kinds.pop(path, None)
             now = await self.kind_of(path)
             if now != kind:
-                return await self._run_as(now, path, args, layer)
+                return await self._run_as(now, path, args, layer, at)
         return outcome
 
     async def run_optimistically(self, path: str, args: str, layer: Layer) -> Outcome:
@@ -115,7 +120,10 @@ class Calls:
         finally:
             self._at_the_door -= 1
 
-    async def _run_as(self, kind: str, path: str, args: str, layer: Layer | None) -> Outcome:
+    async def _run_as(self, kind: str, path: str, args: str, layer: Layer | None, at: int) -> Outcome:
+        if at and kind != "query":
+            name = dotted(path)
+            raise ArgumentError(f"{name} is {with_article(kind)}, and only queries can be asked at an earlier time")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:
@@ -125,7 +133,7 @@ class Calls:
         session = self._connection.session
         if kind == "query":
             # a query of its own, never a shared one: its result is at least as new as this call
-            entry = session.add(path, args, done)
+            entry = session.add(path, args, done, at)
             self._connection.flush()
             self._answers.add(future)
             try:

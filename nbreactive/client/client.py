@@ -31,6 +31,8 @@ from nbreactive.client.protocol import Outcome, encode_args
 from nbreactive.client.subscription import Key, Listener, Subscriptions
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, FunctionNotFound, NBReactiveError, NotConnected, Refused
+from nbreactive.functions.references import options_of
+from nbreactive.values.instants import instant_of
 
 if TYPE_CHECKING:
     from nbreactive.client.presence import Heart
@@ -41,6 +43,8 @@ _log = logging.getLogger("nbreactive.functions")
 
 SIGN_IN = 15.0
 """Seconds that ``set_auth`` waits for the server's word."""
+EARLIER = 120.0
+"""Seconds that ``live(...)`` waits for what was at an earlier time: it may have to be looked up in the history first."""
 PATIENCE = 30.0
 """Seconds without a connection after which calls under way give up."""
 
@@ -116,11 +120,12 @@ class Client:
     def call(self, ref: Any, args: Mapping[str, Any] | None = None, *, mutation: bool = False) -> Any:
         """Run a query, mutation or action once and return its result; raises its error.
 
-        With ``mutation`` what is not a mutation is refused.
+        With ``mutation`` what is not a mutation is refused. The option ``at`` of a reference asks a query as of then.
         """
         path = path_of(ref)
         self.check_thread(f"{path}(...)")
-        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args)), mutation=mutation))
+        at = _time_of(options_of(ref))
+        outcome = self._wait(self._calls.run(path, encode_args(plain_args(args)), mutation=mutation, at=at))
         return self._result(path, outcome)
 
     async def aio(
@@ -137,7 +142,8 @@ class Client:
         """
         path = path_of(ref)
         self._check_process()
-        outcome = await asyncio.wrap_future(self._thread.submit(self._begin(path, args, update, mutation)[0]))
+        work, _ = self._begin(path, args, update, mutation, _time_of(options_of(ref)))
+        outcome = await asyncio.wrap_future(self._thread.submit(work))
         return self._result(path, outcome)
 
     def start(self, ref: Any, args: Mapping[str, Any] | None = None, update: Update | None = None) -> PendingCall[Any]:
@@ -154,12 +160,12 @@ class Client:
         return PendingCall(path, running, lambda lines: self.on_logs(path, lines))
 
     def _begin(
-        self, path: str, args: Mapping[str, Any] | None, update: Update | None, mutation: bool
+        self, path: str, args: Mapping[str, Any] | None, update: Update | None, mutation: bool, at: int = 0
     ) -> tuple[Coroutine[Any, Any, Outcome], Layer | None]:
         values = plain_args(args)
         text = encode_args(values)
         if update is None:
-            return self._calls.run(path, text, mutation=mutation), None
+            return self._calls.run(path, text, mutation=mutation, at=at), None
         self.subscriptions.layers.check(path)
         layer = Layer(path, update, values)
         return self._calls.run_optimistically(path, text, layer), layer
@@ -167,10 +173,16 @@ class Client:
     def live(
         self, ref: Any, args: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> LiveQuery:
-        """Make a query live; waits for its first result unless ``wait=False`` is among the options."""
+        """Make a query live; waits for its first result unless ``wait=False`` is among the options.
+
+        With the option ``at`` it shows what was at an earlier time.
+        """
         path = path_of(ref)
-        chosen = _checked_options(options, {"wait", "timeout"})
-        return self._opened(path, chosen, lambda: LiveQuery(self, path, arguments_of(args)))
+        chosen = _checked_options(options, {"at", "wait", "timeout"})
+        at = _time_of(chosen)
+        if at:
+            chosen.setdefault("timeout", EARLIER)
+        return self._opened(path, chosen, lambda: LiveQuery(self, path, arguments_of(args), at=at))
 
     def paginated(
         self, ref: Any, args: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
@@ -377,6 +389,12 @@ class Client:
         self.subscriptions.tell_all()
         for changed in self.on_state:
             changed()
+
+
+def _time_of(options: Mapping[str, Any]) -> int:
+    """Return the earlier time among the options of a reference; 0: none."""
+    at = options.get("at")
+    return 0 if at is None else instant_of(at)
 
 
 def _checked_options(options: Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:

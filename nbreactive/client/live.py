@@ -13,9 +13,11 @@ from nbreactive.client.arguments import Arguments
 from nbreactive.client.live_value import LiveValue
 from nbreactive.client.protocol import Outcome, encode_args
 from nbreactive.errors import NBReactiveError
+from nbreactive.values.instants import instant_of, moment
 
 if TYPE_CHECKING:
     from nbreactive.client.client import Client
+    from nbreactive.notebook.history import History
 
 
 class LiveQuery(LiveValue):
@@ -38,8 +40,10 @@ class LiveQuery(LiveValue):
 
     status = traitlets.Enum(["loading", "live", "reconnecting", "error", "closed"], "loading", read_only=True)
 
-    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
+    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "", at: int = 0) -> None:
         super().__init__(client, path, arguments, title=title)
+        self._plain_title: str = self.title
+        self._set_time(at)
         self._finalizer = weakref.finalize(self, _let_go, client, self._token, arguments)
         self._finalizer.atexit = False
         self._follow_arguments()
@@ -70,10 +74,42 @@ class LiveQuery(LiveValue):
     def settle(self) -> None:
         """Nothing to do when all that changed together is there: each live query is whole by itself."""
 
+    # ---- earlier times ----
+
+    def travel(self, at: Any = None) -> None:
+        """Show what was at an earlier time, which stays as it is; None: what is, from now on.
+
+        Parameters
+        ----------
+        at
+            ISO text (UTC unless it says otherwise), an aware datetime, milliseconds, or the timestamp of a commit.
+        """
+        ts = 0 if at is None else instant_of(at)
+        if ts != self.at:
+            self._set_time(ts)
+            self._args_text = ""
+            self.ask_again()
+
+    def history(self, *, limit: int = 200) -> History:
+        """Return a slider over the last commits, with a view of what this query gave then; see :func:`nbreactive.history`.
+
+        The view has a query of its own: this one stays as it is.
+        """
+        from nbreactive.notebook.history import History
+
+        other = type(self)(self._client, self.path, self._arguments.fresh(), title=self._plain_title)
+        self._client.keep(other)
+        return History(other, limit=limit)
+
+    def _set_time(self, at: int) -> None:
+        self.at = at
+        self.title = f"{self._plain_title} as of {moment(at)}" if at else self._plain_title
+
     # ---- what it asks for ----
 
     def _ask(self, args: dict[str, Any]) -> None:
-        self._client.attach(self._token, (self.path, encode_args(args)), weakref.ref(self))
+        path = f"{self.path}@{self.at}" if self.at else self.path
+        self._client.attach(self._token, (path, encode_args(args)), weakref.ref(self))
 
     def _pause(self) -> None:
         self._client.detach(self._token)
@@ -85,12 +121,15 @@ class LiveQuery(LiveValue):
     def recipe(self) -> Callable[[], LiveQuery]:
         """Return how to get this query: itself as long as something else keeps it, otherwise one like it."""
         this = weakref.ref(self)
-        kind, client, path, arguments, title = type(self), self._client, self.path, self._arguments, self.title
+        kind, client, path, arguments = type(self), self._client, self.path, self._arguments
+        title, at = self._plain_title, self.at
 
         def again() -> LiveQuery:
             found = this()
             return (
-                found if found is not None and not found.closed else kind(client, path, arguments.fresh(), title=title)
+                found
+                if found is not None and not found.closed
+                else kind(client, path, arguments.fresh(), title=title, at=at)
             )
 
         return again

@@ -60,13 +60,16 @@ class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
     error = traitlets.Any(read_only=True)
     status = traitlets.Unicode("loading", read_only=True)
 
+    at: int = 0
+    """The earlier time that it shows, as the timestamp of a commit; 0: what is now."""
+
     on_observe: ClassVar[Callable[[Callable[[], None]], object] | None] = None
     """Set by the notebook extension: it takes an observer off again when its cell is run again."""
 
     def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
         super().__init__()
         self.path = path
-        self.title = title or path.replace("/", ".").replace(":", ".")
+        self.title: str = title or path.replace("/", ".").replace(":", ".")
         self.columns: Any = None
         self.identity_read = False
         self.dimmed = False

@@ -22,7 +22,7 @@ from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import RESULT_ITEMS
 
 Key = tuple[str, str]
-"""A live query: its function's path and the text of its arguments."""
+"""A live query: its function's path (of one as of an earlier time: with ``@`` and that time) and the text of its arguments."""
 Results = dict[Key, Outcome | None]
 """What live queries give; None while the first result is still to come."""
 

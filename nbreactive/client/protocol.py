@@ -235,9 +235,10 @@ def authenticate(base: int, token: str | None) -> str:
     return _text({"type": "Authenticate", "baseVersion": base, **said})
 
 
-def add_query(query_id: int, path: str, args: str, journal: str | None) -> str:
-    """One ``Add`` inside ``ModifyQuerySet``."""
+def add_query(query_id: int, path: str, args: str, journal: str | None, at: int = 0) -> str:
+    """One ``Add`` inside ``ModifyQuerySet``; ``at`` is an earlier time, as of which it is answered once."""
     said = f',"journal":{_text(journal)}' if journal is not None else ""
+    said += f',"at":{_text(encode_ts(at))}' if at else ""
     return f'{{"type":"Add","queryId":{query_id},"udfPath":{_text(path)},"args":[{args}]{said}}}'
 
 

@@ -35,6 +35,8 @@ class LiveEntry:
     args: str
     changed: Done
     journal: str | None = None
+    at: int = 0
+    """The earlier time as of which it is asked; 0: it is live."""
     last: LastResult | None = None
     """What row deltas are applied to: the last result that came on this connection."""
 
@@ -107,7 +109,8 @@ class Session:
             messages.append(protocol.authenticate(0, self.token))
             self._identity = 1
         self._modifications = [
-            protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal) for entry in self.queries.values()
+            protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal, entry.at)
+            for entry in self.queries.values()
         ]
         messages += self._take_modifications()
         self._all_asked = self._query_set
@@ -177,13 +180,13 @@ class Session:
 
     # ---- what the user wants ----
 
-    def add(self, path: str, args: str, changed: Done) -> LiveEntry:
-        """Make a query live."""
-        entry = LiveEntry(self._next_query, path, args, changed)
+    def add(self, path: str, args: str, changed: Done, at: int = 0) -> LiveEntry:
+        """Make a query live, or have it answered once, as of the earlier time ``at``."""
+        entry = LiveEntry(self._next_query, path, args, changed, at=at)
         self._next_query += 1
         self.queries[entry.query_id] = entry
         if self._open:
-            self._modifications.append(protocol.add_query(entry.query_id, path, args, None))
+            self._modifications.append(protocol.add_query(entry.query_id, path, args, None, at))
         return entry
 
     def remove(self, entry: LiveEntry) -> None:

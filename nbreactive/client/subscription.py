@@ -88,7 +88,8 @@ class Subscriptions:
         subscription = self._by_key.get(key)
         if subscription is None:
             subscription = self._by_key[key] = Subscription(key, self.layers.overlay.get(key))
-            subscription.entry = self._connection.session.add(*key, self._changed(subscription))
+            path, _, at = key[0].partition("@")
+            subscription.entry = self._connection.session.add(path, key[1], self._changed(subscription), int(at or 0))
             self._connection.flush()
         if subscription.ending is not None:
             subscription.ending.cancel()

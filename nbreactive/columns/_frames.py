@@ -229,10 +229,9 @@ class Span(msgspec.Struct, frozen=True, tag=True):
 
 
 class Versions(msgspec.Struct, frozen=True, tag=True):
-    """Packed documents (None: deleted, or not known), and when each was written last (0: never)."""
+    """Packed documents; None: deleted, or not known."""
 
     docs: list[bytes | None]
-    last: list[int]
 
 
 class Part(msgspec.Struct, frozen=True, tag=True):

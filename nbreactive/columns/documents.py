@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nbreactive.columns._frames import DocumentPart, Reply
-from nbreactive.engine.catalog import FIRST_USER_TABLE
+from nbreactive.engine.catalog import DEPLOYS, ENV, FIRST_USER_TABLE, MODULES, TABLES
 from nbreactive.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -29,12 +29,17 @@ LATEST = """
     WHERE NOT h.deleted
 """
 
+_OF_NOW = (TABLES, MODULES, DEPLOYS, ENV)
+"""Reserved tables that say how documents are read."""
 _ROWS = 8192
 _BYTES = 8 << 20
 
 
-def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
-    """Yield the latest version of every document, reserved tables first; the part of the columns process."""
+def stream(connection: duckdb.DuckDBPyConnection, at: int = 0) -> Iterator[DocumentPart]:
+    """Yield the latest version of every document, reserved tables first; the part of the columns process.
+
+    With ``at``: as of that timestamp, but under the tables, the code and the environment of now.
+    """
     import pyarrow as pa
 
     def parts(batch: pa.RecordBatch) -> Iterator[DocumentPart]:
@@ -55,9 +60,16 @@ def stream(connection: duckdb.DuckDBPyConnection) -> Iterator[DocumentPart]:
         )
 
     # What says which tables there are comes first; nothing is applied between the two queries
-    for which in ("<", ">="):
-        where = f"WHERE table_number {which} {FIRST_USER_TABLE}"
-        query = f"SELECT table_number, id, ts, doc FROM ({LATEST.format(where=where)})"  # noqa: S608 - our own text
+    if at:
+        now = f"table_number IN {_OF_NOW}"
+        conditions = (now, f"NOT {now} AND ts <= {at:d}")
+        ts = f"least(ts, {at:d}) AS ts"
+    else:
+        conditions = tuple(f"table_number {which} {FIRST_USER_TABLE}" for which in ("<", ">="))
+        ts = "ts"
+    for condition in conditions:
+        latest = LATEST.format(where=f"WHERE {condition}")
+        query = f"SELECT table_number, id, {ts}, doc FROM ({latest})"  # noqa: S608 - our own text
         for batch in connection.sql(query).to_arrow_reader(_ROWS):
             if batch.num_rows:
                 yield from parts(batch)

@@ -339,7 +339,7 @@ class Columns:
         return _only(await self._ask(frames.Past(at)), frames.Span)
 
     async def versions(self, wanted: Sequence[tuple[int, bytes, int]]) -> frames.Versions:
-        """Return documents (table, id) at a timestamp of theirs, and when each was written last."""
+        """Return documents (table, id) at a timestamp of theirs."""
         asked = [frames.Version(*one) for one in wanted]
         return _only(await self._ask(frames.Find(asked)), frames.Versions)
 

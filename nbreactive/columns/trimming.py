@@ -18,6 +18,8 @@ from pathlib import Path
 
 import duckdb
 
+from nbreactive.columns.past import note_horizon
+
 _WORTHWHILE = 1 << 20
 """Bytes of free room below which a file is not written anew."""
 _SMALL, _LARGE = 16 << 20, 256 << 20
@@ -53,6 +55,7 @@ def trim(connection: duckdb.DuckDBPyConnection, horizon: int) -> int:
     )
     if old == kept:
         return 0
+    note_horizon(connection, horizon)
     connection.execute("CHECKPOINT")
     if old - kept < total // 2:
         connection.execute(_DROP.format(horizon=horizon))

@@ -111,6 +111,14 @@ class Reader:
             return None
         return doc, MAX_TS - int.from_bytes(stored[-TS_BYTES:], "big")
 
+    @property
+    def horizon(self) -> int:
+        """Timestamps below this one cannot be read: older versions were dropped."""
+        txn = self._txn
+        assert txn is not None, "the reader is closed"
+        found = txn.get(b"horizon", db=self._meta)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return 0 if found is None else int.from_bytes(found, "big")
+
     def request(self, stored: bytes) -> tuple[int, bytes] | None:
         """Return the timestamp and result of a request that was committed, or None; ``stored`` is its stored key."""
         txn = self._txn

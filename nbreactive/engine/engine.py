@@ -222,6 +222,11 @@ class Engine:
         return self.gate.durable
 
     @property
+    def oldest(self) -> int:
+        """The oldest timestamp that the row index can be read at."""
+        return self._state.index.horizon
+
+    @property
     def idle(self) -> bool:
         """Whether no mutation is under way and everything is durable."""
         return self._flusher.idle and not self.committer.busy
@@ -338,15 +343,15 @@ class Engine:
         """Yield every durable commit after ``from_ts``, in batches, for as long as one listens."""
         return self._feed.watch(from_ts)
 
+    def follow(self, after: int, told: Callable[[Sequence[Entry]], None]) -> None:
+        """Tell ``told`` of the durable commits after a recent timestamp: each before anybody can see what came of it."""
+        self._feed.follow(after, told)
+
     def watch(self, index: int, changed: Changed) -> None:
         """Tell ``changed`` which keys of an index (its id) each commit touches, as soon as it is applied.
 
         It is told None after commits were undone: any key may be as it was before.
         """
-    def follow(self, after: int, told: Callable[[Sequence[Entry]], None]) -> None:
-        """Tell ``told`` of the durable commits after a recent timestamp: each before anybody can see what came of it."""
-        self._feed.follow(after, told)
-
         self._watched.append((index, changed))
 
     async def catch_up(self) -> None:

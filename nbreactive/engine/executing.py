@@ -45,8 +45,21 @@ class Executing:
         """Timestamps that queries under way read."""
         return self._queries.values()
 
-    async def query(self, spec: QuerySpec, snapshot: Snapshot, *, newest: bool = True) -> tuple[Outcome, str]:
+    async def query(
+        self, spec: QuerySpec, snapshot: Snapshot, *, newest: bool = True, now: int | None = None, index: str = ""
+    ) -> tuple[Outcome, str]:
         """Run a query; returns the id of the execution, too.
+
+        Parameters
+        ----------
+        spec, snapshot
+            Which one, and what it reads.
+        newest
+            Whether functions that are deployed after the snapshot are an error.
+        now
+            What ``ctx.now()`` says, ms; the time that it is, if nothing else is said.
+        index
+            The folder of the row index of an earlier time that it reads.
 
         Raises
         ------
@@ -63,16 +76,18 @@ class Executing:
             spec.identity,
             request_id,
             snapshot.ts,
-            self._state.now_ns() // 1_000_000,
+            self._state.now_ns() // 1_000_000 if now is None else now,
             self._random.randbytes(16),
             spec.journal,
+            index=index,
         )
         token = object()
-        self._queries[token] = call.snapshot
+        if not index:
+            self._queries[token] = call.snapshot
         try:
             outcome = await self._executor.run(call)
         finally:
-            del self._queries[token]
+            self._queries.pop(token, None)
         told = self.on_live_run
         if told is not None and not isinstance(spec, QueryRequest):
             self._gate.when(snapshot, lambda lost: None if lost else told(spec, outcome, request_id))

@@ -44,6 +44,10 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """The id of the scheduled function or cron job on whose behalf this runs."""
     origin: bytes = b""
     """Packed: address and program of the client; empty where the backend itself calls."""
+    index: str = ""
+    """The folder of the row index that everything is read from, as of an earlier time; empty: that of now."""
+    past: dict[int, str] = {}
+    """Such folders by timestamp, for what ``ctx.db.at`` asks for besides."""
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):
@@ -71,10 +75,6 @@ class Nearest(msgspec.Struct, frozen=True, array_like=True, tag="nearest"):
     """Of the last one found; fewer than wanted were found: minus infinity."""
 
 
-class NewFile(msgspec.Struct, frozen=True, array_like=True):
-    """The content of a file that a mutation stores; its document is among the writes."""
-
-    sha256: str
 class Condition(msgspec.Struct, frozen=True, array_like=True):
     """What SQL asks of one field of a document, top-level conjunct of a WHERE; a document without the field fails it."""
 
@@ -94,6 +94,10 @@ class SqlInterest(msgspec.Struct, frozen=True, array_like=True, tag="sql"):
     """All of which must hold; none: every document."""
 
 
+class NewFile(msgspec.Struct, frozen=True, array_like=True):
+    """The content of a file that a mutation stores; its document is among the writes."""
+
+    sha256: str
     data: bytes
 
 
@@ -139,6 +143,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     duration_us: int = 0
     files: Sequence[NewFile] = ()
     """What is to be kept before the writes are committed."""
+    needs: int = 0
+    """The call failed for want of this timestamp in ``Call.past``."""
 
 
 class Executor(Protocol):

@@ -17,7 +17,7 @@ import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
 from nbreactive.client.live_frame import LiveFrame
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
-from nbreactive.notebook import environment, jobs, logs_view, sql_cell
+from nbreactive.notebook import commits, environment, jobs, logs_view, sql_cell
 from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.deploy import Deployer, deployment_of, show, signature
 from nbreactive.notebook.status import many, report, status_line
@@ -31,6 +31,8 @@ _USAGE = {
     "logs": logs_view.USAGE,
     "env": environment.USAGE,
     "jobs": jobs.USAGE,
+    "changes": commits.CHANGES,
+    "undo": commits.UNDO,
     "run": "run FUNCTION [JSON ARGUMENTS]",
     "deploy": "deploy FILE_OR_FOLDER [--force] [-m MESSAGE]",
     "history": "history [MODULE]",
@@ -52,6 +54,8 @@ _WHAT = {
     "logs": "what functions printed, and which failed",
     "env": "environment variables of the functions (ctx.env): list, set, remove",
     "jobs": "scheduled functions and cron jobs: list, cancel, run now",
+    "changes": "what was committed, newest first: when, by which function, for whom",
+    "undo": "take a commit back, in a new one; refused if its documents were changed since, unless --force",
     "run": 'call a function: %reactive run chat.send {"body": "hi"}',
     "deploy": "deploy files of functions; each becomes the module of its name",
     "history": "who deployed what, and when",
@@ -170,11 +174,7 @@ class ReactiveMagics(Magics):
 
     def _jobs(self, rest: str) -> None:
         words, _ = _words("jobs", rest, 0, 2)
-
-        def ask(address: str, body: dict[str, Any] | None) -> Any:
-            return client().admin("GET" if body is None else "POST", address, body)
-
-        show(aligned(jobs.jobs(ask, words)))
+        show(aligned(jobs.jobs(self._ask, words)))
 
     # ---- SQL ----
 
@@ -184,6 +184,20 @@ class ReactiveMagics(Magics):
         if name:
             shell.user_ns[name] = frame
         return frame
+
+    def _changes(self, rest: str) -> None:
+        given, options = _words("changes", rest, 0, 1, {"--since": True, "--limit": True})
+        limit = _number(options.get("--limit", "30"))
+        found = commits.listed(self._ask, given[0] if given else None, options.get("--since"), limit)
+        show(aligned(commits.rows(found)))
+
+    def _undo(self, rest: str) -> None:
+        given, options = _words("undo", rest, 1, 1, {"--force": False})
+        show(commits.sentence(commits.undone(self._ask, given[0], force="--force" in options)))
+
+    @staticmethod
+    def _ask(address: str, body: dict[str, Any] | None) -> Any:
+        return client().admin("GET" if body is None else "POST", address, body)
 
     # ---- deploying ----
 

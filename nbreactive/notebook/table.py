@@ -29,11 +29,11 @@ COUNT = "_system/tables:count"
 class TableQuery(LiveQuery):
     """A table, live: its newest documents to look at, all of it as a frame."""
 
-    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "") -> None:
+    def __init__(self, client: Client, path: str, arguments: Arguments, *, title: str = "", at: int = 0) -> None:
         # first, because views may ask for the total as soon as there are rows
-        self._count = LiveQuery(client, COUNT, FixedArguments({"table": title}), title=title)
+        self._count = LiveQuery(client, COUNT, FixedArguments({"table": title}), title=title, at=at)
         self._validator: Mapping[str, Any] | None = None
-        super().__init__(client, path, arguments, title=title)
+        super().__init__(client, path, arguments, title=title, at=at)
         this = weakref.ref(self)
 
         def counted() -> None:
@@ -48,6 +48,11 @@ class TableQuery(LiveQuery):
         """How many documents the table has; None while that is not known."""
         count = self._count.value
         return None if count is None else max(int(count), len(self.value or ()))
+
+    def travel(self, at: Any = None) -> None:
+        """Show what was at an earlier time; None: what is."""
+        super().travel(at)
+        self._count.travel(at)
 
     def close(self) -> None:
         """Unsubscribe; the last value stays."""
@@ -82,11 +87,16 @@ class TableQuery(LiveQuery):
         return self._validator
 
     def arrow(self) -> pa.Table:
-        """Return the whole table, typed, as it stands in the backend's column store; empty if there is none yet."""
+        """Return the whole table, typed, as it stands in the backend's column store; empty if there is none yet.
+
+        As of an earlier time: the rows that are shown.
+        """
         if self.error is not None:
             raise self.error
+        if self.at:
+            return super().arrow()
         try:
-            return frames.from_ipc(self._client.admin_bytes(f"rows?table={quote(self.title, safe='')}"))
+            return frames.from_ipc(self._client.admin_bytes(f"rows?table={quote(self._plain_title, safe='')}"))
         except FunctionNotFound:  # open() has said so
             return frames.to_arrow([], ["_id", "_creationTime"])
 

@@ -65,6 +65,7 @@ class Execution:
         "identity_read",
         "invoke",
         "log",
+        "returned",
         "rules",
         "txn",
         "upload_key",
@@ -83,6 +84,8 @@ class Execution:
         self.call = call
         self.txn = txn
         self.log = log
+        self.returned: Any = None
+        """What the function that has ended last returned, as it did."""
         self.invoke = invoke
         self.deployment = deployment
         self.functions = functions
@@ -182,7 +185,7 @@ class QueryContext:
         self._visibility: Visibility = visibility
         self._depth = depth
         self.db: DatabaseReader = (
-            DatabaseReader(execution.txn)
+            DatabaseReader(execution.txn, visibility != "public" or execution.call.reach != "public")
             if execution.rules is None or visibility != "public"
             else RuledReader(execution.txn, _guard(execution, depth))
         )
@@ -280,7 +283,7 @@ class MutationContext(QueryContext):
     def __init__(self, execution: Execution, path: str, visibility: Visibility, depth: int) -> None:
         super().__init__(execution, path, visibility, depth)
         self.db: DatabaseWriter = (  # pyright: ignore[reportIncompatibleVariableOverride]
-            DatabaseWriter(execution.txn)
+            DatabaseWriter(execution.txn, visibility != "public" or execution.call.reach != "public")
             if execution.rules is None or visibility != "public"
             else RuledWriter(execution.txn, _guard(execution, depth))
         )

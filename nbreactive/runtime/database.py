@@ -19,6 +19,7 @@ from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Found, Transaction
 from nbreactive.values.checks import check_document
 from nbreactive.values.ids import Id, decode_id, encode_id
+from nbreactive.values.instants import instant_of
 from nbreactive.values.limits import IDENTIFIER
 from nbreactive.values.packing import pack, unpack
 from nbreactive.values.sizes import check_document_size
@@ -37,10 +38,28 @@ class DatabaseReader:
         ctx.db.query("posts").with_index("by_author", lambda q: q.eq("author_id", a)).order("desc").take(10)
     """
 
-    __slots__ = ("_txn",)
+    __slots__ = ("_private", "_txn")
 
-    def __init__(self, txn: Transaction) -> None:
+    def __init__(self, txn: Transaction, private: bool = False) -> None:
         self._txn = txn
+        self._private = private
+
+    def at(self, when: Any) -> DatabaseReader:
+        """The database as it was: ``ctx.db.at("2026-11-01 12:00").query("orders")``.
+
+        It shows what may have been deleted since, so it is for internal functions and for callers who may deploy.
+
+        Parameters
+        ----------
+        when
+            ISO text (UTC unless it says otherwise), an aware datetime, milliseconds, or the timestamp of a commit.
+        """
+        if not self._private:
+            raise NotAllowed(
+                "ctx.db.at(...) shows what may have been deleted since, so it is for internal functions and for callers"
+                " who may deploy: make this an @internal_query, or read the past in one that this function runs"
+            )
+        return DatabaseReader(self._txn.at(instant_of(when, "ctx.db.at")))
 
     def get(self, *table_and_id: str) -> Document | None:
         """The document with an id, or None; ``get(id)``, or ``get("posts", id)`` to insist on its table."""
@@ -89,7 +108,7 @@ class DatabaseReader:
                     f"a query cannot write: ctx.db.{name} exists in mutations; make the function a @mutation"
                 )
             raise AttributeError(
-                f"ctx.db has no {name!r}; it has get, query, normalize_id, system, insert, patch, replace, delete"
+                f"ctx.db has no {name!r}; it has get, query, at, normalize_id, system, insert, patch, replace, delete"
             )
 
     def _locate(self, id: object, what: str) -> tuple[Table | None, bytes]:

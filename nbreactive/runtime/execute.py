@@ -22,6 +22,7 @@ from nbreactive.runtime.errors_of import failure_of
 from nbreactive.runtime.loader import Program
 from nbreactive.runtime.lookup import checked_result, find, refuse_giants, resolve, too_long
 from nbreactive.runtime.output import CallLog, captured
+from nbreactive.runtime.past import NeedsPast, PastIndexes
 from nbreactive.runtime.storage import files_of
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 from nbreactive.runtime.transaction import Transaction
@@ -69,6 +70,7 @@ class Runner:
         self._rules = program.rules
         self._reader = reader
         self._tables = tables
+        self._past = PastIndexes()
         self._production = production
         self._limits = limits or TransactionLimits()
         self._deployment = Deployment(deployment, "prod" if production else "dev")
@@ -84,7 +86,9 @@ class Runner:
         """Run a call at its snapshot."""
         began = _real_clock()
         log = CallLog()
-        txn = Transaction(self._reader, self._tables, call.snapshot, call.now, call.seed, self._limits)
+        reader, tables = self._past.open(call.index) if call.index else (self._reader, self._tables)
+        txn = Transaction(reader, tables, call.snapshot, call.now, call.seed, self._limits)
+        txn.earlier = lambda of, ts: self._past.view(call, reader, tables, of, ts)
         txn.pages = Pages(self._seal, call.journal)
         txn.log = log
         execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
@@ -118,6 +122,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the call, not the worker
             failure = failure_of(error, call.request_id, production=self._production)
             value = b"null"
+        aborted = txn.aborted
         outcome = Outcome(
             value=value,
             failure=failure,
@@ -132,6 +137,7 @@ class Runner:
             columns=columns,
             kind=kind,
             duration_us=int((_real_clock() - began) * 1e6),
+            needs=aborted.ts if isinstance(aborted, NeedsPast) else 0,
         )
         txn.end()
         return outcome

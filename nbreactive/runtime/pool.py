@@ -17,11 +17,14 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+
 from nbreactive.engine.transactions import Call, Outcome
-from nbreactive.errors import Unavailable
+from nbreactive.errors import LimitExceeded, NBReactiveError, Unavailable
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime._processes import cpu_of
 from nbreactive.runtime.breaker import Breaker
@@ -31,9 +34,10 @@ from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
 from nbreactive.runtime.group import Group, Method
 from nbreactive.runtime.handles import Job, Worker
+from nbreactive.runtime.past import MOST
 from nbreactive.runtime.verdicts import crashed, failed, lost, paused, problem_of, timed_out
 from nbreactive.runtime.versions import Versions
-from nbreactive.values.limits import USER_SECONDS, TransactionLimits
+from nbreactive.values.limits import USER_SECONDS, TransactionLimits, over
 
 _STUCK_SECONDS: Final = 0.02
 _TICK_SECONDS: Final = 0.01
@@ -41,6 +45,9 @@ _SYSTEM_FACTOR: Final = 10
 _WAITING: Final = 8
 """Calls that wait in a worker."""
 _EMPTY: Final = Bundle(0, ())
+
+IndexAt = Callable[[int], AbstractAsyncContextManager[str]]
+"""Gives the folder of a row index as of a timestamp, for as long as one is inside."""
 
 
 class Pool:
@@ -121,6 +128,10 @@ class Pool:
 
         self.on_switch: Callable[[Setup, Manifest], None] | None = None
         """Called with the code that new calls run on from now on."""
+
+        self.index_at: IndexAt | None = None
+        """Gives row indexes of earlier times to calls that ask for them."""
+        self._travels: set[asyncio.Task[None]] = set()
 
     # ---- versions ----------------------------------------------------------------------------------------
 
@@ -252,10 +263,32 @@ class Pool:
         elif worker.job is None:
             group.busy.discard(worker)
             group.idle.append(worker)
-        job.finish(reply.outcome)
+        if failure is not None and reply.outcome.needs and self.index_at is not None:
+            self._travel(job, reply.outcome.needs, self.index_at)
+        else:
+            job.finish(reply.outcome)
         if self._queue:
             self._dispatch()
         self._versions.settle(group)
+
+    def _travel(self, job: Job, ts: int, index_at: IndexAt) -> None:
+        """Run a job again with the row index of an earlier time that it has asked for."""
+
+        async def run() -> None:
+            call = job.call
+            try:
+                if len(call.past) >= MOST - 1:
+                    raise LimitExceeded(
+                        over("earlier times read by one call", MOST, MOST - 1, "read the others in another query")
+                    )
+                async with index_at(ts) as folder:
+                    job.finish(await self.run(msgspec.structs.replace(call, past={**call.past, ts: folder})))
+            except NBReactiveError as error:
+                job.finish(failed(error, call))
+
+        task = self._loop.create_task(run())
+        self._travels.add(task)
+        task.add_done_callback(self._travels.discard)
 
     def _watch(self) -> None:
         """Every 10 ms while calls run: who is over the time, who is to be replaced for now?"""
@@ -370,6 +403,7 @@ class Pool:
         ]
         for job in jobs:
             job.finish(failed(Unavailable("the backend is stopping; call again when it is back"), job.call))
+        await asyncio.gather(*self._travels, return_exceptions=True)
         await self._versions.close()
 
     def status(self) -> dict[str, Any]:

@@ -33,8 +33,17 @@ _BUILT_IN: Final = Catalog()
 class SnapshotReader(Protocol):
     """What running a call needs of :class:`nbreactive.engine.row_index.Reader`."""
 
+    @property
+    def horizon(self) -> int:
+        """Timestamps below this one cannot be read."""
+        ...
+
     def renew(self) -> None:
         """See what has been committed since."""
+        ...
+
+    def close(self) -> None:
+        """Let go, until it is renewed."""
         ...
 
     def document(self, table: int, id: bytes, ts: int) -> tuple[bytes, int] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -89,6 +89,8 @@ class Transaction:
     """What is said beside the result; set by whoever runs the call."""
     told: set[tuple[str, bool]] | None = None
     """What has been said of tables that do not exist."""
+    earlier: Callable[[Transaction, int], Transaction] | None = None
+    """Finds this transaction's view of an earlier time; set by whoever runs the call."""
 
     def __init__(
         self,
@@ -318,6 +320,13 @@ class Transaction:
         return next(
             (table for table in self._found.values() if table is not None and table.info.number == number), None
         )
+
+    def at(self, ts: int) -> Transaction:
+        """Return what reads as of an earlier time, which nothing can change: it is not in the read set."""
+        self._check()
+        if self.earlier is None:
+            raise NotAllowed("ctx.db.at(...) is not there: earlier times are kept by a backend")
+        return self.earlier(self, ts)
 
     # ---- writing -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import msgspec
 
 from nbreactive.engine.catalog import FIRST_USER_TABLE, SCHEDULED, STORAGE, TABLES
 from nbreactive.engine.transactions import Call, Failure, Outcome
-from nbreactive.errors import FunctionCrashed, FunctionTimeout, Unavailable
+from nbreactive.errors import FunctionCrashed, FunctionTimeout, NBReactiveError, Unavailable
 from nbreactive.runtime import timing
 from nbreactive.runtime.breaker import KILLS, WINDOW_SECONDS
 from nbreactive.values.limits import DOCUMENT_SIZE, RESULT_SIZE, SCHEDULED_ARGS, STORED_BYTES
@@ -89,9 +89,7 @@ def paused(call: Call, remaining: float) -> Outcome:
     return failed(error, call, every=ceil(remaining * 1000))
 
 
-def failed(
-    error: FunctionTimeout | FunctionCrashed | Unavailable, call: Call, *, every: int = 0, seconds: float = 0.0
-) -> Outcome:
+def failed(error: NBReactiveError, call: Call, *, every: int = 0, seconds: float = 0.0) -> Outcome:
     """Put an error of ours into the form in which callers get all errors; ``seconds`` is how long the call took."""
     message = f"[Request ID: {call.request_id}] Server Error\n{error.message}"
     return Outcome(

@@ -18,6 +18,7 @@ from nbreactive.errors import (
     StaleModule,
     Unauthenticated,
     Unavailable,
+    UndoRefused,
 )
 from nbreactive.server._nesting import cut_nesting
 from nbreactive.server.identity import Caller
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 _STATUS: list[tuple[type[NBReactiveError], int]] = [
     (StaleModule, 409),
+    (UndoRefused, 409),
     (DeployRefused, 400),
     (Unauthenticated, 401),
     (Refused, 403),

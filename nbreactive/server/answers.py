@@ -27,7 +27,7 @@ class Speaker:
 
     def __init__(self, mode: Mode, additions: bool = False) -> None:
         self._mode: Mode = mode
-        self._additions = additions
+        self.additions = additions
 
     def response(self, message: wire.Mutation | wire.Action, answer: Answer) -> Response:
         """How a mutation or action ended."""
@@ -41,7 +41,7 @@ class Speaker:
             return wire.MutationResponse(requestId=message.requestId, success=True, result=value, ts=ts, logLines=lines)
         text = failure_text(failure, answer.request_id, self._mode)
         data = Raw(failure.data) if failure.data is not None else UNSET
-        code = failure.code if self._additions else UNSET
+        code = failure.code if self.additions else UNSET
         trace = self._trace(failure.trace)
         if isinstance(message, wire.Action):
             return wire.ActionResponse(
@@ -68,7 +68,7 @@ class Speaker:
         """What a live query shows now; with ``delta``, how that comes from what it showed before."""
         lines = log_texts(result.logs, self._mode)
         failure = result.failure
-        extra = self._additions
+        extra = self.additions
         if failure is None:
             columns = result.columns if extra and result.columns is not None else UNSET
             identity_read = True if extra and result.identity_read else UNSET
@@ -115,8 +115,8 @@ class Speaker:
             errorMessage=failure_text(failure, answer.request_id, self._mode),
             logLines=[],
             journal=journal,
-            errorCode=failure.code if self._additions else UNSET,
+            errorCode=failure.code if self.additions else UNSET,
         )
 
     def _trace(self, trace: str) -> str | UnsetType:
-        return (trace if self._mode == "dev" else "") if self._additions else UNSET
+        return (trace if self._mode == "dev" else "") if self.additions else UNSET

@@ -12,6 +12,7 @@ from tornado.web import Application, HTTPError
 from nbreactive._uploads import ANY_SIZE, UploadHandler
 from nbreactive.server import (
     admin,
+    commits,
     convex_cli,
     environment,
     file_admin,
@@ -75,6 +76,7 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
             (pattern, handler, shared | {"backend": backend})
             for some in (
                 admin.ROUTES,
+                commits.ROUTES,
                 environment.ROUTES,
                 key_admin.ROUTES,
                 log_streams.ROUTES,

@@ -17,7 +17,7 @@ from tornado.netutil import bind_sockets
 from tornado.routing import Router
 
 from nbreactive._version import __version__
-from nbreactive.engine.catalog import count_key
+from nbreactive.engine.catalog import Catalog, count_key
 from nbreactive.errors import DataFolderError, ReadOnly
 from nbreactive.server.admin import describe_tables, no_table
 from nbreactive.server.app import make_application, make_http_application, make_server
@@ -39,11 +39,13 @@ from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
 from nbreactive.services.actions import Report
 from nbreactive.services.background import Background
+from nbreactive.services.commits import Commits
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.files import Files
 from nbreactive.services.folder import FunctionsFolder
 from nbreactive.services.loads import Loads
+from nbreactive.services.undo import Undo
 
 _LOG_NOT_WHOLE = (
     "what is stored now is served, from the row index and store.duckdb, but no backup can be made and nothing could be made"
@@ -66,7 +68,7 @@ class Backend:
         self._started = time.monotonic()
         self.keys = Keys(config.data)
         calls = Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode)
-        calls.presence = parts.presence
+        calls.presence, calls.past = parts.presence, parts.past
         self._sign_in = SignIn(
             lambda: self.deployer.manifest.providers, Issuers(config.trusted_issuers), calls.ask_inside, logs.event
         )
@@ -148,6 +150,20 @@ class Backend:
         return self._parts.files
 
     @property
+    def commits(self) -> Commits:
+        """What was committed."""
+        return Commits(self._parts.log)
+
+    @property
+    def undo(self) -> Undo:
+        """Undoes what was committed."""
+        return Undo(self._parts.engine, self._parts.log, self._parts.columns)
+
+    def catalog(self) -> Catalog:
+        """Tables as they are now."""
+        return self._parts.engine.catalog()
+
+    @property
     def loads(self) -> Loads:
         """Bulk loads."""
         return self._parts.loads
@@ -220,6 +236,7 @@ class Backend:
             "durable_ts": str(parts.engine.durable),
             "indexes_made_anew": parts.engine.indexes_made_anew,
             "columns": parts.columns.status(),
+            "past": parts.past.status(),
             "log_problems": list(parts.log.gaps),
             "workers": parts.pool.status(),
             "actions": parts.action_pool.status(),
@@ -276,7 +293,7 @@ class Backend:
         self._parts = await Parts.open(parts_config(self.config))
         self._closed = False
         self.site.calls.use(self._parts.engine, self._parts.actions)
-        self.site.calls.presence = self._parts.presence
+        self.site.calls.presence, self.site.calls.past = self._parts.presence, self._parts.past
         await self.tell_address()
         self.site.sockets.admit_again()
         await self._watch_functions()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from nbreactive.engine.query_cache import QueryResult
 from nbreactive.engine.requests import MutationRequest, QueryRequest, QuerySpec, Result
 from nbreactive.engine.subscriptions import Subscriptions
 from nbreactive.engine.transactions import Failure, LogLine, Outcome
@@ -37,6 +38,7 @@ from nbreactive.server.incoming import args_of, not_found, path_of
 from nbreactive.server.logs import Logs
 from nbreactive.services.actions import ActionRequest
 from nbreactive.services.presence import LIST
+from nbreactive.values.instants import instant_of
 from nbreactive.values.json import encode_json
 from nbreactive.values.packing import pack, unpack
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
     from nbreactive.runtime.action_pool import Exchange
     from nbreactive.services.actions import Actions
+    from nbreactive.services.past import Past
     from nbreactive.services.presence import Presence
 
 _NO_ARGS = pack({})
@@ -92,6 +95,8 @@ class Calls:
         self.mode: Mode = mode
         self.presence: Presence | None = None
         """Who is in which room; None where nobody can be in any."""
+        self.past: Past | None = None
+        """Earlier times; None where nothing is kept of them."""
         self.deltas = Deltas(MOST)
         """What clients show, of those that are told what is new only."""
 
@@ -110,6 +115,11 @@ class Calls:
         """The newest timestamp that anyone may see."""
         return self._engine.durable
 
+    @property
+    def oldest_ts(self) -> int:
+        """The oldest timestamp that queries of everybody can be answered at."""
+        return self._engine.oldest
+
     def now_ns(self) -> int:
         """Wall time."""
         return time.time_ns()
@@ -117,7 +127,7 @@ class Calls:
     async def ask_inside(self, spec: QuerySpec) -> Result:
         """Run a query of the backend's own."""
         request = QueryRequest(
-            path=spec.path, args=spec.args, identity=None, reach="internal", request_id=_new_request_id()
+            path=spec.path, args=spec.args, identity=None, reach="internal", request_id=new_request_id()
         )
         return await self._engine.query(request)
 
@@ -127,7 +137,7 @@ class Calls:
         self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None, at: int | None = None
     ) -> Answer:
         """Run a query, at the newest timestamp or at a recent one."""
-        request_id = _new_request_id()
+        request_id = new_request_id()
         started = time.perf_counter()
         try:
             caller.require("read")
@@ -143,6 +153,49 @@ class Calls:
             answer = _failed(request_id, error)
         self._record(answer, path, "query", started, caller)
         return answer
+
+    async def earlier(
+        self, caller: Caller, path: str, args: Raw | bytes, component: str | None, at: str | float
+    ) -> QueryResult:
+        """Run a query as of an earlier time; this shows what was deleted since, so it is for those who may deploy.
+
+        ``at`` is what :func:`~nbreactive.values.instants.instant_of` reads.
+        """
+        request_id = new_request_id()
+        started = time.perf_counter()
+        try:
+            caller.require("deploy")
+            name, packed = path_of(path, component), args_of(args)
+            if self.past is None:
+                raise InvalidValue("earlier times are not kept here; leave the time out", "at")
+            reach = caller.reach_to(name)
+            request = QueryRequest(name, packed, caller.identity, reach, request_id=request_id)
+            found = await self.past.query(request, instant_of(at))
+        except Overloaded:
+            raise
+        except (InvalidValue, FunctionNotFound, Refused, Unavailable) as error:
+            found = Result(0, failure=Failure(error.code, error.message), request_id=request_id)
+        self._record(
+            Answer(request_id, found.value, found.failure, found.logs, found.ts), path, "query", started, caller
+        )
+        return QueryResult(
+            found.ts,
+            found.value,
+            found.failure,
+            found.logs,
+            found.journal,
+            found.columns,
+            found.identity_read,
+            b"",
+            found.request_id,
+        )
+
+    async def query_earlier(
+        self, caller: Caller, path: str, args: Raw | bytes, component: str | None, at: str | float
+    ) -> Answer:
+        """Do what :meth:`earlier` does, for callers who take an answer."""
+        found = await self.earlier(caller, path, args, component, at)
+        return Answer(found.request_id, found.value, found.failure, found.logs, found.ts)
 
     async def mutate(
         self,
@@ -185,7 +238,7 @@ class Calls:
         A session has many mutations under way: this saves it a task for each of them. ``connection`` is what calls of
         presence end with.
         """
-        request_id = _new_request_id()
+        request_id = new_request_id()
         started = time.perf_counter()
         if path.startswith(_BUILT_IN):
             self._begin_presence(caller, path, args, component, connection, request_id, started, ended)
@@ -268,7 +321,7 @@ class Calls:
 
     async def act(self, caller: Caller, path: str, args: Raw | bytes, component: str | None = None) -> Answer:
         """Run an action, once."""
-        request_id = _new_request_id()
+        request_id = new_request_id()
         started = time.perf_counter()
         try:
             caller.require("write")
@@ -284,7 +337,7 @@ class Calls:
 
     async def respond(self, caller: Caller, path: str, exchange: Exchange) -> Answer:
         """Have an HTTP action answer a request."""
-        request_id = _new_request_id()
+        request_id = new_request_id()
         started = time.perf_counter()
         request = ActionRequest(path, _NO_ARGS, caller.identity, "internal", request_id)
         outcome = await self._actions.run(request, exchange)
@@ -325,7 +378,7 @@ class Calls:
                 path=name, args=args_of(args), identity=caller.identity, reach=caller.reach_to(name), journal=journal
             )
         except (InvalidValue, FunctionNotFound, Refused) as error:
-            answer = _failed(_new_request_id(), error)
+            answer = _failed(new_request_id(), error)
             self._record(answer, path, "query", time.perf_counter(), caller)
             return answer
 
@@ -334,12 +387,12 @@ class Calls:
         try:
             caller.require("read")
         except Refused as error:
-            return _failed(_new_request_id(), error)
+            return _failed(new_request_id(), error)
         return msgspec.structs.replace(spec, identity=caller.identity, reach=caller.reach_to(spec.path))
 
     def failed(self, code: str, message: str) -> Answer:
         """An answer that says why nothing was run."""
-        answer = Answer(_new_request_id(), failure=Failure(code, message))
+        answer = Answer(new_request_id(), failure=Failure(code, message))
         self._log(answer.request_id, "", "query", 0.0, "the backend", answer.failure, ())
         return answer
 
@@ -371,6 +424,7 @@ def _failed(request_id: str, error: NBReactiveError) -> Answer:
     return Answer(request_id, failure=Failure(error.code, error.message))
 
 
-def _new_request_id() -> str:
+def new_request_id() -> str:
+    """Make an id for a call."""
     # Made for every call: names a line in the log, is no secret.
     return f"{_ids.getrandbits(64):016x}"

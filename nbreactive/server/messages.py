@@ -55,6 +55,8 @@ class Add(_Message):
     args: Raw = Raw(b"[{}]")
     journal: str | None = None
     componentPath: str | None = None
+    at: str | None = None
+    """An earlier time (:func:`encode_ts`) as of which it is to be answered, once; an addition of nbreactive's."""
 
 
 class Remove(_Message):

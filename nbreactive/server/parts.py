@@ -43,6 +43,7 @@ from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
 from nbreactive.services.files import Files
 from nbreactive.services.loads import Loads
+from nbreactive.services.past import Past
 from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
 from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
@@ -88,6 +89,7 @@ class Parts:
         files: Files,
         tail: int,
         keep_history: float,
+        past: Path,
     ) -> None:
         self.log = log
         self.index = index
@@ -100,6 +102,8 @@ class Parts:
         self.background = background
         self.files = files
         self.presence = Presence(engine)
+        self.past = Past(past, engine, log, columns)
+        pool.index_at = self.past.index_at
         self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self._feeding = asyncio.create_task(self._feed(tail))
@@ -187,6 +191,7 @@ class Parts:
             files,
             tail,
             config.keep_history,
+            config.data / "past",
         )
 
     async def begin(self) -> None:
@@ -201,6 +206,7 @@ class Parts:
         await self.action_pool.close()
         await self.background.close()
         await self.presence.close()
+        await self.past.close()
         await self.loads.close()
         await self.engine.close()
         await self.files.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from nbreactive.engine.query_cache import QueryResult
 from nbreactive.engine.requests import QuerySpec
 from nbreactive.engine.subscriptions import Listener, Subscription
-from nbreactive.errors import ProtocolError
+from nbreactive.errors import NBReactiveError, ProtocolError
 from nbreactive.server import messages as wire
 from nbreactive.server.answers import Modification, Speaker
 from nbreactive.server.calls import Answer, Calls
@@ -46,6 +48,8 @@ class SessionQueries:
         self._queries: dict[int, Subscription | None] = {}
         self._hidden: dict[int, wire.Add | QuerySpec] = {}
         """Queries that this caller may not ask; another one may."""
+        self._earlier: dict[int, tuple[wire.Add, asyncio.Task[None]]] = {}
+        """Queries as of earlier times."""
         self._deltas: Deltas | None = None
         self._shown: dict[int, Shown] = {}
         """What the client shows, where deltas may lead from there."""
@@ -81,6 +85,7 @@ class SessionQueries:
         hidden, self._hidden = self._hidden, {}
         for query_id, handle in list(self._queries.items()):
             asked = handle.spec if handle is not None else hidden.get(query_id)
+            asked = self._forget_earlier(query_id) or asked
             if handle is not None:
                 del self.ids[handle]
                 self._calls.subscriptions.remove(handle)
@@ -92,6 +97,8 @@ class SessionQueries:
 
     def close(self) -> None:
         """End all subscriptions."""
+        for query_id in list(self._earlier):
+            self._forget_earlier(query_id)
         self._calls.subscriptions.close(self._listener)
         for query_id in list(self._shown):
             self._hide(query_id)
@@ -100,6 +107,8 @@ class SessionQueries:
         self._queries.clear()
 
     def _add(self, change: wire.Add, caller: Caller) -> None:
+        if change.at is not None and not self.speaker.additions:
+            raise ProtocolError("BadMessage: `at` is for clients that ask for the additions of nbreactive in Connect")
         if change.queryId in self._queries:
             raise ProtocolError(f"the query id {change.queryId} is in use")
         if len(self._queries) >= 2 * self._most:
@@ -110,6 +119,9 @@ class SessionQueries:
                 "LimitExceeded",
                 f"more than {self._most} live queries on one connection; close those that nobody looks at",
             )
+        elif change.at is not None:
+            self._ask_earlier(change, change.at, caller)
+            return
         else:
             spec = self._calls.live(caller, change.udfPath, change.args, change.journal, change.componentPath)
         self._subscribe(change.queryId, spec, change)
@@ -125,10 +137,35 @@ class SessionQueries:
         self._queries[query_id] = handle
         self.ids[handle] = query_id
 
+    def _ask_earlier(self, change: wire.Add, at: str, caller: Caller) -> None:
+        """Have a query answered as of an earlier time: once, since that cannot change any more."""
+
+        async def ask() -> None:
+            try:
+                found = await self._calls.earlier(caller, change.udfPath, change.args, change.componentPath, ts)
+                self.pending.append(self.speaker.modification(change.queryId, found))
+            except NBReactiveError as error:
+                answer = self._calls.failed(error.code, error.message)
+                self.pending.append(self.speaker.not_subscribed(change.queryId, None, answer))
+            self._listener.invalidated()
+
+        try:
+            ts = wire.decode_ts(at)
+        except ValueError as error:
+            raise ProtocolError(f"BadMessage: at: {error}") from None
+        self._earlier[change.queryId] = (change, asyncio.create_task(ask()))
+
+    def _forget_earlier(self, query_id: int) -> wire.Add | None:
+        change, asking = self._earlier.pop(query_id, (None, None))
+        if asking is not None:
+            asking.cancel()
+        return change
+
     def _remove(self, query_id: int) -> None:
         if query_id not in self._queries:
             raise ProtocolError(f"there is no query with the id {query_id}")
         handle = self._queries.pop(query_id)
+        self._forget_earlier(query_id)
         self._hidden.pop(query_id, None)
         self._hide(query_id)
         if handle is not None:
