@@ -175,7 +175,7 @@ export class Grid {
   private _setWidths(): void {
     this.node.style.setProperty(
       '--nbr-columns',
-      this._widths.map(width => `minmax(calc(${width}ch + 22px), ${width}fr)`).join(' '),
+      this._widths.map(width => `calc(${width}ch + 22px)`).join(' '),
     );
     this.node.style.setProperty('--nbr-width', `calc(${this._widths.reduce((a, b) => a + b, 0)}ch + ${22 * this._widths.length}px)`);
   }

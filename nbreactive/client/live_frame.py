@@ -21,6 +21,7 @@ from nbreactive.client.live_value import FIRST_VALUE
 from nbreactive.client.protocol import Outcome
 from nbreactive.client.statement import EXPLAIN, REGISTER, SQL_LIVE, StatementArguments, hash_of, title_of
 from nbreactive.errors import FunctionNotFound, NBReactiveError, Refused
+from nbreactive.values.json import to_jsonable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +205,8 @@ class LiveFrame(LiveQuery):
                     f"Only the first {len(result.rows):,} of {result.total:,} rows are here, and the query is no longer "
                     "followed: run the cell again."
                 )
-            return frames.from_stream(self._client.fetch_bytes("POST", ARROW, args, within=FETCH_SECONDS))
+            body = to_jsonable(args)
+            return frames.from_stream(self._client.fetch_bytes("POST", ARROW, body, within=FETCH_SECONDS))
         from nbreactive.values.frames import decode
 
         return decode(list(zip(result.names, result.types, strict=True)), result.rows)
@@ -238,10 +240,19 @@ class LiveFrame(LiveQuery):
 
 
 class Explanation(dict[str, Any]):
-    """What ``.explain()`` says; printed as text."""
+    """What ``.explain()`` says; printed as text, what matters first."""
+
+    _FIRST = ("kind", "why", "watches")
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self.items() if value not in (None, "", []))
+        names = [*(name for name in self._FIRST if name in self), *(name for name in self if name not in self._FIRST)]
+        return "\n".join(f"{name}: {_words(self[name])}" for name in names if self[name] not in (None, "", [], {}))
+
+
+def _words(said: Any) -> str:
+    if isinstance(said, dict):
+        return "; ".join(f"{name}: {_words(part)}" for name, part in said.items())
+    return ", ".join(map(_words, said)) if isinstance(said, list | tuple) else str(said)
 
 
 def _gone(text: str) -> NBReactiveError:
