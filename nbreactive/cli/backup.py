@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nbreactive.cli._output import say
 from nbreactive.cli._place import add_key, door, own_folder
 from nbreactive.cli._progress import Progress, amount
+from nbreactive.columns.batches import FOLDER
 from nbreactive.errors import InvalidValue
 from nbreactive.server.data_folder import cursor_key
 from nbreactive.services.backup import Manifest, folder_log, verify_elsewhere, write_backup
@@ -61,7 +63,7 @@ def run_backup(options: argparse.Namespace) -> int:
     if found is None:
         with own_folder(options.place) as folder:
             horizon, size, batches = folder_log(folder)
-            files = pieces_of(Blobs(folder / "files", options.files))
+            files = chain(pieces_of(Blobs(folder / "files", options.files)), pieces_of(Blobs(folder / FOLDER)))
             manifest = _write(options, batches, size, horizon=horizon, cursor_key=cursor_key(folder), files=files)
     else:
         with found.open("/api/admin/backup") as answer:

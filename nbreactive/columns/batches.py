@@ -48,7 +48,10 @@ def batch_of(doc: dict[str, Any]) -> Batch:
 
 
 def write_file(folder: str, batch: pa.RecordBatch) -> tuple[str, int]:
-    """Write rows durably; return the name of the file and its size."""
+    """Write rows durably; return the name of the file and its size.
+
+    ``folder`` is as :class:`nbreactive.services.blobs.Blobs` has it, which deletes what a killed process leaves in ``incoming``.
+    """
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -58,7 +61,7 @@ def write_file(folder: str, batch: pa.RecordBatch) -> tuple[str, int]:
     digest = hashlib.sha256(data).hexdigest()
     path = Path(folder, digest)
     if not path.exists():
-        descriptor, draft = tempfile.mkstemp(dir=folder, prefix="incoming-")
+        descriptor, draft = tempfile.mkstemp(dir=Path(folder, "incoming"))
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 view = memoryview(data)

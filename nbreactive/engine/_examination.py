@@ -24,7 +24,7 @@ from nbreactive.engine._frames import (
     read_compact_header,
     read_header,
 )
-from nbreactive.engine.catalog import BY_ID, STORAGE, TABLES, Catalog, TableInfo
+from nbreactive.engine.catalog import BATCHES, BY_ID, STORAGE, TABLES, Catalog, TableInfo
 from nbreactive.engine.entries import Entry, decode_entry
 from nbreactive.engine.files import Disk
 from nbreactive.engine.fingerprint import Fingerprint, Fold, hash_document, texts
@@ -76,6 +76,8 @@ class Examination(msgspec.Struct):
     notes: list[str] = []
     stored: dict[str, int] = {}
     """Contents that the stored files at the end of the log name: checksum and size."""
+    batches: dict[str, int] = {}
+    """Files of rows in columns that are named there: checksum and size."""
 
 
 def main() -> int:
@@ -131,6 +133,9 @@ def _log(folder: Path, tail: int, stops: list[int], found: Examination) -> dict[
                 stored[write.id] = doc["sha256"], int(doc["size"])
             elif write.table == STORAGE:
                 stored.pop(write.id, None)
+            elif write.table == BATCHES and write.doc is not None:
+                doc = unpack(write.doc)
+                found.batches[doc["hash"]] = int(doc["bytes"])
     found.stored = dict(stored.values())
     found.tables = texts(fold.prints)
     return states | dict.fromkeys(waiting, found.tables)

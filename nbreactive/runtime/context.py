@@ -253,6 +253,13 @@ class QueryContext:
             raise NotAllowed("ctx.all_tables() is for functions of the system")
         return self._execution.txn.all_tables()
 
+    def table_info(self, name: str) -> TableInfo | None:
+        """What there is to know about a table; for functions of the system."""
+        if self._visibility != "system":
+            raise NotAllowed("ctx.table_info() is for functions of the system")
+        found = self._execution.txn.table(name)
+        return found.info if found is not None else None
+
     def all_functions(self) -> Functions:
         """Every function, by path; for functions of the system."""
         if self._visibility != "system":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from nbreactive.engine.catalog import CREATION_TIME, FIRST_USER_TABLE, PRESENCE, SCHEDULED, STORAGE
+from nbreactive.engine.catalog import BATCHES, CREATION_TIME, FIRST_USER_TABLE, PRESENCE, SCHEDULED, STORAGE
 from nbreactive.engine.stored_files import ADDRESS
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
 from nbreactive.runtime.missing_tables import tell
@@ -78,6 +78,8 @@ class DatabaseReader:
         found = self._txn.table(table)
         if found is None:
             tell(self._txn, table)
+        else:
+            _refuse_columns(found)
         return Query(self._txn, table, found, self._open)
 
     def normalize_id(self, table: str, id: str) -> Id | None:
@@ -181,6 +183,8 @@ class DatabaseWriter(DatabaseReader):
         """Store a new document and return its id; UNSET fields are left out."""
         _check_table_name(table)
         found = self._txn.table(table)
+        if found is not None:
+            _refuse_columns(found)
         checked = self._checked(table, found, document)
         if found is None:
             tell(self._txn, table, inserts=True)
@@ -256,6 +260,15 @@ class DatabaseWriter(DatabaseReader):
         self._txn.write(table.info, id, packed, found)
 
 
+def _refuse_columns(table: Table) -> None:
+    if table.info.storage == "columns":
+        name = table.info.name
+        raise NotAllowed(
+            f"the rows of {name!r} are kept in columns (storage='columns'): load them with nbreactive.load({name!r}, ...), and"
+            f" read them by SQL, e.g. ctx.db.sql('SELECT ... FROM {name}')"
+        )
+
+
 def _is_of(table: Table | None) -> str:
     return f"; it is one of {table.info.name!r}" if table is not None else ""
 
@@ -285,4 +298,5 @@ _SYSTEM_TABLES: Final[Mapping[str, int]] = {
     "_scheduled_functions": SCHEDULED,
     "_storage": STORAGE,
     "_presence": PRESENCE,
+    "_batches": BATCHES,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from nbreactive.engine.catalog import describe_index
+from nbreactive.engine.catalog import TableInfo, describe_index
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.runtime import system_cli, system_environment, system_presence, system_vectors
@@ -21,12 +21,24 @@ from nbreactive.values.validators import Validator, v
 _SAMPLED: Final = 20
 
 
+def _batches(ctx: QueryContext, number: int) -> list[dict[str, Any]]:
+    """The files of a table that keeps its rows in columns."""
+    return ctx.db.system.query("_batches").with_index("by_table", lambda q: q.eq("table", float(number))).collect()
+
+
+def _rows_of(ctx: QueryContext, table: TableInfo) -> int:
+    if table.storage == "columns":
+        return sum(int(batch["rows"]) for batch in _batches(ctx, table.number))
+    return ctx.db.query(table.name).count()
+
+
 def _list(ctx: QueryContext) -> list[dict[str, Any]]:
     """Every table, with its indexes and how many documents it has."""
     return [
         {
             "name": table.name,
-            "count": ctx.db.query(table.name).count(),
+            "count": _rows_of(ctx, table),
+            "storage": table.storage,
             "module": table.module,
             "ephemeral": table.ephemeral,
             "indexes": [describe_index(index) for index in table.indexes[2:]],
@@ -39,6 +51,12 @@ def _sizes(ctx: QueryContext) -> list[dict[str, Any]]:
     """Every table with how many documents it has, and about how many bytes: those of the newest, times their number."""
     tables: list[dict[str, Any]] = []
     for table in _list(ctx):
+        if table["storage"] == "columns":
+            found = ctx.table_info(table["name"])
+            assert found is not None
+            size = sum(int(batch["bytes"]) for batch in _batches(ctx, found.number))
+            tables.append(table | {"bytes": size})
+            continue
         newest = ctx.db.query(table["name"]).order("desc").take(_SAMPLED)
         each = sum(map(size_of, newest)) / max(len(newest), 1)
         tables.append(table | {"bytes": round(each * table["count"])})
@@ -52,7 +70,8 @@ def _rows(ctx: QueryContext, table: str, limit: float = 100, order: Any = "desc"
 
 def _count(ctx: QueryContext, table: str) -> int:
     """How many documents a table has."""
-    return ctx.db.query(table).count()
+    found = ctx.table_info(table)
+    return _rows_of(ctx, found) if found is not None else ctx.db.query(table).count()
 
 
 def _get(ctx: QueryContext, id: str) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ from nbreactive.server.websocket import Sockets
 from nbreactive.services.actions import Report
 from nbreactive.services.background import Background
 from nbreactive.services.commits import Commits
+from nbreactive.services.column_files import rows_in_columns
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.files import Files
@@ -247,7 +248,11 @@ class Backend:
         engine = self._parts.engine
         reader, ts = engine.reader(), engine.durable
         tables = sorted(engine.catalog().by_name.values(), key=lambda table: table.name)
-        return describe_tables(tables, lambda table: reader.count(count_key(table.indexes[0].id), ts))
+        in_columns = rows_in_columns(reader, ts)
+        return describe_tables(
+            tables,
+            lambda table: in_columns.get(table.number, 0) or reader.count(count_key(table.indexes[0].id), ts),
+        )
 
     async def rows(self, table: str) -> bytes:
         """A table as an Arrow IPC stream."""

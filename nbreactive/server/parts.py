@@ -106,6 +106,7 @@ class Parts:
         pool.index_at = self.past.index_at
         self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
+        self.retention.collect_batches = self.loads.collect
         self._feeding = asyncio.create_task(self._feed(tail))
         self._trimming = asyncio.create_task(self.retention.run())
 

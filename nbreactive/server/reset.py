@@ -15,7 +15,7 @@ from typing import Final
 
 from nbreactive.engine.files import Disk
 
-FOLDERS: Final = ("log", "index", "files")
+FOLDERS: Final = ("log", "index", "files", "batches")
 STORE: Final = "store.duckdb"
 _BEGUN: Final = "reset"
 _DONE: Final = "discarded-"

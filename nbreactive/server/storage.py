@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -105,7 +105,7 @@ class BackupHandler(StorageHandler):
                     entries += len(batch.entries)
                     await self.send(b"b", batch.entries)
                 # Whatever a version in this log names is there, for contents are deleted under the same lock
-                files = pieces_of(parts.files.blobs)
+                files = chain(pieces_of(parts.files.blobs), pieces_of(parts.loads.blobs))
                 while (piece := await parts.files.run(next, files, None)) is not None:
                     await self.send(b"f", piece)
                 await self.send(b"e", {"entries": entries})

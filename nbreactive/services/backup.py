@@ -79,7 +79,7 @@ class Manifest(msgspec.Struct, frozen=True):
     nbreactive: str = ""
     deployment: str = ""
     files: list[StoredContent] = []
-    """Contents of stored files."""
+    """Contents of stored files, and of files of rows in columns."""
 
 
 def write_backup(
@@ -198,10 +198,12 @@ def read_cursor_key(archive: zipfile.ZipFile, name: str) -> bytes | None:
         raise damaged(name, f"{CURSOR_KEY}: {error}") from None
 
 
-def copy_contents(archive: zipfile.ZipFile, manifest: Manifest, name: str, blobs: Blobs | None = None) -> None:
-    """Read the contents of stored files, and keep them in ``blobs``; DataFolderError if one is not as it was written."""
+def copy_contents(
+    archive: zipfile.ZipFile, manifest: Manifest, name: str, place: Callable[[str], Blobs | None] = lambda _: None
+) -> None:
+    """Read the contents of files, and keep each where ``place`` says; DataFolderError if one is not as it was written."""
     try:
-        read_contents(archive, manifest.files, blobs)
+        read_contents(archive, manifest.files, place)
     except _BROKEN as error:
         raise damaged(name, str(error)) from None
 

@@ -19,6 +19,7 @@ import msgspec
 
 import nbreactive
 from nbreactive.columns._frames import Inspection
+from nbreactive.columns.batches import FOLDER
 from nbreactive.engine._examination import Examination, Order
 from nbreactive.engine.catalog import Catalog
 from nbreactive.engine.feed import last_ts
@@ -29,13 +30,14 @@ from nbreactive.services.file_copies import FilesFound, examine_contents
 if TYPE_CHECKING:
     from nbreactive.server.parts import Parts
 
-Part = Literal["log", "index", "store.duckdb", "files"]
+Part = Literal["log", "index", "store.duckdb", "files", "batches"]
 Tables = dict[int, tuple[int, str]]
 
 _MEND = {
     "log": "restore the data folder from a backup (nbreactive restore); what the other replicas hold can be exported first",
     "index": "stop the backend, move the folder `index` away and start again: it is made anew",
     "store.duckdb": "stop the backend, move store.duckdb away and start again: it is made anew from the log",
+    "batches": "copy the file from a backup (its files/ folder) into batches/; store.duckdb may have its rows still: export them",
     "files": "copy the content from a backup (its files/ folder) or wherever the file came from, or delete the stored file",
 }
 
@@ -91,6 +93,7 @@ def examine_folder(folder: Path, files_at: str | None = None) -> Report:
         again, _ = _examine(Order(str(folder), at=inspection.at, index=False))
         examination = msgspec.structs.replace(examination, tables_at=again.tables_at)
     files = examine_contents(Blobs(folder / "files", files_at), examination.stored)
+    problems += _batch_problems(Blobs(folder / FOLDER), examination)
     return _report(examination, problems, inspection, notes, files, examination.timestamp)
 
 
@@ -103,6 +106,7 @@ async def examine_running(parts: Parts) -> Report:
             order = Order(str(parts.log.folder.parent), at=ts, tail=await parts.log.tail(), running=True)
             examination, problems = await asyncio.to_thread(_examine, order)
             files = await parts.files.run(examine_contents, parts.files.blobs, examination.stored)
+            problems += await parts.files.run(_batch_problems, parts.loads.blobs, examination)
             inspection: Inspection | None = None
             try:
                 await parts.columns.wait(ts)  # it may have been started again, with an older file
@@ -126,6 +130,17 @@ def _examine(order: Order) -> tuple[Examination, list[Problem]]:
     if done.returncode:
         raise DataFolderError(f"the data folder cannot be examined: {_said(done)}")
     return msgspec.json.decode(done.stdout, type=Examination), problems
+
+
+def _batch_problems(blobs: Blobs, found: Examination) -> list[Problem]:
+    """Look at the files of rows in columns."""
+    if found.damaged:
+        return []
+    batches = examine_contents(blobs, found.batches)
+    return [
+        *(_problem("batches", f"the rows in {sha256} are missing") for sha256 in batches.missing),
+        *(_problem("batches", f"the rows in {sha256} are not what was stored") for sha256 in batches.damaged),
+    ]
 
 
 def _report(

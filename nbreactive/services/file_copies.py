@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -76,9 +76,12 @@ def write_contents(archive: zipfile.ZipFile, pieces: Pieces) -> list[StoredConte
     return found
 
 
-def read_contents(archive: zipfile.ZipFile, contents: Iterable[StoredContent], blobs: Blobs | None = None) -> None:
-    """Read contents from a backup, and keep them in ``blobs``; ValueError where one is not what was written."""
+def read_contents(
+    archive: zipfile.ZipFile, contents: Iterable[StoredContent], place: Callable[[str], Blobs | None] = lambda _: None
+) -> None:
+    """Read contents from a backup, and keep each where ``place`` says; ValueError where one is not what was written."""
     for content in contents:
+        blobs = place(content.sha256)
         digest, size = hashlib.sha256(), 0
         incoming = blobs.receive(content.bytes) if blobs is not None else None
         try:

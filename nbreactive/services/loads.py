@@ -9,6 +9,7 @@ it is given, so many rows at a time as keep its loop for a few milliseconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import OrderedDict
@@ -27,6 +28,9 @@ from nbreactive.engine.requests import owner_key
 from nbreactive.engine.row_index import Reader, request_key
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import FunctionNotFound, InvalidValue, Unavailable
+from nbreactive.services.blobs import Blobs
+from nbreactive.services.column_files import batches
+from nbreactive.services.contents import Contents
 from nbreactive.services.imports import Imports
 from nbreactive.services.load_frames import BulkDone, ColumnsDone, DocumentsDone, Prepare, Reply
 from nbreactive.services.load_process import LoadProcess
@@ -82,12 +86,30 @@ class Loads:
         self._row_seconds = 1e-5
         self._executed = 0
         self._last = 0
-        self.naming = 0
-        """Files of columns that are being written, or named by a commit: none may be deleted meanwhile."""
+        self._naming = asyncio.Lock()
+        """Held while a file of columns is written and named by a commit: none may be deleted meanwhile."""
+        self.blobs = Blobs(folder)
+        """The files of columns."""
+        self.blobs.clean()  # of what an earlier process has left half written
+        self._contents = Contents(self.blobs, 0)
 
     async def close(self) -> None:
         """End the process."""
         await self._process.close()
+        await self._contents.close()
+
+    async def collect(self, keep: float) -> int:
+        """Delete files of columns that no commit has named for ``keep`` seconds; return how many."""
+        async with self._naming:
+            return await self._contents.sweep(keep, self._named)
+
+    async def _named(self) -> set[str]:
+        await self._engine.release(self._engine.applied)
+        reader = self._engine.reader()
+        try:
+            return {batch.hash for batch in batches(reader, self._engine.durable)}
+        finally:
+            reader.close()
 
     def state(self, table: str, load: str, identity: Any) -> State:
         """Tell how far a load is, and which ids its rows have."""
@@ -172,12 +194,9 @@ class Loads:
             {number: table.name for number, table in catalog.by_number.items()},
             str(self._folder) if columns else "",
         )
-        self.naming += columns
-        try:
+        async with self._naming if columns else contextlib.nullcontext():
             async for reply in self._process.prepare(request):
                 done += await self._commit(reply, info, plan, owner, session, done, by, first, begun)
-        finally:
-            self.naming -= columns
         return done
 
     async def _commit(

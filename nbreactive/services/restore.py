@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nbreactive.columns.batches import FOLDER, batch_of
+from nbreactive.engine.catalog import BATCHES
 from nbreactive.engine.entries import encode_entry
 from nbreactive.engine.files import DATA_FORMAT, Disk, FileSystem
 from nbreactive.engine.fingerprint import Fold, texts
@@ -30,6 +32,7 @@ from nbreactive.services.backup import (
     read_manifest,
 )
 from nbreactive.services.blobs import Blobs
+from nbreactive.values.packing import unpack
 
 _FRAME_BYTES = 1 << 20
 _WORKING = "restoring"
@@ -78,14 +81,17 @@ def restore(
         working = FileLock(draft / _WORKING)
         working.acquire()
         try:
-            last = asyncio.run(_write_log(draft / "log", files, archive, manifest, str(path), to_ts, progress))
+            named: set[str] = set()
+            last = asyncio.run(_write_log(draft / "log", files, archive, manifest, str(path), to_ts, progress, named))
             _write(files, draft / "format", f"{DATA_FORMAT}\n".encode())
             key = read_cursor_key(archive, str(path))
             if key is not None:
                 _write(files, draft / CURSOR_KEY, key)
             if manifest.files:
-                copy_contents(archive, manifest, str(path), Blobs(draft / "files", files_at))
+                stored, batches = Blobs(draft / "files", files_at), Blobs(draft / FOLDER)
+                copy_contents(archive, manifest, str(path), lambda sha256: batches if sha256 in named else stored)
                 (draft / "files").chmod(0o700)
+                (draft / FOLDER).chmod(0o700)
             _stop_working(working, draft)
             files.sync_folder(draft)
             if folder.exists():
@@ -140,13 +146,17 @@ async def _write_log(
     name: str,
     to_ts: int | None,
     progress: Progress | None,
+    batches: set[str],
 ) -> int:
+    """Write the log; adds the names of the files that rows in columns are in to ``batches``."""
     log = await SegmentLog.open(folder, files=files)
     try:
         fold, last, position = Fold(), 0, 0
         frame: list[bytes] = []
         size = 0
         for entry in entries_of(archive, manifest, name):
+            named = (write.doc for write in entry.writes if write.table == BATCHES)
+            batches.update(batch_of(unpack(doc)).hash for doc in named if doc is not None)
             if to_ts is not None and entry.ts > to_ts:
                 continue  # what follows is read all the same: it may be damaged
             whole = fold.complete(entry) if entry.ts <= manifest.horizon else entry

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,8 @@ class Retention:
         self._engine = engine
         self._columns = columns
         self._files = files
+        self.collect_batches: Callable[[float], Awaitable[int]] | None = None
+        """Deletes files of rows in columns that no commit has come to name."""
         self.keep = keep
         self.busy = asyncio.Lock()
         """Held while the log is rewritten; whoever reads all of it, as a backup does, holds it too."""
@@ -135,6 +138,8 @@ class Retention:
                 await self._compact(horizon, thorough)
                 versions = await self._columns.trim(horizon)
             files = await self._files.collect(keep) if self._files is not None else 0
+            if self.collect_batches is not None:
+                files += await self.collect_batches(keep)
             after = _size(self._log.closed())
             return RetentionReport(max(0, horizon), before, after, versions, round(time.monotonic() - began, 3), files)
 

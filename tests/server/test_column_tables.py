@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from nbreactive.cli.main import main
 from nbreactive.client.bulk import Loaded, load
 from nbreactive.client.client import Client
 from nbreactive.client.target import Target
@@ -198,3 +199,34 @@ def test_kills_leave_whole_batches_and_a_lost_store_is_made_again(tmp_path: Path
             assert load(client, "facts", facts(30_000)).repeated == 30_000
             report = client.admin("GET", "doctor")
             assert report["problems"] == []
+
+
+def test_backup_restore_doctor_retention_and_reset_know_the_files(tmp_path: Path) -> None:
+    with Served(tmp_path, {"facts": FACTS}) as backend, connected(backend) as client:
+        load(client, "facts", facts(2000))
+        folder = backend.data / "batches"
+        files = [path for path in folder.iterdir() if path.is_file()]
+        assert len(files) == 1
+        (orphan := folder / ("0" * 64)).write_bytes(b"left by a process that was killed")
+        client.admin("POST", "retention", {"keep": "1d"})
+        assert orphan.exists()  # only since then is it known that nobody names it
+        client.admin("POST", "retention", {"keep": "0s"})
+        assert not orphan.exists()
+        assert files[0].exists()
+        whole = sql(client, "SELECT count(*), sum(n), min(_id) FROM facts")
+
+        saved = tmp_path / "saved.zip"
+        assert main(["backup", backend.url, str(saved), "--admin-key", KEY]) == 0
+        again = Served(tmp_path / "again", {"facts": FACTS})
+        assert main(["restore", str(saved), str(again.data)]) == 0
+        assert [path.name for path in (again.data / "batches").iterdir() if path.is_file()] == [files[0].name]
+        with again, connected(again) as restored:
+            assert sql(restored, "SELECT count(*), sum(n), min(_id) FROM facts") == whole
+            assert restored.admin("GET", "doctor")["problems"] == []
+            (again.data / "batches" / files[0].name).unlink()
+            (problem,) = restored.admin("GET", "doctor")["problems"]
+            assert (problem["part"], files[0].name in problem["what"]) == ("batches", True)
+
+        client.admin("POST", "reset", {"confirm": "default"})
+        until(lambda: sql(client, "SELECT count(*) FROM facts") == [[0]])
+        assert not files[0].exists()
