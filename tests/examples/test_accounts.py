@@ -22,6 +22,13 @@ MODULES = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.py")}
 PASSWORD = "correct horse battery"
 
 
+RULES = """
+from nbreactive import rules
+
+rules("notes", read=True)
+"""
+
+
 def ref(name: str) -> Any:
     return reference(f"accounts:{name}")
 
@@ -61,14 +68,26 @@ def test_sign_up_in_and_out(backend: Served, client: Client) -> None:
         assert second.call(ref("current_user"))["name"] == "Ada"
         live = second.live(ref("current_user"))
         # Signed out elsewhere: this connection, too, is nobody at once.
-        client.call(ref("sign_out"), {"token": other["token"]})
+        assert client.call(ref("sign_out"), {"token": other["token"]}) is True
         deadline = time.monotonic() + 30
         while live.value is not None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         with pytest.raises(Unauthenticated):
             second.set_auth(other["token"])
+    assert client.call(ref("sign_out"), {"token": other["token"]}) is False  # it was, before
     assert client.call(ref("current_user"))["name"] == "Ada"  # the first session goes on
+
+
+def test_it_works_beside_row_rules(tmp_path: Path) -> None:
+    with Served(tmp_path, {**MODULES, "notes": RULES}) as backend, nbreactive.connect(backend.url) as client:
+        made = client.call(ref("sign_up"), {"email": "ada@example.org", "password": PASSWORD, "name": "Ada"})
+        client.set_auth(made["token"])
+        assert client.call(ref("current_user"))["name"] == "Ada"
+        assert client.call(ref("store_user")) == made["userId"]
+        assert client.call(ref("sign_out"), {"token": made["token"]}) is True
+        with pytest.raises(Unauthenticated):
+            client.set_auth(made["token"])
 
 
 def test_what_is_wrong_is_not_told(client: Client) -> None:

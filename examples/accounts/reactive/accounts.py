@@ -5,6 +5,9 @@
 connection that uses it. Passwords are kept as argon2id hashes, tokens as SHA-256 hashes.
 
 People of other issuers can have a document in ``users``, too: ``store_user`` makes it when they come for the first time.
+
+All that touches these tables are internal functions. So row rules need none for them: without, they are closed to all other
+public functions.
 """
 
 import hashlib
@@ -102,11 +105,9 @@ def sign_in(ctx, email: str, password: str) -> dict:
 
 
 @mutation
-def sign_out(ctx, token: str):
-    """End a session; whoever uses it is nobody from now on."""
-    found = ctx.db.query("sessions").with_index("by_token_hash", lambda q: q.eq("tokenHash", _hash(token))).unique()
-    if found is not None:
-        ctx.db.delete(found["_id"])
+def sign_out(ctx, token: str) -> bool:
+    """End a session; whoever uses it is nobody from now on. False: there is no such session (any more)."""
+    return ctx.run_mutation(internal.accounts.close_session, token_hash=_hash(token))
 
 
 @query
@@ -115,7 +116,7 @@ def current_user(ctx):
     identity = ctx.auth.get_user_identity()
     if identity is None:
         return None
-    user = _by_token(ctx, identity["tokenIdentifier"])
+    user = ctx.run_query(internal.accounts.by_token, token_identifier=identity["tokenIdentifier"])
     return user and {name: value for name, value in user.items() if name != "passwordHash"}
 
 
@@ -125,13 +126,8 @@ def store_user(ctx):
     identity = ctx.auth.get_user_identity()
     if identity is None:
         raise AppError({"code": "UNAUTHENTICATED", "message": "sign in first"})
-    user = _by_token(ctx, identity["tokenIdentifier"])
-    if user is not None:
-        return user["_id"]
     name = identity.get("name") or identity.get("email") or identity["subject"]
-    return ctx.db.insert(
-        "users", {"name": name, "tokenIdentifier": identity["tokenIdentifier"], "createdAt": ctx.now()}
-    )
+    return ctx.run_mutation(internal.accounts.store, name=name, token_identifier=identity["tokenIdentifier"])
 
 
 # ---- what the backend asks: who holds a token? --------------------------------------------------------------------
@@ -156,6 +152,21 @@ def by_email(ctx, email: str):
     return ctx.db.query("users").with_index("by_email", lambda q: q.eq("email", email)).unique()
 
 
+@internal_query
+def by_token(ctx, token_identifier: str):
+    """The document of somebody, hash and all."""
+    return ctx.db.query("users").with_index("by_token", lambda q: q.eq("tokenIdentifier", token_identifier)).unique()
+
+
+@internal_mutation
+def store(ctx, name: str, token_identifier: str):
+    """Make a document without a password, if there is none."""
+    user = by_token.handler(ctx, token_identifier)
+    if user is not None:
+        return user["_id"]
+    return ctx.db.insert("users", {"name": name, "tokenIdentifier": token_identifier, "createdAt": ctx.now()})
+
+
 @internal_mutation
 def create(ctx, user: dict, token_hash: str, keys: list[str]):
     """Make an account with a session; None: there is one."""
@@ -175,6 +186,15 @@ def open_session(ctx, user_id: Id["users"], token_hash: str, password_hash: str 
     if password_hash is not None:
         ctx.db.patch(user_id, {"passwordHash": password_hash})
     _succeeded(ctx, keys)
+
+
+@internal_mutation
+def close_session(ctx, token_hash: str) -> bool:
+    """End a session, if there is one."""
+    found = ctx.db.query("sessions").with_index("by_token_hash", lambda q: q.eq("tokenHash", token_hash)).unique()
+    if found is not None:
+        ctx.db.delete(found["_id"])
+    return found is not None
 
 
 @internal_mutation
@@ -203,10 +223,6 @@ def sweep(ctx):
 
 crons = cron_jobs()
 crons.hourly("sessions and attempts that are over", internal.accounts.sweep, minute_utc=17)
-
-
-def _by_token(ctx, token_identifier):
-    return ctx.db.query("users").with_index("by_token", lambda q: q.eq("tokenIdentifier", token_identifier)).unique()
 
 
 def _attempts(ctx, key):
