@@ -74,13 +74,13 @@ def run_data(options: argparse.Namespace) -> int:
                 }
                 for one in _system(door, "list")
             ]
-            _show(tables, options.format)
+            show(tables, options.format)
             return 0
         args = {"table": options.table, "limit": options.limit, "order": options.order}
         rows = _system(door, "rows", args)
         if not rows:
             _check_table(door, options.table)
-        _show(rows, options.format)
+        show(rows, options.format)
     return 0
 
 
@@ -102,7 +102,8 @@ def _system(door: Door, name: str, args: dict[str, Any] | None = None) -> list[d
     return decode_json(msgspec.json.encode(said["value"]))
 
 
-def _show(rows: list[dict[str, Any]], how: str) -> None:
+def show(rows: list[dict[str, Any]], how: str) -> None:
+    """Write rows to standard output."""
     rows = [to_jsonable(row) for row in rows]
     out = sys.stdout
     if how == "json":

@@ -9,7 +9,20 @@ import sys
 from collections.abc import Sequence
 
 from nbreactive import __version__
-from nbreactive.cli import backup, commits, completion, doctor, exchange, functions, jobs, keys, looking, project, serve
+from nbreactive.cli import (
+    backup,
+    commits,
+    completion,
+    doctor,
+    exchange,
+    functions,
+    jobs,
+    keys,
+    looking,
+    project,
+    serve,
+    sql,
+)
 from nbreactive.errors import NBReactiveError
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -27,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys.add_command(commands)
     jobs.add_commands(commands)
     commits.add_commands(commands)
+    sql.add_command(commands)
     exchange.add_commands(commands)
     backup.add_commands(commands)
     doctor.add_command(commands)

@@ -14,6 +14,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
+from nbreactive.columns._live_frames import Explain, Explained, Live, LiveResult
 from nbreactive.engine import _index_builder
 from nbreactive.engine.transactions import Condition, Write
 from nbreactive.errors import ProtocolError
@@ -158,7 +159,24 @@ class Close(msgspec.Struct, frozen=True, tag=True):
     """Apply what was handed over, checkpoint, close the store and exit. Answer: End."""
 
 
-Request = Open | Feed | Reach | Rows | Documents | Trim | Inspect | Past | Find | Check | Statement | Cancel | Taken | Close
+Request = (
+    Open
+    | Feed
+    | Reach
+    | Rows
+    | Documents
+    | Trim
+    | Inspect
+    | Past
+    | Find
+    | Check
+    | Statement
+    | Live
+    | Explain
+    | Cancel
+    | Taken
+    | Close
+)
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -261,7 +279,22 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """Whether the store has commits that the log lacks; nothing was changed."""
 
 
-Reply = Ready | Applied | Trimmed | Inspection | Span | Versions | Checked | Described | Part | DocumentPart | End | Failed
+Reply = (
+    Ready
+    | Applied
+    | Trimmed
+    | Inspection
+    | Span
+    | Versions
+    | Checked
+    | Described
+    | LiveResult
+    | Explained
+    | Part
+    | DocumentPart
+    | End
+    | Failed
+)
 
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)

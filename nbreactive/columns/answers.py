@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from nbreactive.columns import _frames as frames
 from nbreactive.columns.conditions import conditions
 from nbreactive.columns.documents import stream
 from nbreactive.columns.inspection import inspect
+from nbreactive.columns.live_statements import LiveStatements
 from nbreactive.columns.past import span, versions
 from nbreactive.columns.readers import Readers, Reading
 from nbreactive.columns.schema import Layout, quote
@@ -28,8 +30,9 @@ from nbreactive.columns.snapshots import Snapshot
 from nbreactive.columns.statements import Parsed, parse
 from nbreactive.columns.writer import Writer
 from nbreactive.errors import InvalidValue, LimitExceeded, NBReactiveError, NotAllowed, SqlError, SqlTimeout
+from nbreactive.values.frames import Schema, cells, unique
 from nbreactive.values.limits import over
-from nbreactive.values.packing import unpack
+from nbreactive.values.packing import pack, unpack
 
 _PART = 4 << 20
 _ROWS = 65536
@@ -54,6 +57,7 @@ class Answers:
         self._parser = parser
         self._parsing = threading.Lock()
         self._parse = lru_cache(256)(self._parsed)
+        self._live = LiveStatements(readers, writer, self.understand, what_is_read)
 
     def replies(self, reading: Reading, request: frames.Request) -> Iterator[frames.Reply]:
         """Yield the replies to a request; failures that are the request's own are among them."""
@@ -65,6 +69,12 @@ class Answers:
                 yield frames.Checked(self.tables(reading, parsed), parsed.parameters, parsed.volatile)
             elif isinstance(request, frames.Statement):
                 yield from self._statement(reading, request)
+            elif isinstance(request, frames.Live):
+                with users_sql(reading, request.seconds):
+                    yield self._live.result(reading, request)
+            elif isinstance(request, frames.Explain):
+                with users_sql(reading, request.seconds):
+                    yield self._live.explain(reading, request)
             else:
                 with self._readers.transaction(reading) as cursor:
                     yield from _plain(cursor, request)
@@ -82,71 +92,115 @@ class Answers:
         found = [known.get(name.casefold()) for name in parsed.names]
         return [layout.table for layout in found if layout is not None]
 
+    def understand(self, text: str, params: dict[str, Any]) -> Parsed:
+        """Take a statement apart that is to run with these parameters."""
+        parsed = self._parse(text)
+        wanted = {name.casefold() for name in parsed.parameters}
+        given = {name.casefold() for name in params}
+        missing, unknown = sorted(wanted - given), sorted(given - wanted)
+        if missing:
+            raise SqlError(f"the statement has a parameter ${missing[0]}, which is not given: pass {missing[0]}=...")
+        if unknown:
+            raise SqlError(f"the statement has no parameter ${unknown[0]}; write it there, or leave {unknown[0]} out")
+        return parsed
+
+    def _tables(self, parsed: Parsed, snapshot: Snapshot, only: Sequence[str] | None) -> list[Layout]:
+        for name in parsed.names:
+            if name.casefold() not in snapshot.tables and snapshot.ephemeral(name):
+                raise NotAllowed(f"the table {name!r} is ephemeral: it is kept in memory, and not in SQL")
+        layouts = parsed.tables(snapshot.tables)
+        for layout in layouts:
+            if only is not None and layout.table not in only:
+                raise NotAllowed(
+                    f"this deployment has row rules, which SQL does not know of, and the table {layout.table!r} is not one"
+                    " that everybody may read: use ctx.db.query(...), or SQL in an internal function that decides itself"
+                )
+        return layouts
+
     def _parsed(self, text: str) -> Parsed:
         with self._parsing:
             return parse(self._parser, text)
 
     def _statement(self, reading: Reading, request: frames.Statement) -> Iterator[frames.Reply]:
-        reading.deadline = reading.deadline or time.monotonic() + request.seconds
-        parsed = self._parse(request.text)
+        params: dict[str, Any] = unpack(request.params) if request.params else {}
+        parsed = self.understand(request.text, params)
         if request.strict and parsed.volatile:
             raise NotAllowed(
                 f"{parsed.volatile[0]}() gives something else each time, which a function must not; pass"
                 " ctx.now() or a random number as a parameter"
             )
-        params: dict[str, Any] = unpack(request.params) if request.params else {}
-        _check_params(parsed, params)
         if request.at is not None:
             self._writer.reach(request.at)
-        try:
-            with self._readers.transaction(reading) as cursor:
-                snapshot = Snapshot(cursor, request.at, request.own, reading.check)
-                layouts = parsed.tables(snapshot.tables)
-                for layout in layouts:
-                    snapshot.use(layout)
-                result = cursor.execute(parsed.text, params)
-                types = [(column[0], str(column[1])) for column in result.description or []]
-                data = _encoded(result.to_arrow_reader(_ROWS), request.max_bytes)
-        except duckdb.InterruptException:
-            if reading.late() and not reading.cancelled:
-                raise SqlTimeout(_late(request.seconds)) from None
-            raise
-        except duckdb.OutOfMemoryException:
-            raise LimitExceeded(_LARGE) from None
-        except duckdb.FatalException:
-            raise
-        except duckdb.Error as error:
-            raise SqlError(str(error)) from None
-        yield frames.Described(snapshot.at, _read(parsed, params, layouts), types, bool(parsed.volatile))
+        with users_sql(reading, request.seconds), self._readers.transaction(reading) as cursor:
+            snapshot = Snapshot(cursor, request.at, request.own, reading.check)
+            layouts = self._tables(parsed, snapshot, request.only)
+            for layout in layouts:
+                snapshot.use(layout)
+            result = cursor.execute(parsed.text, params)
+            names = unique([str(column[0]) for column in result.description or []])
+            types = [(name, str(column[1])) for name, column in zip(names, result.description or [], strict=True)]
+            encode = _packed if request.packed else _encoded
+            data = encode(result.to_arrow_reader(_ROWS), types, request.max_bytes)
+        yield frames.Described(snapshot.at, what_is_read(parsed, params, layouts), types, bool(parsed.volatile))
         for start in range(0, len(data), _PART):
             yield frames.Part(bytes(data[start : start + _PART]))
 
 
-def _check_params(parsed: Parsed, params: dict[str, Any]) -> None:
-    wanted = {name.casefold() for name in parsed.parameters}
-    given = {name.casefold() for name in params}
-    missing, unknown = sorted(wanted - given), sorted(given - wanted)
-    if missing:
-        raise SqlError(f"the statement has a parameter ${missing[0]}, which is not given: pass {missing[0]}=...")
-    if unknown:
-        raise SqlError(f"the statement has no parameter ${unknown[0]}; write it there, or leave {unknown[0]} out")
+@contextlib.contextmanager
+def users_sql(reading: Reading, seconds: float) -> Generator[None]:
+    """Run a user's SQL for so long; what goes wrong is the user's, in words that are."""
+    reading.deadline = reading.deadline or time.monotonic() + seconds
+    try:
+        yield
+    except duckdb.InterruptException:
+        if reading.late() and not reading.cancelled:
+            raise SqlTimeout(_LATE.format(seconds=seconds)) from None
+        raise
+    except duckdb.OutOfMemoryException:
+        raise LimitExceeded(_LARGE) from None
+    except duckdb.FatalException:
+        raise
+    except duckdb.Error as error:
+        raise SqlError(str(error)) from None
 
 
-def _read(parsed: Parsed, params: dict[str, Any], layouts: list[Layout]) -> list[tuple[str, list[frames.Condition]]]:
+def what_is_read(
+    parsed: Parsed, params: dict[str, Any], layouts: list[Layout]
+) -> list[tuple[str, list[frames.Condition]]]:
+    """Return the tables of a statement, with what is known to hold of the rows that can matter."""
     by_name = {layout.name.casefold(): layout for layout in layouts}
     proven = conditions(parsed.tree, params, by_name)
     return [(layout.table, proven.get(layout.number, [])) for layout in layouts]
 
 
-def _encoded(reader: pa.RecordBatchReader, most: int) -> memoryview:
+def _encoded(reader: pa.RecordBatchReader, types: Schema, most: int) -> memoryview:
+    """Return rows as an Arrow IPC stream, whose columns have names of their own."""
+    schema = pa.schema([field.with_name(name) for field, (name, _) in zip(reader.schema, types, strict=True)])
     buffer = io.BytesIO()
-    with pa.ipc.new_stream(buffer, reader.schema) as writer:
+    with pa.ipc.new_stream(buffer, schema) as writer:
         for batch in reader:
-            writer.write_batch(batch)
-            if buffer.tell() > most:
-                fix = "select fewer columns or rows, or aggregate"
-                raise LimitExceeded(over("bytes in the result of a SQL statement", buffer.tell(), most, fix))
+            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            _check_size(buffer.tell(), most)
     return buffer.getbuffer()
+
+
+def _packed(reader: pa.RecordBatchReader, types: Schema, most: int) -> memoryview:
+    """Return rows as packed lists of values."""
+    rows, size = list[Any](), 0
+    for batch in reader:
+        size += batch.nbytes
+        _check_size(size, most)
+        columns = [cells(column, type_) for column, (_, type_) in zip(batch.columns, types, strict=True)]
+        rows += map(list, zip(*columns, strict=True))
+    data = pack(rows)
+    _check_size(len(data), most)
+    return memoryview(data)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        fix = "select fewer columns or rows, or aggregate"
+        raise LimitExceeded(over("bytes in the result of a SQL statement", size, most, fix))
 
 
 def _plain(cursor: duckdb.DuckDBPyConnection, request: frames.Request) -> Iterator[frames.Reply]:
@@ -189,8 +243,5 @@ def _take(buffer: io.BytesIO) -> Iterator[frames.Part]:
         yield frames.Part(data[start : start + _PART])
 
 
-def _late(seconds: float) -> str:
-    return f"the SQL statement took longer than {seconds:g} s and was ended; read less, or aggregate earlier"
-
-
+_LATE = "the SQL statement took longer than {seconds:g} s and was ended; read less, or aggregate earlier"
 _LARGE = "the SQL statement needs more memory than there is for it; read less at once, or aggregate earlier"

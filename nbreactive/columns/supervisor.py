@@ -262,6 +262,16 @@ class Columns:
         """Say what a statement is about; raises as :meth:`sql` does if it may not run."""
         return _only(await self._ask(frames.Check(text)), frames.Checked)
 
+    async def live(self, request: frames.Live) -> frames.LiveResult:
+        """Bring the result of a live statement to a timestamp; raises as :meth:`sql` does."""
+        # What is brought forward by changes need not be applied before
+        at = request.at if request.base is None else None
+        return _only(await self.statement(request, request.seconds, at), frames.LiveResult)
+
+    async def explain(self, request: frames.Explain) -> frames.Explained:
+        """Say how a live statement is kept up to date."""
+        return _only(await self.statement(request, request.seconds, request.at), frames.Explained)
+
     async def statement(self, request: frames.Request, seconds: float, at: int | None = None) -> list[frames.Reply]:
         """Ask what runs a user's SQL, and return the replies without the End.
 

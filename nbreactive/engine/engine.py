@@ -17,7 +17,7 @@ import random as randomness
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Any, Self
 
-from nbreactive.engine.applied import AppliedState
+from nbreactive.engine.applied import AppliedState, Turn
 from nbreactive.engine.backfill import backfill
 from nbreactive.engine.catalog import Catalog
 from nbreactive.engine.changes import Keys
@@ -33,6 +33,7 @@ from nbreactive.engine.housekeeping import Housekeeping
 from nbreactive.engine.log import CommitLog
 from nbreactive.engine.mutations import Ended, KeepFiles, Mutations
 from nbreactive.engine.queries import Queries
+from nbreactive.engine.recent_documents import RecentDocuments
 from nbreactive.engine.recovery import Source, behind, rebuild, recover
 from nbreactive.engine.requests import MutationRequest, QueryRequest, Result
 from nbreactive.engine.row_index import Reader, RowIndex
@@ -232,6 +233,11 @@ class Engine:
         return self._flusher.idle and not self.committer.busy
 
     @property
+    def recent_documents(self) -> RecentDocuments:
+        """What recent commits have changed in tables that somebody watches."""
+        return self._state.documents
+
+    @property
     def indexes_made_anew(self) -> list[dict[str, Any]]:
         """Table, name, documents and total of each search index and vector index that is being made anew."""
         return [each._asdict() for each in (*self.text_upkeep.progress.values(), *self.vector_upkeep.progress.values())]
@@ -353,6 +359,13 @@ class Engine:
         It is told None after commits were undone: any key may be as it was before.
         """
         self._watched.append((index, changed))
+
+    def touch(self, keys: Keys) -> None:
+        """Run the live queries again that have read any of ``keys`` (by index id), though nothing is written."""
+        turn = Turn(self._state)
+        turn.add_touched(keys)
+        turn.finish(self._on_applied)
+        self._flusher.wake()
 
     async def catch_up(self) -> None:
         """Apply everything that other engines have appended up to now."""

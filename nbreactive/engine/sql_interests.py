@@ -32,11 +32,34 @@ _ENOUGH: Final = 20_000
 """Documents times statements that are judged one by one; beyond that everybody is told of the commit."""
 
 
+class Filter:
+    """All conditions of one statement.
+
+    Examples
+    --------
+    >>> cheap = Filter([Condition("price", "<", [10]), Condition("color", "=", ["red"])])
+    >>> cheap({"price": 5, "color": "red"}), cheap({"price": 5, "color": "blue"}), cheap({"color": "red"})
+    (True, False, False)
+    """
+
+    __slots__ = ("_tests",)
+
+    def __init__(self, conditions: Sequence[Condition]) -> None:
+        self._tests = [(one.field, holds(one)) for one in conditions]
+
+    def __call__(self, document: Document) -> bool:
+        """Whether a document may fulfil them."""
+        for field, test in self._tests:
+            value = document.get(field)
+            if value is None or not test(value):
+                return False
+        return True
+
+
 class _Entry(NamedTuple):
     """One statement that watches the table."""
 
-    interest: SqlInterest
-    tests: Sequence[tuple[str, Holds]]
+    lets: Filter
     owner: Any
 
 
@@ -86,7 +109,7 @@ class SqlJudge(Generic[Owner]):
         if not self._many:
             self._state.documents.watch(self._table, self._state.applied)
         self._many += 1
-        entry = _Entry(interest, [(one.field, holds(one)) for one in interest.conditions], owner)
+        entry = _Entry(Filter(interest.conditions), owner)
         self._entries.setdefault((id(interest), owner), []).append(entry)
         key = _key_of(interest.conditions)
         if key is None:
@@ -139,7 +162,7 @@ class SqlJudge(Generic[Owner]):
         for change in changes:
             for document in _documents(change):
                 for entry in self._candidates(document):
-                    if entry.owner not in found and _fulfils(document, entry.tests):
+                    if entry.owner not in found and entry.lets(document):
                         found[entry.owner] = None
                 if len(found) == self._many:
                     return found
@@ -150,8 +173,8 @@ class SqlJudge(Generic[Owner]):
         changes = self._state.documents.between(self._table, low, high)
         if changes is None:
             return None
-        tests = [(one.field, holds(one)) for one in interest.conditions]
-        return not any(_fulfils(document, tests) for change in changes for document in _documents(change))
+        lets = Filter(interest.conditions)
+        return not any(lets(document) for change in changes for document in _documents(change))
 
     def _candidates(self, document: Document) -> Iterable[_Entry]:
         for field, values in self._fields.items():
@@ -225,17 +248,14 @@ def _key_of(conditions: Sequence[Condition]) -> Condition | None:
     return None
 
 
-def _fulfils(document: Document, tests: Iterable[tuple[str, Holds]]) -> bool:
-    for field, test in tests:
-        value = document.get(field)
-        if value is None or not test(value):
-            return False
-    return True
+def document_of(table: int, id: bytes, packed: bytes) -> Document:
+    """Return a document with its id, as conditions see it."""
+    document: dict[str, Any] = unpack(packed)
+    document[_ID] = encode_id(table, id)
+    return document
 
 
 def _documents(change: Changed) -> Iterable[Document]:
     for packed in (change.old, change.new):
         if packed is not None:
-            document: dict[str, Any] = unpack(packed)
-            document[_ID] = encode_id(change.table, change.id)
-            yield document
+            yield document_of(change.table, change.id, packed)

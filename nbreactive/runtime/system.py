@@ -11,7 +11,7 @@ from typing import Any, Final
 from nbreactive.engine.catalog import TableInfo, describe_index
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import FunctionSpec, Kind
-from nbreactive.runtime import system_cli, system_environment, system_presence, system_vectors
+from nbreactive.runtime import system_cli, system_environment, system_presence, system_sql, system_vectors
 from nbreactive.runtime.context import MutationContext, QueryContext
 from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import READ_DOCUMENTS
@@ -119,6 +119,7 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
 FUNCTIONS.update(system_environment.FUNCTIONS)
 FUNCTIONS.update(system_cli.FUNCTIONS)
 FUNCTIONS.update(system_presence.FUNCTIONS)
+FUNCTIONS.update(system_sql.FUNCTIONS)
 FUNCTIONS.update(system_vectors.FUNCTIONS)
 
 

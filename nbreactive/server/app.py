@@ -22,6 +22,7 @@ from nbreactive.server import (
     loads,
     log_streams,
     schedules,
+    sql,
     storage,
 )
 from nbreactive.server._handler import NothingHere, SiteHandler
@@ -90,6 +91,7 @@ def make_application(site: Site, backend: admin.Administration) -> Application:
         *((pattern, handler, shared) for pattern, handler in files.ROUTES),
         *((pattern, handler, shared | {"backend": backend}) for pattern, handler in loads.ROUTES),
         *((pattern, handler, shared | {"backend": backend}) for pattern, handler in file_admin.ROUTES),
+        *((pattern, handler, shared | {"backend": backend}) for pattern, handler in sql.ROUTES),
         *convex_cli.routes(shared),
         (r"/version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),
         (r"/instance_version", http.TextHandler, shared | {"text": http.SPOKEN_VERSION}),

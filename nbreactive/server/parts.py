@@ -46,6 +46,7 @@ from nbreactive.services.loads import Loads
 from nbreactive.services.past import Past
 from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
+from nbreactive.services.statements import Statements
 from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
 
 _PATIENCE = 45
@@ -82,6 +83,7 @@ class Parts:
         columns: Columns,
         pool: Pool,
         engine: Engine,
+        statements: Statements,
         deployer: Deployer,
         action_pool: ActionPool,
         actions: Actions,
@@ -96,6 +98,7 @@ class Parts:
         self.columns = columns
         self.pool = pool
         self.engine = engine
+        self.statements = statements
         self.deployer = deployer
         self.action_pool = action_pool
         self.actions = actions
@@ -107,7 +110,8 @@ class Parts:
         self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self.retention.collect_batches = self.loads.collect
-        self._feeding = asyncio.create_task(self._feed(tail))
+        columns.on_layout = statements.columns_changed
+        engine.follow(tail, columns.take)
         self._trimming = asyncio.create_task(self.retention.run())
 
     @classmethod
@@ -146,17 +150,26 @@ class Parts:
             )
             pool.on_death = lambda: _free_readers(index)
             opened.push_async_callback(pool.close)
+            statements = Statements(
+                pool,
+                index,
+                columns,
+                production=config.mode == "prod",
+                ruled=lambda: pool.manifest is not None and bool(pool.manifest.rules),
+            )
+            opened.callback(statements.close)
             action_pool = ActionPool(seconds=config.action_seconds)
             pool.on_switch = lambda setup, manifest: action_pool.use(setup, start=_has_actions(manifest))
             engine = await Engine.open(
                 log=log,
                 index=index,
-                executor=pool,
+                executor=statements,
                 clock=SystemClock(),
                 limits=EngineLimits(transaction=config.limits),
                 source=(lambda consume: _all_documents(columns, log, consume)) if tail else None,
             )
             opened.push_async_callback(engine.close)
+            statements.use(engine)
             opened.push_async_callback(action_pool.close)
             deployer = Deployer(engine, pool)
             await deployer.start()
@@ -185,6 +198,7 @@ class Parts:
             columns,
             pool,
             engine,
+            statements,
             deployer,
             action_pool,
             actions,
@@ -208,12 +222,10 @@ class Parts:
         await self.background.close()
         await self.presence.close()
         await self.past.close()
-        await self.loads.close()
+        self.statements.close()
         await self.engine.close()
         await self.files.close()
         await self.pool.close()
-        self._feeding.cancel()
-        await asyncio.gather(self._feeding, return_exceptions=True)
         await self.columns.close()
         try:
             self.index.close()
@@ -224,10 +236,6 @@ class Parts:
             ) from None
         finally:
             await self.log.close()
-
-    async def _feed(self, after: int) -> None:
-        async for entries in self.engine.watch_entries(after):
-            await self.columns.feed(entries)
 
 
 def _has_actions(manifest: Manifest) -> bool:
