@@ -15,6 +15,7 @@ from nbreactive.engine.stored_files import ADDRESS
 from nbreactive.errors import InvalidId, InvalidValue, NotAllowed, SchemaError
 from nbreactive.runtime.missing_tables import tell
 from nbreactive.runtime.query import Document, Query
+from nbreactive.runtime.sql import SqlRows, select
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Found, Transaction
 from nbreactive.values.checks import check_document
@@ -97,6 +98,21 @@ class DatabaseReader:
         table = self._txn.table_number(decode_id(id)[0])
         return table.info.name if table is not None else None
 
+    def sql(self, text: str, /, **params: Any) -> SqlRows:
+        """Run a SELECT over the tables: ``ctx.db.sql("SELECT author, count(*) AS n FROM posts GROUP BY author")``.
+
+        It sees what the function sees: the snapshot of the call, and in a mutation what it has written. The result is a
+        sequence of dicts, which may be returned as it is, with ``.rows()``, ``.df()``, ``.pl()`` and ``.arrow()``.
+
+        Parameters
+        ----------
+        text
+            One SELECT, in DuckDB's SQL.
+        **params
+            Values of ``$name`` in the text.
+        """
+        return select(self._txn, text, params)
+
     @property
     def system(self) -> SystemReader:
         """The tables of the system that functions may read: ``ctx.db.system.query("_scheduled_functions")``."""
@@ -110,7 +126,7 @@ class DatabaseReader:
                     f"a query cannot write: ctx.db.{name} exists in mutations; make the function a @mutation"
                 )
             raise AttributeError(
-                f"ctx.db has no {name!r}; it has get, query, at, normalize_id, system, insert, patch, replace, delete"
+                f"ctx.db has no {name!r}; it has get, query, sql, at, normalize_id, system, insert, patch, replace, delete"
             )
 
     def _locate(self, id: object, what: str) -> tuple[Table | None, bytes]:
@@ -135,6 +151,10 @@ class SystemReader(DatabaseReader):
     """Tables of the system: read like any other, and live like any other."""
 
     __slots__ = ()
+
+    def sql(self, text: str, /, **params: Any) -> SqlRows:  # noqa: ARG002
+        """Tables of the system are not in SQL."""
+        raise NotAllowed("tables of the system are not in SQL; ctx.db.sql(...) reads your own")
 
     def query(self, table: str) -> Query:
         """Begin a query of a table of the system."""

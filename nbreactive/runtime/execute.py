@@ -23,6 +23,7 @@ from nbreactive.runtime.loader import Program
 from nbreactive.runtime.lookup import checked_result, find, refuse_giants, resolve, too_long
 from nbreactive.runtime.output import CallLog, captured
 from nbreactive.runtime.past import NeedsPast, PastIndexes
+from nbreactive.runtime.sql import Ask
 from nbreactive.runtime.storage import files_of
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 from nbreactive.runtime.transaction import Transaction
@@ -80,6 +81,8 @@ class Runner:
         """Whether the last call has opened files."""
         self.changed_builtins = False
         """Whether any call has replaced builtins (they were put back)."""
+        self.select: Ask | None = None
+        """Has SQL statements run."""
         self._builtins = dict(_BUILTINS)
 
     def run(self, call: Call) -> Outcome:
@@ -91,6 +94,7 @@ class Runner:
         txn.earlier = lambda of, ts: self._past.view(call, reader, tables, of, ts)
         txn.pages = Pages(self._seal, call.journal)
         txn.log = log
+        txn.select = self.select
         execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
         if self._rules and call.reach != "system":
             execution.rules = self._rules

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from nbreactive.engine.transactions import Call, Failure, Outcome
+from nbreactive.engine.transactions import Call, Failure, Outcome, Reads, SqlInterest, Write
 from nbreactive.errors import ProtocolError
 from nbreactive.functions.specs import Bundle, Issue, Manifest
 from nbreactive.values.limits import TransactionLimits
@@ -61,6 +61,11 @@ BODY: Final = 18
 """Both ways: a piece of the body of a request or response (:class:`Body`)."""
 TAKEN: Final = 19
 """Both ways: so much of that has been taken, and may be followed by as much more (:class:`Taken`)."""
+
+SELECT: Final = 20
+"""Worker to backend: the running call wants to know what a SQL statement gives (:class:`Select`)."""
+SELECTED: Final = 21
+"""Backend to worker: that (:class:`Selection`)."""
 
 MAX_FRAME: Final = 96 << 20
 """Enough for a result of 16 MiB, 16 MiB of writes and the read set and log of a call; the rest is a forgery."""
@@ -123,6 +128,30 @@ class Imported(msgspec.Struct, frozen=True, array_like=True):
 
     seconds: float
     cpu: float
+
+
+class Select(msgspec.Struct, frozen=True, array_like=True):
+    """A SQL statement inside of a call."""
+
+    text: str
+    params: bytes
+    """Packed: the values of ``$name``."""
+    own: Sequence[Write] = ()
+    """What the call has written so far."""
+    only: Sequence[str] | None = None
+    """The tables that it may read; None: all."""
+
+
+class Selection(msgspec.Struct, frozen=True, array_like=True):
+    """What a statement gives, and what that depends on."""
+
+    failure: Failure | None = None
+    columns: Sequence[tuple[str, str]] = ()
+    """Name and DuckDB's type of each."""
+    rows: bytes = b""
+    """Packed: lists of values."""
+    reads: Reads = {}
+    interests: Sequence[SqlInterest] = ()
 
 
 class RequestHead(msgspec.Struct, frozen=True):

@@ -33,12 +33,14 @@ from nbreactive.runtime.frames import (
     LOADED,
     READY,
     REPLY,
+    SELECT,
     SETUP,
     Exited,
     Forked,
     Imported,
     Loaded,
     Reply,
+    Select,
     Setup,
     encode,
     frame,
@@ -49,7 +51,7 @@ from nbreactive.runtime.manifest import refusal
 Method = Literal["auto", "fork", "spawn"]
 
 _FROM_ZYGOTE: Final = frozenset({LOADED, FORKED, EXITED})
-_FROM_WORKER: Final = frozenset({LOADED, READY, REPLY, IMPORTING, IMPORTED})
+_FROM_WORKER: Final = frozenset({LOADED, READY, REPLY, IMPORTING, IMPORTED, SELECT})
 _STATUS_SECONDS: Final = 0.25
 _ENDING_SECONDS: Final = 2.0
 
@@ -58,6 +60,7 @@ _forked = msgspec.msgpack.Decoder(Forked)
 _exited = msgspec.msgpack.Decoder(Exited)
 _reply = msgspec.msgpack.Decoder(Reply)
 _imported = msgspec.msgpack.Decoder(Imported)
+_select = msgspec.msgpack.Decoder(Select)
 
 
 class Group:
@@ -235,6 +238,7 @@ class Group:
             where.discard(worker)
         if worker in self.idle:
             self.idle.remove(worker)
+        worker.stop_selecting()
         worker.link.close()
         if worker.process is not None:
             self._reap(worker.process)
@@ -249,6 +253,8 @@ class Group:
                         f"a reply to call {reply.number}, but call {worker.number} is running"
                     )
                 self._on_reply(worker, reply)
+            elif kind == SELECT:
+                worker.begin_select(_select.decode(body))
             elif kind == IMPORTING and worker.job is not None:
                 worker.clock.begin_import(time.monotonic())
             elif kind == IMPORTED and worker.job is not None:

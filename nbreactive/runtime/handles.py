@@ -6,27 +6,36 @@ import asyncio
 import subprocess
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from nbreactive.engine.transactions import Call, Outcome
 from nbreactive.runtime import _processes
 from nbreactive.runtime._link import Link
-from nbreactive.runtime.frames import CALL, Request, encode, frame
+from nbreactive.runtime.frames import CALL, SELECTED, Request, Select, Selection, encode, frame
 from nbreactive.runtime.timing import Stopwatch
+from nbreactive.values.limits import SQL_SECONDS
 
 if TYPE_CHECKING:
     from nbreactive.runtime.group import Group
+
+RunSql = Callable[[Call, Select, float], Awaitable[Selection]]
+"""Runs the SQL of a call, which may take so many seconds; failures are in the selection."""
 
 
 class Job:
     """One call that waits for its outcome."""
 
-    __slots__ = ("call", "future", "moved", "queued", "seconds")
+    __slots__ = ("call", "future", "moved", "queued", "seconds", "select")
 
-    def __init__(self, call: Call, future: asyncio.Future[Outcome], seconds: float) -> None:
+    def __init__(
+        self, call: Call, future: asyncio.Future[Outcome], seconds: float, select: RunSql | None = None
+    ) -> None:
         self.call = call
         self.future = future
         self.seconds = seconds
+        self.select = select
+        """Runs the SQL of the call."""
         self.queued = False
         """Whether it waits for a worker."""
         self.moved = False
@@ -61,6 +70,8 @@ class Worker:
         self.ended = False
         self.error: Exception | None = None
         self.killed = False
+        self.selecting: asyncio.Task[None] | None = None
+        """A SQL statement that the job waits for."""
         self.stale = False
         """Whether it has answered a call again that it had answered before."""
 
@@ -104,11 +115,35 @@ class Worker:
     def kill(self) -> None:
         """End the process now."""
         self.killed = True
+        self.stop_selecting()
         if self.process is not None:
             _processes.kill(self.process)
         elif self.pid:
             self.group.kill_forked(self.pid)
         self.link.close()
+
+    # ---- SQL -----------------------------------------------------------------------------------------------
+
+    def begin_select(self, select: Select) -> None:
+        """Have the SQL of the job run, and tell the worker what it gives; raises ValueError if no honest worker would ask."""
+        if self.job is None or self.job.select is None:
+            raise ValueError("a SQL statement without a call that may have one")
+        self.clock.begin_wait(time.monotonic())
+        self.selecting = asyncio.get_running_loop().create_task(self._select(self.job, self.job.select, select))
+
+    async def _select(self, job: Job, run: RunSql, select: Select) -> None:
+        waited = self.clock.waited(time.monotonic())
+        selection = await run(job.call, select, max(SQL_SECONDS - waited, 0.0))
+        if self.job is job and not self.killed:
+            self.selecting = None
+            self.clock.end_wait(time.monotonic())
+            self.link.send(frame(SELECTED, encode(selection)))
+
+    def stop_selecting(self) -> None:
+        """Nobody waits for the statement any more."""
+        if self.selecting is not None:
+            self.selecting.cancel()
+            self.selecting = None
 
     def fate(self) -> str:
         """How the process came to its end, as the end of a sentence about the function that it ran."""

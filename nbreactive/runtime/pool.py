@@ -33,7 +33,7 @@ from nbreactive.runtime.cursors import KEY_BYTES
 from nbreactive.runtime.durations import Durations
 from nbreactive.runtime.frames import Reply, Setup
 from nbreactive.runtime.group import Group, Method
-from nbreactive.runtime.handles import Job, Worker
+from nbreactive.runtime.handles import Job, RunSql, Worker
 from nbreactive.runtime.past import MOST
 from nbreactive.runtime.verdicts import crashed, failed, lost, paused, problem_of, timed_out
 from nbreactive.runtime.versions import Versions
@@ -126,6 +126,9 @@ class Pool:
         self.on_death: Callable[[], None] | None = None
         """Called after the death of every worker; the engine frees its slot in the table of LMDB's readers."""
 
+        self.select: RunSql | None = None
+        """Runs the SQL of calls."""
+
         self.on_switch: Callable[[Setup, Manifest], None] | None = None
         """Called with the code that new calls run on from now on."""
 
@@ -174,7 +177,7 @@ class Pool:
         """Start a call; its failures are in the outcome."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
         system = call.path.startswith("_system/")
-        job = Job(call, future, self._user_time * (_SYSTEM_FACTOR if system else 1))
+        job = Job(call, future, self._user_time * (_SYSTEM_FACTOR if system else 1), self.select)
         if self._versions.current is None or self._closing:
             reason = "the function workers are not running; the backend is starting or stopping"
             job.finish(failed(Unavailable(reason), call))

@@ -21,6 +21,7 @@ from nbreactive.runtime.database import DatabaseReader, DatabaseWriter
 from nbreactive.runtime.filters import Filter
 from nbreactive.runtime.output import CallLog
 from nbreactive.runtime.query import Document, Query
+from nbreactive.runtime.sql import SqlRows, select
 from nbreactive.runtime.tables import Table
 from nbreactive.runtime.transaction import Found, Transaction
 from nbreactive.values.packing import pack
@@ -57,6 +58,10 @@ class Guard:
             return self._holds(rule, table, "read", document)
 
         return Filter(holds, ["rules"])
+
+    def open_tables(self) -> list[str]:
+        """Tables of which everybody may read all rows."""
+        return [table for table, rules in self._rules.items() if rules.read is True]
 
     def allows(self, operation: str, table: str, document: Mapping[str, Any]) -> bool:
         """Whether an operation with a document is allowed."""
@@ -106,6 +111,11 @@ class RuledReader(DatabaseReader):
         query = super().query(table)
         only = self._guard.filter(table)
         return query if only is None else query.configured(_filters=(only,))
+
+
+    def sql(self, text: str, /, **params: Any) -> SqlRows:
+        """Run a SELECT over tables of which everybody may read all rows: SQL does not know of rules."""
+        return select(self._txn, text, params, self._guard.open_tables())
 
 
 class RuledWriter(RuledReader, DatabaseWriter):

@@ -1,11 +1,12 @@
 """How long a call may take, and what of it does not count.
 
 A query or mutation has 1 s (functions of the system ten times as much), on the clock on the wall, so that loops, sleeps
-and endless C calls end alike. Two things are not held against it:
+and endless C calls end alike. Three things are not held against it:
 
 * Importing modules inside the function: the clock stands still while the worker says that it imports, for at most 10 s
   of a call in total. What a worker claims is taken for true up to that bound and not beyond it, so neither a hang in an
   import nor forged frames keep a worker for longer than the two limits together.
+* Waiting for the result of a SQL statement, which has a limit of its own and is measured here, not by the worker.
 * A machine that had no time for the worker: when the time is over, a worker which could run, but got less than 80 % of
   the time from the processors, may go on until it had its time, at most 0.4 s longer. A function that sleeps or waits
   gets nothing of this. Linux only; elsewhere nothing tells the two apart quickly.
@@ -38,7 +39,18 @@ class Stopwatch:
         When the call was sent, on a monotonic clock, as for all methods.
     """
 
-    __slots__ = ("_base", "_grace", "_import_cpu", "_imported", "_importing", "_imports", "seconds", "started")
+    __slots__ = (
+        "_base",
+        "_grace",
+        "_import_cpu",
+        "_imported",
+        "_importing",
+        "_imports",
+        "_waited",
+        "_waiting",
+        "seconds",
+        "started",
+    )
 
     def __init__(self, seconds: float, now: float) -> None:
         self.seconds = seconds
@@ -47,6 +59,8 @@ class Stopwatch:
         self._imported = 0.0
         self._import_cpu = 0.0
         self._imports = 0
+        self._waiting: float | None = None
+        self._waited = 0.0
         self._base: float | None = None
         self._grace = False
 
@@ -70,6 +84,21 @@ class Stopwatch:
         if cpu > 0:
             self._import_cpu += cpu
 
+    def begin_wait(self, now: float) -> None:
+        """Stop for what the backend does for the call; raises ValueError if it does so already."""
+        if self._waiting is not None or self._importing is not None:
+            raise ValueError("a statement while another one, or an import, is under way")
+        self._waiting = now
+
+    def end_wait(self, now: float) -> None:
+        """Go on."""
+        self._waited = self.waited(now)
+        self._waiting = None
+
+    def waited(self, now: float) -> float:
+        """For how long the call has waited so far."""
+        return self._waited + (now - self._waiting if self._waiting is not None else 0.0)
+
     def observe(self, now: float, cpu: Cpu | None) -> None:
         """Note the CPU time of a call's first moments; until then the worker counts as having run all the time."""
         if cpu is not None:
@@ -78,7 +107,7 @@ class Stopwatch:
     def over(self, now: float, cpu: Callable[[], Cpu | None]) -> Literal["", "time", "imports"]:
         """Say whether the call must end, and which limit it is over; ``cpu`` is asked only if it might matter."""
         imported = self._imported + (now - self._importing if self._importing is not None else 0.0)
-        used = now - self.started - min(imported, IMPORT_SECONDS)
+        used = now - self.started - min(imported, IMPORT_SECONDS) - self.waited(now)
         if used <= self.seconds:
             return ""
         if used <= self.seconds + GRACE_SECONDS and self._starved(cpu()):

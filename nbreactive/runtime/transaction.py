@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -32,13 +32,14 @@ from nbreactive.engine.catalog import (
 )
 from nbreactive.engine.read_set import ReadSetBuilder
 from nbreactive.engine.scheduled import BY_STATE, PENDING
-from nbreactive.engine.transactions import Interval, Nearest, Reads, Write
+from nbreactive.engine.transactions import Interval, Nearest, Reads, SqlInterest, Write
 from nbreactive.errors import LimitExceeded, NBReactiveError, NotAllowed
 from nbreactive.runtime.cursors import Pages
 from nbreactive.runtime.determinism import real_monotonic
 from nbreactive.runtime.output import ENDED, CallLog
 from nbreactive.runtime.overlay import Pending, TableOverlay
 from nbreactive.runtime.scan import Scan
+from nbreactive.runtime.sql import Ask, SqlReads
 from nbreactive.runtime.tables import SnapshotReader, Table, TableCache, all_read, name_read
 from nbreactive.runtime.usage import Usage
 from nbreactive.values.ids import new_internal
@@ -87,6 +88,8 @@ class Transaction:
     """What its pages need to know; set by whoever runs the call."""
     log: CallLog | None = None
     """What is said beside the result; set by whoever runs the call."""
+    select: Ask | None = None
+    """Has SQL statements run; set by whoever runs the call."""
     told: set[tuple[str, bool]] | None = None
     """What has been said of tables that do not exist."""
     earlier: Callable[[Transaction, int], Transaction] | None = None
@@ -109,7 +112,8 @@ class Transaction:
         self.limits = limits
         self._reads = ReadSetBuilder(limits.ranges_read)
         self._reads.add(*_ALL_MODULES)
-        self.interests: list[Nearest] = []
+        self.interests: list[Nearest | SqlInterest] = []
+        self.sql = SqlReads()
         self._scans: list[Scan] = []
         self._found: dict[str, Table | None] = {}
         self._scanned: set[int] = set()
@@ -312,6 +316,17 @@ class Transaction:
         self._reader.renew()
         self._renewed = real_monotonic()
 
+    @contextlib.contextmanager
+    def away(self) -> Generator[None]:
+        """Let go of the row index, while something takes long; reading goes on as of the same timestamp."""
+        self._check()
+        self.used.queries += 1
+        self._reader.close()
+        try:
+            yield
+        finally:
+            self.renew_now()
+
     def only_table_scanned(self) -> Table | None:
         """The table, if queries have scanned exactly one."""
         if len(self._scanned) != 1:
@@ -419,7 +434,10 @@ class Transaction:
         """The read set; what loops that were left early have not consumed is not in it."""
         with contextlib.suppress(LimitExceeded):
             self._flush_scans()
-        return self._reads.build()
+        reads = self._reads.build()
+        if self.sql.count:
+            self.interests += self.sql.into(reads)
+        return reads
 
     def writes(self) -> list[Write]:
         """Changed documents, tables first, each once."""

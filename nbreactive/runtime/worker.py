@@ -39,6 +39,7 @@ import importlib
 import signal
 import socket
 import sys
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -62,11 +63,15 @@ from nbreactive.runtime.frames import (
     LOADED,
     READY,
     REPLY,
+    SELECT,
+    SELECTED,
     SETUP,
     Imported,
     Loaded,
     Reply,
     Request,
+    Select,
+    Selection,
     Setup,
     encode,
     frame,
@@ -79,6 +84,7 @@ from nbreactive.runtime.tables import TableCache
 _MAY_STAY_OPEN: Final = 64
 _setup = msgspec.msgpack.Decoder(Setup)
 _request = msgspec.msgpack.Decoder(Request)
+_selection = msgspec.msgpack.Decoder(Selection)
 
 
 def load(sock: socket.socket) -> tuple[Setup, Program] | None:
@@ -131,8 +137,19 @@ def serve(sock: socket.socket, setup: Setup, program: Program) -> None:
         lambda: sock.sendall(frame(IMPORTING)),
         lambda seconds, cpu: sock.sendall(frame(IMPORTED, encode(Imported(seconds, cpu)))),
     )
+    ahead: deque[tuple[int, bytes]] = deque()
+
+    def select(asked: Select) -> Selection:
+        sock.sendall(frame(SELECT, encode(asked)))
+        while (received := read_frame(sock)) is not None:
+            if received[0] == SELECTED:
+                return _selection.decode(received[1])
+            ahead.append(received)  # calls that come next
+        raise ConnectionError("the backend is gone")
+
+    runner.select = select
     sock.sendall(frame(READY))
-    while (received := read_frame(sock)) is not None:
+    while (received := ahead.popleft() if ahead else read_frame(sock)) is not None:
         if received[0] != CALL:
             return
         request = _request.decode(received[1])

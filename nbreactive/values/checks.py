@@ -218,6 +218,9 @@ def unwrap(value: Any) -> Any:
     if kind.__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "shape", ()):
         item = value.item()
         return value if type(item) is kind else item
+    made = getattr(kind, "__nbreactive_value__", None)
+    if made is not None:  # a result of SQL
+        return made(value)
     if isinstance(value, (bool, Int64, Id)):
         return value
     if isinstance(value, int):

@@ -69,6 +69,8 @@ SQL_ARROW_BYTES: Final = 256 * MIB
 """In a result that is fetched whole, as Arrow."""
 SQL_PARAMS: Final = MIB
 """Bytes of the parameters of a live statement."""
+SQL_STATEMENTS: Final = 100
+"""In one query or mutation."""
 SQL_ROWS: Final = 10_000
 """In the value of a live statement that names no window; larger results are Arrow, or windows."""
 
