@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-FORMAT = 2
+FORMAT = 3
 """Of the row index; a file of another format is rebuilt."""
 
 

@@ -3,7 +3,8 @@
 Case, width, ligatures and accents do not matter: text is decomposed (NFKD), accents are dropped, what is left is case-folded
 and put together again. Marks that spell rather than accent stay: the voicing of kana (``が`` is not ``か``), and vowel
 signs. Words are runs of letters and digits; what is written without spaces between words (Chinese, Japanese, Korean with
-its particles) has no such runs, so there every two neighbouring characters are a term, and the last one alone.
+its particles, Thai, Lao, Khmer, Burmese) has no such runs, so there every two neighbouring characters are a term, and the
+last one alone.
 
 How much a term says about a document is its *impact*, from how often it is there and how long the text is. It takes no
 other document to know it, so it can stand in the index.
@@ -17,10 +18,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Final, NamedTuple
 
-TERM_BYTES: Final = 32
-"""Longer terms (as UTF-8) are neither kept nor found: they are noise, base64 for the most part."""
+TERM_LENGTH: Final = 32
+"""Characters of a term: a longer word is known, and found, by its beginning."""
 TERMS: Final = 16_384
 """Terms of one document; what follows is not found."""
 WORDS: Final = 16
@@ -28,6 +30,7 @@ WORDS: Final = 16
 LARGEST_IMPACT: Final = 63
 
 _CJK: Final = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u108f\u1780-\u17d3"
     "\u1100-\u11ff\u3005-\u3007\u3021-\u3029\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7fb\U00020000-\U000323af"
 )
@@ -36,7 +39,14 @@ _SPELLING: Final = 9
 _MARKS: Final = range(0x300, 0x1F000)
 """Where marks are; looking at all of Unicode takes 0.2 s."""
 
+_OWN_LETTERS: Final = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ŧ": "t", "ı": "i"}
+)
+"""Letters that Unicode does not take apart, though keyboards of others lack them."""
+
 _ascii_words: Final = re.compile("[a-z0-9]+").findall
+_contracted: Final = re.compile(r"(?<=[^\W\d_])['’](?:s(?!\w)|(?=(?:t|d|m|ll|re|ve)(?!\w)))").sub
+"""English: ``John's`` is *john*, ``don't`` is *dont*. Other apostrophes part words: ``l'école`` has *école*."""
 
 
 class Word(NamedTuple):
@@ -60,16 +70,16 @@ def terms_of(text: str) -> list[str]:
     """
     terms: list[str] = []
     if text.isascii():
-        terms = _ascii_words(text.lower())
-        if max(map(len, terms), default=0) > TERM_BYTES:
-            terms = [term for term in terms if len(term) <= TERM_BYTES]
+        terms = _ascii_words(_plain(text))
+        if max(map(len, terms), default=0) > TERM_LENGTH:
+            terms = [term[:TERM_LENGTH] for term in terms]
         return terms[:TERMS]
     for word, cjk in _runs(text):
         if cjk and len(word) > 1:
             terms += _bigrams(word)
             terms.append(word[-1])
-        elif len(word) <= TERM_BYTES // 4 or len(word.encode()) <= TERM_BYTES:
-            terms.append(word)
+        else:
+            terms.append(word[:TERM_LENGTH])
     return terms[:TERMS]
 
 
@@ -108,12 +118,12 @@ def words_of(search: str) -> list[Word]:
     [Word(terms=('검색',), prefix=False), Word(terms=('엔진', '진을'), prefix=False)]
     """
     words: dict[tuple[str, ...], bool] = {}
-    runs = [(word, cjk) for word, cjk in _runs(search) if len(word.encode()) <= TERM_BYTES or cjk][:WORDS]
+    runs = list(islice(_runs(search), WORDS))
     for number, (word, cjk) in enumerate(runs, start=1):
         if cjk:
             terms, prefix = tuple(dict.fromkeys(_bigrams(word[: WORDS + 1]))) or (word,), len(word) == 1
         else:
-            terms, prefix = (word,), number == len(runs)
+            terms, prefix = (word[:TERM_LENGTH],), number == len(runs)
         words[terms] = words.get(terms, False) or prefix
     return [Word(terms, prefix) for terms, prefix in words.items()]
 
@@ -129,16 +139,21 @@ def normalise(text: str) -> str:
     if text.isascii():
         return text.lower()
     plain = _accents()("", unicodedata.normalize("NFKD", text)).casefold()
-    return unicodedata.normalize("NFKC", plain)
+    return unicodedata.normalize("NFKC", plain).translate(_OWN_LETTERS)
 
 
 def _runs(text: str) -> Iterator[tuple[str, bool]]:
     """Yield runs of letters and digits, each with whether it is of a language without spaces."""
     if text.isascii():
-        yield from ((word, False) for word in _ascii_words(text.lower()))
+        yield from ((word, False) for word in _ascii_words(_plain(text)))
         return
-    for found in _words()(normalise(text)):
+    for found in _words()(_plain(text)):
         yield found[0], found.lastgroup == "cjk"
+
+
+def _plain(text: str) -> str:
+    plain = normalise(text)
+    return _contracted("", plain) if "'" in plain or "’" in plain else plain
 
 
 def _bigrams(word: str) -> list[str]:
