@@ -12,6 +12,7 @@ from nbreactive.client.protocol import Outcome
 from nbreactive.errors import NBReactiveError
 
 SIZES = "_system/tables:sizes"
+COLUMNS = ("table", "documents", "size", "schema", "indexes")
 NONE_YET = "no tables yet · the first insert makes one"
 
 
@@ -39,7 +40,8 @@ class TablesQuery(LiveQuery):
         """Take a new list (client thread)."""
         if outcome is not None and outcome.error is None:
             if outcome is not self._heard:
-                self._heard, self._shown = outcome, replace(outcome, value=[_row(table) for table in outcome.value])
+                rows = [_row(table) for table in outcome.value]
+                self._heard, self._shown = outcome, replace(outcome, value=rows, columns=COLUMNS)
             outcome = self._shown
         super().receive(outcome, link, problem)
         if link == "open" and outcome is not None and not outcome.error and not outcome.value:
@@ -50,13 +52,8 @@ def _row(table: dict[str, Any]) -> dict[str, Any]:
     indexes = [
         index["name"] + ("" if index["state"] == "ready" else f" ({index['state']})") for index in table["indexes"]
     ]
-    return {
-        "table": table["name"],
-        "documents": int(table["count"]),
-        "size": size_text(table["bytes"]),
-        "schema": table["module"] or None,
-        "indexes": ", ".join(indexes) or None,
-    }
+    shown = (table["name"], int(table["count"]), size_text(table["bytes"]), table["module"], ", ".join(indexes))
+    return dict(zip(COLUMNS, (value or None if isinstance(value, str) else value for value in shown), strict=True))
 
 
 def size_text(size: float) -> str:

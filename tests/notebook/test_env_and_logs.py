@@ -165,7 +165,9 @@ def test_a_reset_says_what_would_go_and_is_asked_for_twice(tmp_path: Path) -> No
             assert "%reactive reset default --yes" in said
             assert "deployment 'default'" in kernel.run("%reactive reset staging --yes").error_text
             [listed] = kernel.run("%reactive tables").displays
-            assert [row[:2] for row in listed[LIVE]["table"]["rows"]] == [["one", 1], ["two", 2]]
+            table = listed[LIVE]["table"]
+            assert table["columns"] == ["table", "documents", "size", "schema", "indexes"]
+            assert [row[:2] for row in table["rows"]] == [["one", 1], ["two", 2]]
             own.call("mutation", "m:add", table="three")
             state = kernel.widgets[listed[WIDGET]["model_id"]]
             kernel.until(lambda: sorted(row[0] for row in state["table"]["rows"]) == ["one", "three", "two"])

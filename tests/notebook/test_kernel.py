@@ -234,7 +234,10 @@ def test_magics(server: FakeServer, kernel: Kernel) -> None:
     assert "Did you mean 'status'?" in kernel.run("%reactive statu").error_text
     helped = kernel.run("%reactive help").plain
     assert "%reactive rollback MODULE [VERSION]" in helped
-    assert "%reactive tables\n      the tables, how many documents they have, how large they are, and their indexes, live\n" in helped
+    assert (
+        "%reactive tables\n      the tables, how many documents they have, how large they are, and their indexes, live\n"
+        in helped
+    )
     assert (
         helped.count("\n      ") == helped.count("%reactive ") - 1
     )  # each command says what it does; one has an example

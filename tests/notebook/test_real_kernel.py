@@ -212,13 +212,21 @@ def execute(tool: str, folder: Path) -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "name"),
-    [("nbconvert", "01-chat"), ("nbconvert", "02-live-dashboard"), ("papermill", "02-live-dashboard")],
+    [
+        ("nbconvert", "01-chat"),
+        ("nbconvert", "02-live-dashboard"),
+        ("papermill", "02-live-dashboard"),
+        ("nbconvert", "03-live-sql"),
+    ],
 )
 def test_bar_10_the_shipped_notebooks_execute_completely(tool: str, name: str, tmp_path: Path) -> None:
     """Issue 2, bar 10: Restart & Run All without a page; what is live is there as it was in the end."""
     shutil.copy(SHIPPED / f"{name}.ipynb", tmp_path / "in.ipynb")
     outputs = execute(tool, tmp_path)
     shown = [output.data for cell in outputs for output in cell if "data" in output]
+    if name == "03-live-sql":
+        assert_live_sql_is_complete(shown)
+        return
     tables = [data[LIVE]["table"] for data in shown if LIVE in data]
     if name == "01-chat":
         [table] = tables  # shown before anybody had said anything, saved with what was said after
@@ -238,6 +246,28 @@ def test_bar_10_the_shipped_notebooks_execute_completely(tool: str, name: str, t
     assert counter["text/markdown"] == "### 3,005 orders"
     loading = "".join(output.text for cell in outputs for output in cell if output.output_type == "stream")
     assert "orders: 3,000 documents loaded" in loading
+
+
+def assert_live_sql_is_complete(shown: list[Any]) -> None:
+    """Everything as of the end: 25 trips were hired at the stadium after the tables had been shown."""
+    frames = [data[LIVE]["frame"] for data in shown if "frame" in data.get(LIVE, {})]
+    assert [(frame["total"], len(frame["rows"])) for frame in frames] == [
+        (8, 8),
+        (47, 20),
+        (100_025, 20),
+        (1, 1),
+        (1, 1),
+    ]
+    busiest, hours, everything, once, stadium = frames
+    assert [column["type"] for column in busiest["columns"]] == ["VARCHAR", "BIGINT", "DOUBLE", "DOUBLE"]
+    assert {row[0] for row in everything["rows"]} == {everything["rows"][0][0]}  # the rush, newest first
+    assert once["rows"][0][0] == 100_025
+    assert stadium["rows"] == [[4048]]
+    [chart] = [data for data in shown if DRAWING in data]
+    assert chart[VEGA_LITE]["mark"]["type"] == "area"
+    [points] = chart[VEGA_LITE]["datasets"].values()
+    assert len(points) == hours["total"]
+    assert any(data["text/plain"].startswith("kind: ") for data in shown)
 
 
 def notebook(path: Path) -> nbformat.NotebookNode:
