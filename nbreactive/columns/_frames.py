@@ -128,7 +128,7 @@ class Check(msgspec.Struct, frozen=True, tag=True):
 
 
 class Statement(msgspec.Struct, frozen=True, tag=True):
-    """Run a SELECT. Answer: Described, the Arrow IPC stream as Parts, then End."""
+    """Run a SELECT. Answer: Described, its rows as Parts (an Arrow IPC stream), then End."""
 
     text: str
     params: bytes = b""
@@ -143,6 +143,10 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     """The longest result."""
     strict: bool = False
     """Refuse what gives something else each time: now(), random()."""
+    only: Sequence[str] | None = None
+    """The user's tables that it may read; None: all."""
+    packed: bool = False
+    """The Parts are the rows, packed as lists of values, instead of Arrow."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):

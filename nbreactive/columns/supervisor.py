@@ -55,7 +55,7 @@ class Selected(msgspec.Struct, frozen=True):
 
     described: frames.Described
     data: bytes
-    """An Arrow IPC stream."""
+    """Its rows: an Arrow IPC stream, or packed."""
 
 
 class Columns:
@@ -227,6 +227,8 @@ class Columns:
         seconds: float = SQL_SECONDS,
         max_bytes: int = SQL_BYTES,
         strict: bool = False,
+        only: Sequence[str] | None = None,
+        packed: bool = False,
     ) -> Selected:
         """Run a SELECT.
 
@@ -246,13 +248,17 @@ class Columns:
             The longest result.
         strict
             Refuse what gives something else each time.
+        only
+            The user's tables that it may read; None: all.
+        packed
+            The data is to be the rows, packed as lists of values, instead of Arrow.
 
         Raises
         ------
         NBReactiveError
             SqlError, NotAllowed, SqlTimeout, LimitExceeded: it is wrong, or takes too much. Unavailable.
         """
-        request = frames.Statement(text, params, at, own, seconds, max_bytes, strict)
+        request = frames.Statement(text, params, at, own, seconds, max_bytes, strict, only, packed)
         described, *parts = await self.statement(request, seconds, at)
         if not isinstance(described, frames.Described):
             raise ProtocolError(f"the columns process answered {type(described).__name__} to Statement")

@@ -46,6 +46,7 @@ from nbreactive.services.loads import Loads
 from nbreactive.services.past import Past
 from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
+from nbreactive.services.selects import Selects
 from nbreactive.services.statements import Statements
 from nbreactive.values.limits import ACTION_SECONDS, FILE_BYTES, TransactionLimits
 
@@ -107,6 +108,7 @@ class Parts:
         self.presence = Presence(engine)
         self.past = Past(past, engine, log, columns)
         pool.index_at = self.past.index_at
+        pool.select = Selects(engine, columns).run
         self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self.retention.collect_batches = self.loads.collect
