@@ -22,12 +22,14 @@ CONNECT = 10.0
 """Seconds a call waits for a connection before it says that there is none."""
 _LOOK = 3.0
 """Seconds that what is deployed may take to say why an update has failed."""
+WHO = "nbreactive/identity:who"
 _SYSTEM_KINDS = {
     "_system/tables:rows": "query",
     "_system/tables:insert_many": "mutation",
     "_system/sql:register": "mutation",
     "_system/sql:live": "query",
     "_system/sql:explain": "query",
+    WHO: "query",
     "nbreactive/presence:join": "mutation",
     "nbreactive/presence:heartbeat": "mutation",
     "nbreactive/presence:leave": "mutation",

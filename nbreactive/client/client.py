@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nbreactive.client import files, threads
 from nbreactive.client.arguments import arguments_of, path_of, plain_args
-from nbreactive.client.calls import Calls, dotted
+from nbreactive.client.calls import WHO, Calls, dotted
 from nbreactive.client.connection import Connection
 from nbreactive.client.credentials import Credentials, TokenSource
 from nbreactive.client.hints import with_hint
@@ -87,14 +87,14 @@ class Client:
 
     # ---- who calls ----
 
-    def set_auth(self, token: TokenSource, *, wait: bool = True) -> None:
+    def set_auth(self, token: TokenSource | None, *, wait: bool = True) -> None:
         """Call and look as somebody who has signed in with a provider of the deployment (``auth_config``).
 
         Parameters
         ----------
         token
             Their token; or a function that gets one, ``fetch(force_refresh)``, which is called again before a token ends
-            and when the server does not accept it.
+            and when the server does not accept it. None: :meth:`clear_auth`.
         wait
             Return when the server has accepted the token, and raise if it does not.
 
@@ -103,17 +103,40 @@ class Client:
         Unauthenticated
             The server does not accept the token.
 
+        Notes
+        -----
+        When the session of who has signed in ends and there is no other token, the client is nobody, also in Jupyter,
+        until it is given another token or :meth:`clear_auth` is called.
+
         Examples
         --------
         >>> client.set_auth(lambda force_refresh=False: sign_in_at_the_issuer())       # doctest: +SKIP
         """
         self.check_thread("set_auth(...)")
+        if token is None:
+            self.clear_auth()
+            return
         self._wait(self.connection.sign_in(Credentials(token), SIGN_IN if wait else 0.0))
+        if wait:
+            with contextlib.suppress(NBReactiveError):  # the name is for those who look, and nothing else
+                identity = self.who() or {}
+                names = (identity.get(claim) for claim in ("name", "email", "subject"))
+                self.connection.person = next((str(name) for name in names if name), "")
 
     def clear_auth(self) -> None:
         """Call and look as who the connection itself is: in Jupyter its user, else nobody."""
         self.check_thread("clear_auth()")
         self._wait(self.connection.sign_in(None))
+
+    def who(self) -> dict[str, Any] | None:
+        """Return who functions see in ``ctx.auth`` when this client calls them; None: nobody.
+
+        Examples
+        --------
+        >>> client.who()       # doctest: +SKIP
+        {'tokenIdentifier': 'jupyter|ada', 'subject': 'ada', 'name': 'Ada', 'issuer': 'jupyter', 'via': 'kernel'}
+        """
+        return self.call(WHO)
 
     # ---- calls ----
 
@@ -329,7 +352,8 @@ class Client:
         return f"deployment {name} on {self.target.label or self.target.base}{data}"
 
     def __repr__(self) -> str:
-        return f"<Client · {self.where} · {'closed' if self.closed else self.connection.state}>"
+        parts = [self.where, "closed" if self.closed else self.connection.state, self.connection.speaker]
+        return f"<Client · {' · '.join(part for part in parts if part)}>"
 
     def __enter__(self) -> Self:
         return self

@@ -52,6 +52,8 @@ class Connection:
         self.session = Session()
         self.state: State = "connecting"
         self.problem: NBReactiveError | None = None
+        self.person = ""
+        """Who is signed in, if the server was asked."""
         self.on_state: Callable[[], None] = lambda: None
         self.carry_out: Callable[[Effects], None] = Effects.carry_out
         self._silence = silence
@@ -116,7 +118,7 @@ class Connection:
             It has not said anything about it.
         """
         token = await credentials.token() if credentials is not None else None
-        self._credentials, self._renew, self._refused = credentials, False, 0
+        self._credentials, self._renew, self._refused, self.person = credentials, False, 0, ""
         self._use(token)
         if not within:
             return
@@ -126,13 +128,23 @@ class Connection:
         except TimeoutError:
             raise self.problem or NotConnected(f"No answer from {self.target.base} within {within:g} s.") from None
 
+    @property
+    def speaker(self) -> str:
+        """Who speaks, in words; empty: whoever the connection itself is."""
+        if self.session.nobody:
+            return "nobody is signed in any more"
+        if self.session.token is None:
+            return ""
+        return f"signed in as {self.person}" if self.person else "signed in"
+
     def _use(self, token: str | None) -> None:
         """Send a token, and plan to get the next one in time."""
         if self._renewal is not None and self._renewal is not asyncio.current_task():
             self._renewal.cancel()
         self._renewal = None
         self._for_requests(token)
-        self.session.sign_in(token)
+        # who came to be signed in, and is not, is nobody: not suddenly the owner of a Jupyter server
+        self.session.sign_in(token, nobody=token is None and self._credentials is not None)
         self.flush()
         left = seconds_left(token) if token and self._credentials is not None and self._credentials.renewable else None
         if left is not None:
@@ -159,9 +171,7 @@ class Connection:
         if self._renew and self._credentials is not None:
             self._renew = False
             token = await self._credentials.token(force=True)
-            if token is None:
-                self._credentials = None
-            self.session.token = token
+            self.session.token, self.session.nobody = token, token is None
             self._for_requests(token)
 
     def _not_accepted(self, problem: Unauthenticated) -> None:
@@ -170,8 +180,13 @@ class Connection:
         if self._credentials is not None and self._credentials.renewable and self._refused <= _RETRIES:
             self._renew = True
             return
-        _log.warning("%s This client goes on without.", problem.message)
+        _log.warning(
+            "%s. This client goes on as nobody: client.set_auth(token) signs in again, client.clear_auth() makes it %s.",
+            problem.message.rstrip("."),
+            "the user of the Jupyter server" if self.target.kind == "jupyter" else "what it was before",
+        )
         self._credentials = self.session.token = None
+        self.session.nobody = True
         self._for_requests(None)
         # What was asked in somebody's name is not asked in nobody's.
         self._carry_out(self.session.fail_requests(problem))

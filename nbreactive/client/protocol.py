@@ -229,9 +229,11 @@ def connect(
     return _text(message)
 
 
-def authenticate(base: int, token: str | None) -> str:
-    """``Authenticate``: who speaks from now on; None is whoever the connection itself is."""
+def authenticate(base: int, token: str | None, nobody: bool = False) -> str:
+    """``Authenticate``: who speaks from now on; None is whoever the connection itself is, or ``nobody``."""
     said = {"tokenType": "User", "value": token} if token is not None else {"tokenType": "None"}
+    if nobody:
+        said = {"tokenType": "None", "nobody": True}
     return _text({"type": "Authenticate", "baseVersion": base, **said})
 
 

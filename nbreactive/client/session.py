@@ -83,7 +83,9 @@ class Session:
         self.observed = 0
         self._next_query = 0
         self.token: str | None = None
-        """Of who speaks; None: whoever the connection itself is."""
+        """Of who speaks; None: whoever the connection itself is, or nobody."""
+        self.nobody = False
+        """Whether the session of who had signed in is over: then this is not at once whoever the connection is."""
         self.connections = 0
         self._deltas = True
         self.restart()
@@ -105,8 +107,8 @@ class Session:
         ]
         self.connections += 1
         self._open = True
-        if self.token is not None:
-            messages.append(protocol.authenticate(0, self.token))
+        if self.token is not None or self.nobody:
+            messages.append(protocol.authenticate(0, self.token, self.nobody))
             self._identity = 1
         self._modifications = [
             protocol.add_query(entry.query_id, entry.path, entry.args, entry.journal, entry.at)
@@ -156,11 +158,11 @@ class Session:
         self._outbox = []
         return messages
 
-    def sign_in(self, token: str | None) -> None:
+    def sign_in(self, token: str | None, nobody: bool = False) -> None:
         """Speak for somebody else from now on; what was asked before is asked in the old name."""
-        self.token = token
+        self.token, self.nobody = token, nobody
         if self._open:
-            said = protocol.authenticate(self._identity, token)
+            said = protocol.authenticate(self._identity, token, nobody)
             self._first += [*self._take_modifications(), *self._outbox, said]
             self._outbox = []
             self._identity += 1

@@ -14,6 +14,8 @@ from nbreactive.notebook.cells import safe_text
 from nbreactive.notebook.render import open_renderings
 from nbreactive.notebook.table_widget import open_views
 
+_SIGN_IN = "; client.set_auth(token) signs in, client.clear_auth() goes on as who the connection is"
+
 
 def status_line(client: Client) -> str:
     """Return one line, e.g. ``deployment default on your server · data .nbreactive/ · shared with nobody``."""
@@ -58,6 +60,8 @@ def report(client: Client) -> str:
         status_line(client),
         f"connection: {state}{f' ({client.connection.problem})' if client.connection.problem else ''}",
     ]
+    if client.connection.speaker:
+        lines.append(f"calls: {client.connection.speaker}{_SIGN_IN if client.connection.session.nobody else ''}")
     try:
         said = client.admin("GET", "status")
     except NBReactiveError as failure:

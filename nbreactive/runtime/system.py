@@ -1,7 +1,7 @@
 """Functions of the system: any table, without a function of the user's. Reached with the role ``deploy`` only.
 
-``_system/tables:rows`` is what ``nbreactive.table(name)`` is subscribed to, ``_system/tables:insert_many`` what
-``nbreactive.load`` calls. They run in the workers like any other function, so reads are live and writes are checked.
+``_system/tables:rows`` is what ``nbreactive.table(name)`` is subscribed to. They run in the workers like any other function, so
+reads are live and writes are checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from typing import Any, Final
 from nbreactive.engine.catalog import TableInfo, describe_index
 from nbreactive.functions.decorators import Function
 from nbreactive.functions.specs import FunctionSpec, Kind
-from nbreactive.runtime import system_cli, system_environment, system_presence, system_sql, system_vectors
+from nbreactive.runtime import (
+    system_cli,
+    system_environment,
+    system_identity,
+    system_presence,
+    system_sql,
+    system_vectors,
+)
 from nbreactive.runtime.context import MutationContext, QueryContext
 from nbreactive.values.kinds import UNSET
 from nbreactive.values.limits import READ_DOCUMENTS
@@ -118,6 +125,7 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
 """By path."""
 FUNCTIONS.update(system_environment.FUNCTIONS)
 FUNCTIONS.update(system_cli.FUNCTIONS)
+FUNCTIONS.update(system_identity.FUNCTIONS)
 FUNCTIONS.update(system_presence.FUNCTIONS)
 FUNCTIONS.update(system_sql.FUNCTIONS)
 FUNCTIONS.update(system_vectors.FUNCTIONS)

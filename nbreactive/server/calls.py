@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from nbreactive.services.presence import Presence
 
 _NO_ARGS = pack({})
+WHO = "nbreactive/identity:who"
+"""What tells a client who is signed in through it."""
 _BUILT_IN = f"{BUILT_IN}/"
 _ids = Random()
 
@@ -361,7 +363,7 @@ class Calls:
         except FunctionNotFound:
             return None
         if name.startswith(_BUILT_IN):
-            return "query" if name == LIST else "mutation"
+            return "query" if name in (LIST, WHO) else "mutation"
         spec = self._functions().get(name)
         return spec.kind if spec is not None else None
 

@@ -171,6 +171,10 @@ class Gatekeeper:
             person.identity, roles, subject, b"", person.expires, provider=person.provider, follow=person.follow
         )
 
+    def signed_out(self, door: Caller) -> Caller:
+        """Nobody, at a connection whose own credentials say that ``door`` is asking: it was let in, as that."""
+        return Caller(None, _PUBLIC_ROLES & door.roles, "anonymous")
+
     def still(self, caller: Caller) -> bool:
         """Whether what says who ``caller`` is would say so again."""
         return (not caller.key or self.keys.valid(caller.key)) and (

@@ -99,6 +99,8 @@ class Authenticate(_Message):
     value: str | None = None
     impersonating: dict[str, Any] | None = None
     actingAs: dict[str, Any] | None = None
+    nobody: bool = False
+    """With ``None``, from ours: be nobody, and not who the connection is; the session of who has signed in is over."""
 
 
 class Event(_Message):

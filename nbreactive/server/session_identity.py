@@ -63,7 +63,7 @@ class SessionIdentity:
 
     def take(self, message: wire.Authenticate) -> None:
         """Become who an ``Authenticate`` without a token of a provider says; raises Refused."""
-        caller = self._door
+        caller = self._gate.signed_out(self._door) if message.nobody else self._door
         if message.tokenType == "Admin":
             caller = self._gate.from_admin_key(message.value or "", message.impersonating or message.actingAs)
         self._become(caller)

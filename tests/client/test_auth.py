@@ -15,6 +15,7 @@ from nbreactive.client import Client
 from nbreactive.client.credentials import Credentials, seconds_left
 from nbreactive.errors import ArgumentError, NBReactiveError, Refused, Unauthenticated
 from nbreactive.functions.references import reference
+from nbreactive.notebook.status import report
 from tests.issuer import Issuer
 from tests.jupyter.servers import JupyterProcess
 from tests.served import KEY, Served
@@ -88,6 +89,7 @@ def test_a_token_that_is_not_accepted(client: Client, issuer: Issuer) -> None:
         with pytest.raises(Unauthenticated, match="not accepted"):
             client.set_auth(token)
         assert client.call(ME) is None  # it goes on without
+        assert "nobody is signed in any more" in repr(client)
     asked: list[bool] = []
 
     def fetch(force_refresh: bool) -> str:
@@ -131,8 +133,11 @@ def test_a_token_that_ends_and_no_other(client: Client, issuer: Issuer) -> None:
     live = client.live(ME)
     client.set_auth(issuer.token("ada", seconds=2))
     until(lambda: live.value == ["ada", None])
+    assert repr(client).endswith("· signed in as ada>")
     until(lambda: live.value is None)
     assert client.call(ME) is None
+    client.set_auth(None)
+    assert "signed in" not in repr(client)
 
 
 def test_where_credentials_are_required(tmp_path: Path, modules: dict[str, str], issuer: Issuer) -> None:
@@ -170,6 +175,20 @@ def test_behind_jupyter_one_is_its_user_until_one_signs_in(
         assert client.call(ME) == ["alice", "kernel"] and client.call(NOTES) == []
         with pytest.raises(Unauthenticated):
             client.set_auth("nonsense")
+        assert client.call(ME) is None and client.who() is None  # not Alice, to whom nobody has asked to return
+        client.clear_auth()
+        assert client.call(ME) == ["alice", "kernel"]
+        # A session that ends
+        live = client.live(ME)
+        client.set_auth(issuer.token("ada", seconds=2))
+        assert client.who()["subject"] == "ada"
+        until(lambda: live.value is None)
+        assert "nobody is signed in any more" in report(client)
+        with pytest.raises(NBReactiveError):
+            client.call(NOTE, {"text": "would be Alice's"})
+        client.set_auth(issuer.token("bob"))
+        assert client.call(ME) == ["bob", None] and "signed in as bob" in report(client)
+        client.set_auth(None)
         assert client.call(ME) == ["alice", "kernel"]
 
 

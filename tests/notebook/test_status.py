@@ -1,4 +1,4 @@
-"""The status line always says whose the deployment is and who can see it (issue 2, bar 11)."""
+"""The status line always says whose the deployment is and who can see it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ def line(target: Target) -> str:
     return status_line(client)
 
 
-def test_bar_11_two_servers_of_two_users_say_that_nothing_is_shared(
+def test_two_servers_of_two_users_say_that_nothing_is_shared(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Issue 2, bar 11."""
     monkeypatch.chdir(tmp_path)
     health = {"ok": True, "deployment": "default", "shared_with": "nobody"}
     own = Target(

@@ -71,6 +71,14 @@ def test_admin_key_and_anonymous() -> None:
         Gatekeeper(None).from_headers(HTTPHeaders({"Authorization": "Convex "}))
 
 
+def test_whose_session_has_ended_is_nobody_with_the_roles_of_the_door_at_most() -> None:
+    door = GATE.from_headers(vouch(subject="ada", roles=["read", "deploy"]))
+    nobody = GATE.signed_out(door)
+    assert (nobody.identity, nobody.roles, nobody.reach) == (None, {"read"}, "public")
+    assert GATE.signed_out(GATE.from_admin_key("key")).roles == {"read", "write"}
+    assert GATE.signed_out(GATE.nobody()) == GATE.nobody()
+
+
 def test_requiring_credentials() -> None:
     gate = Gatekeeper("key", None, require_auth=True)
     with pytest.raises(Refused, match="--require-auth"):
