@@ -19,7 +19,7 @@ from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import ArgumentError
 from nbreactive.values.packing import pack
 
-ROWS: Final = 50_000
+ROWS: Final = 100_000
 BYTES: Final = 8 << 20
 """Of one piece, at most."""
 _TEXT: Final = {"string", "bytes", "boolean", "empty", "decimal", "date", "integer"}

@@ -1,7 +1,7 @@
 """The process that makes documents, or columns, of the rows of a bulk load; it runs nobody's code.
 
-It reads a request from its standard input and answers with what is to be committed, or with what is wrong with the rows,
-of all of which it has looked at every one by then. The end of standard input is its end.
+It reads a request from its standard input and answers with what is to be committed, a commit after the other, or with what is
+wrong with the rows of the next one. The end of standard input is its end.
 """
 
 # pyarrow has no stubs
@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -83,8 +84,10 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
             digest, size = write_file(request.folder, columns)
             yield ColumnsDone(digest, columns.num_rows, size)
             return
-        columns = intake.columns(batch, request.row + skip)
-        yield from _of_columns(request, columns, batch.num_rows)
+        for start in range(0, batch.num_rows, request.rows):
+            part = batch.slice(start, request.rows)
+            columns = intake.columns(part, request.row + skip + start)
+            yield _of_columns(request, columns, part.num_rows, start)
         return
     if request.folder:
         raise InvalidValue("rows for a table that keeps its rows in columns come as Arrow")
@@ -105,25 +108,26 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
         yield _commit(request, start, docs[part], created[part], some)
 
 
-def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int) -> Iterator[Reply]:
-    """Make documents of columns, so many at a time as are committed."""
-    names = [*columns, CREATION_TIME]
-    kind = msgspec.defstruct(
+def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int, start: int) -> Reply:
+    """Make documents of columns."""
+    created = _created(start, start + count, request)
+    docs = list(map(pack, map(_document(*columns), *columns.values(), created)))
+    if sum(map(_longest, columns.values())) > DOCUMENT_SIZE:
+        _check_sizes(columns, docs, request.row + request.skip + start)
+    indexed = _indexed(request) & columns.keys()
+    some = {name: [UNSET if value is MISSING else value for value in columns[name]] for name in indexed}
+    return _commit(request, start, docs, created, some)
+
+
+@cache
+def _document(*fields: str) -> type[msgspec.Struct]:
+    names = [*fields, CREATION_TIME]
+    return msgspec.defstruct(
         "Document",
         [(f"field{number}", Any) for number in range(len(names))],
         rename={f"field{number}": name for number, name in enumerate(names)},
         gc=False,
     )
-    longest = sum(_longest(values) for values in columns.values())
-    for start in range(0, count, request.rows):
-        part = {name: values[start : start + request.rows] for name, values in columns.items()}
-        created = _created(start, min(count, start + request.rows), request)
-        docs = list(map(pack, map(kind, *part.values(), created)))
-        if longest > DOCUMENT_SIZE:
-            _check_sizes(part, docs, request.row + request.skip + start)
-        indexed = _indexed(request) & part.keys()
-        some = {name: [UNSET if value is MISSING else value for value in part[name]] for name in indexed}
-        yield _commit(request, start, docs, created, some)
 
 
 def _longest(values: Sequence[Any]) -> int:

@@ -39,8 +39,8 @@ from nbreactive.values.packing import pack
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
-_SECONDS, _SECONDS_ALONE = 8e-3, 40e-3
-"""That a commit may keep the loop, while functions run, and while none do."""
+_SECONDS, _SECONDS_ALONE = 10e-3, 40e-3
+"""Of the processor that a commit may take, while functions run, and while none do."""
 _FEWEST, _MOST = 100, 5000
 _FEW: Final = 200
 """Rows of a commit whose keys the backend computes itself."""
@@ -83,7 +83,7 @@ class Loads:
         self._folder = folder
         self._process = LoadProcess()
         self._locks: OrderedDict[bytes, asyncio.Lock] = OrderedDict()
-        self._row_seconds = 1e-5
+        self._row_seconds = 8e-6
         self._executed = 0
         self._last = 0
         self._naming = asyncio.Lock()
@@ -143,7 +143,7 @@ class Loads:
         Raises
         ------
         InvalidValue, SchemaError
-            Some row is not as the table wants it, or rows before these are missing; none of these rows was added.
+            Some row is not as the table wants it, or rows before these are missing. What came in commits before it stays.
         """
         session = _session(table, load)
         lock = self._locks.setdefault(session, asyncio.Lock())
@@ -225,7 +225,7 @@ class Loads:
             if reader.request(request_key(owner, session, row)) is not None:
                 raise InvalidValue("these rows are being loaded by somebody else with the same id of the load")
             if isinstance(writes, Bulk):  # told when the loop is free again
-                asyncio.get_running_loop().call_soon(self._pace, rows, time.perf_counter())
+                asyncio.get_running_loop().call_soon(self._pace, rows, time.thread_time())
             return Recorded(writes, record, by)
 
         await self._engine.transact(write, remember=False)
@@ -240,7 +240,7 @@ class Loads:
 
     def _pace(self, rows: int, begun: float) -> None:
         """Note what a commit took, in the moment in which the loop is free again."""
-        self._row_seconds += ((time.perf_counter() - begun) / rows - self._row_seconds) / 4
+        self._row_seconds += ((time.thread_time() - begun) / rows - self._row_seconds) / 4
 
     def _first(self, now_ns: int) -> bytes:
         """Make the first internal id of rows that follow each other."""

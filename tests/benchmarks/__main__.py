@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .backend import BenchBackend
+from .bulk import prepare as prepare_bulk
+from .bulk import w5
 from .charts import charts_in_a_browser
 from .figures import Figure, table
 from .history import prepare as prepare_history
 from .history import s2
 from .isolation import isolation
+from .live_sql import prepare as prepare_live_sql
+from .live_sql import w4
 from .presence import presence
 from .proxy import proxy
 from .reads import w3, w6
@@ -30,6 +34,8 @@ WORKLOADS = (
     "W1",
     "W2",
     "W3",
+    "W4",
+    "W5",
     "W6",
     "S1",
     "S2",
@@ -73,6 +79,12 @@ async def measure(only: set[str], *, quick: bool) -> list[Figure]:
                 figures += await w6(backend)
             if "isolation" in only:
                 figures += await isolation(backend, quick=quick)
+    if "W4" in only:
+        async with _fresh(prepare_live_sql) as backend:
+            figures += await w4(backend, quick=quick)
+    if "W5" in only:
+        async with _fresh(prepare_bulk) as backend:
+            figures += await w5(backend, 100_000 if quick else 1_000_000)
     if "S1" in only:
         async with _fresh() as backend:
             figures += await s1(backend, quick=quick)
