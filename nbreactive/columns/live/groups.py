@@ -11,7 +11,7 @@ among the rows of the result. What a change costs does not depend on how many gr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from nbreactive.columns.live.accumulators import (
 )
 from nbreactive.columns.live.evaluate import CHANGED, Evaluator, Scratch, pick, read, sort_key
 from nbreactive.columns.live.maintained import At, Changed, Reload, TableChange
+from nbreactive.columns.live.plain import Comparison, bare, comparisons, sort_key_of
 from nbreactive.columns.live.plan import GROUP, Aggregate, Plan, Rerun
 from nbreactive.columns.live.rows import KEY, Astray, SortedRows
 from nbreactive.columns.live.tree import parameters, write_expressions, write_relation
@@ -56,6 +57,8 @@ class _Slot(NamedTuple):
     type: str
     parameters: frozenset[str]
     """Their names, folded."""
+    column: str | None
+    """The column that it takes in as it is."""
 
     @property
     def scale(self) -> int:
@@ -129,9 +132,11 @@ class MaintainedGroups:
 
         key = sort_key([(text, "ASC NULLS LAST") for text in self._keys])
         self._changed = Changed(plan, params, scratch, cursor, [key, *self._keys, *(slot.text for slot in self._slots)])
+        self._direct = self._directly(plan)
         self._groups: dict[bytes, _Group] = {}
         self._outputs = self._evaluator(plan, scratch, cursor)
-        self._load(cursor, key)
+        self._plain = self._plainly(plan)
+        self._load(cursor)
         self._rows = SortedRows(self._evaluate(list(self._groups.values())).sort_by(KEY), folder=folder)
 
     @property
@@ -152,19 +157,16 @@ class MaintainedGroups:
 
     def update(self, changes: Mapping[str, TableChange], at: At) -> bool:
         """Take changes in; tell whether the result may be another one."""
-        rows = self._changed.rows(changes, at)
-        if rows is None or not rows.num_rows:
-            return False
         changed: dict[bytes, _Group] = {}
         width = len(self._keys)
         # What comes before what goes: an extreme that only moves is not looked for
-        for sign, key, *values in sorted(
-            zip(*(column.to_pylist() for column in rows.columns), strict=True), key=lambda row: -row[0]
-        ):
+        for sign, key, *values in sorted(self._rows_of(changes, at), key=lambda row: -row[0]):
             group = changed[key] = self._groups.get(key) or self._new(key, tuple(values[:width]), sign)
             group.rows += sign
             for accumulator, value in zip(group.accumulators, values[width:], strict=True):
                 accumulator.add(value, sign)
+        if not changed:
+            return False
         gone = [group.order for group in changed.values() if group.order is not None]
         for group in changed.values():
             group.order = None
@@ -195,7 +197,7 @@ class MaintainedGroups:
         described = cursor.execute(f"DESCRIBE SELECT {', '.join(texts)} FROM {self._relation}", given)  # noqa: S608
         return [row[1] for row in described.fetchall()]
 
-    def _load(self, cursor: duckdb.DuckDBPyConnection, key: str) -> None:
+    def _load(self, cursor: duckdb.DuckDBPyConnection) -> None:
         names = [f"k{number}" for number in range(len(self._keys))]
         loads = [load for slot in self._slots for load in slot.loads()]
         selected = [*map(" AS ".join, zip(self._keys, names, strict=True)), "count(*)", *loads]
@@ -209,19 +211,44 @@ class MaintainedGroups:
         if rows.num_rows > MOST_GROUPS:
             raise Rerun(f"it has more than {MOST_GROUPS:,} groups")
         width = len(names)
-        self._arrow = [rows.schema.field(place + 1).type for place in range(width)]
+        self._arrow = {name: rows.schema.field(name).type for name in names}
         places = self._loaded_at(width + 2)
-        self._extreme_types = {
+        extremes = {
             number: rows.schema.field(place).type.value_type
             for number, (slot, (place, _)) in enumerate(zip(self._slots, places, strict=True))
             if slot.kind in ("min", "max")
         }
+        for number, place in enumerate(self._places):
+            self._arrow[f"a{number}"] = (
+                extremes.get(place or 0)
+                if self._plan.aggregates[number].kind in ("min", "max")
+                else self._arrow_type(number, place)
+            )
         for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             made = [slot.make(row[start:stop]) for slot, (start, stop) in zip(self._slots, places, strict=True)]
             self._groups[row[0]] = _Group(row[0], row[1 : 1 + width], row[1 + width], made)
         for number, slot in enumerate(self._slots):
             if slot.floating:
-                self._load_doubles(cursor, key, number, slot)
+                self._load_doubles(cursor, number, slot)
+
+    def _directly(
+        self, plan: Plan
+    ) -> tuple[list[Comparison], list[str], list[str], Callable[[Sequence[Any]], bytes]] | None:
+        """Return conditions, columns and keys where changed rows need no DuckDB."""
+        if len(plan.sources) > 1 or plan.keys is None:
+            return None
+        conditions = comparisons(plan.where, plan.sources[0].columns, self._params)
+        columns = [*map(bare, plan.keys), *(slot.column for slot in self._slots)]
+        key = sort_key_of(self._key_types, ["ASC NULLS LAST"] * len(plan.keys))
+        if conditions is None or None in columns or key is None:
+            return None
+        named = [name for name in columns if name]
+        return (
+            conditions,
+            named,
+            list(dict.fromkeys([*named, *(condition[0] for condition in conditions)] or ["_id"])),
+            key,
+        )
 
     def _loaded_at(self, start: int) -> list[tuple[int, int]]:
         places: list[tuple[int, int]] = []
@@ -230,13 +257,19 @@ class MaintainedGroups:
             start = places[-1][1]
         return places
 
-    def _load_doubles(self, cursor: duckdb.DuckDBPyConnection, key: str, number: int, slot: _Slot) -> None:
+    def _load_doubles(self, cursor: duckdb.DuckDBPyConnection, number: int, slot: _Slot) -> None:
         """Sum doubles exactly: of each exponent the mantissas, which are integers."""
+        names = [f"k{place}" for place in range(len(self._keys))]
+        keys = "".join(f"{name}, " for name in names)
         rows = read(
             cursor,
-            f"""WITH bits AS (SELECT {key} AS {KEY}, ({slot.text})::DOUBLE::BIT::BIGINT AS b FROM {self._relation}{self._changed.condition}),
-                parts AS (SELECT {KEY}, (b >> 52) & 4095 AS top, b & {(1 << 52) - 1} AS m FROM bits WHERE b IS NOT NULL)
-            SELECT {KEY}, top, sum(m), count(*) FROM parts GROUP BY {KEY}, top, top & 2047 = 2047 AND m = 0""",  # noqa: S608
+            f"""WITH bits AS (
+                SELECT {"".join(f"{text} AS {name}, " for text, name in zip(self._keys, names, strict=True))}
+                    ({slot.text})::DOUBLE::BIT::BIGINT AS b FROM {self._relation}{self._changed.condition}),
+            parts AS (SELECT {keys} (b >> 52) & 4095 AS top, b & {(1 << 52) - 1} AS m FROM bits WHERE b IS NOT NULL),
+            sums AS (SELECT {keys} top, sum(m) AS total, count(*) AS many FROM parts
+                GROUP BY {keys} top, top & 2047 = 2047 AND m = 0)
+            SELECT {sort_key([(name, "ASC NULLS LAST") for name in names])}, top, total, many FROM sums""",  # noqa: S608
             pick(self._params, parameters(self._rows_given) | slot.parameters),
         )
         for key_, top, mantissas, count in zip(*(column.to_pylist() for column in rows.columns), strict=True):
@@ -247,11 +280,36 @@ class MaintainedGroups:
 
     # ---- changing ----------------------------------------------------------------------------------------------------
 
+    def _rows_of(self, changes: Mapping[str, TableChange], at: At) -> Iterable[tuple[Any, ...]]:
+        """Return of changed rows their sign, group, keys and what accumulators take in."""
+        if self._direct is None:
+            rows = self._changed.rows(changes, at)
+            return () if rows is None else zip(*(column.to_pylist() for column in rows.columns), strict=True)
+        conditions, columns, used, key = self._direct
+        width = len(self._keys)
+        return [
+            (sign, key([row[name] for name in columns[:width]]), *(row[name] for name in columns))
+            for sign, _, values in self._changed.plain(changes, used, conditions)
+            for row in values
+        ]
+
     def _new(self, key: bytes, values: tuple[Any, ...], sign: int) -> _Group:
         if sign < 0:
             raise Astray("a row went from a group that was not known")
         group = self._groups[key] = _Group(key, values, 0, [slot.make() for slot in self._slots])
         return group
+
+    def _plainly(self, plan: Plan) -> tuple[list[str], list[str], Callable[[Sequence[Any]], bytes] | None] | None:
+        """Return outputs, order and keys where outputs are keys and aggregates as they are."""
+        outputs, by = [bare(output) for output in plan.outputs], [bare(order.by) for order in plan.order]
+        if plan.having or None in outputs or None in by:
+            return None
+        types = {f"k{number}": type_ for number, type_ in enumerate(self._key_types)}
+        order = [*(name for name in by if name), *types]
+        types |= {f"a{number}": type_ for number, type_ in enumerate(self._results)}
+        hows = [*(order.how for order in plan.order), *["ASC NULLS LAST"] * len(self._keys)]
+        key = sort_key_of([types[name] for name in order], hows) if by else None
+        return None if by and key is None else ([name for name in outputs if name], order, key)
 
     def _evaluator(self, plan: Plan, scratch: Scratch, cursor: duckdb.DuckDBPyConnection) -> Evaluator:
         keys = {f"k{number}": type_ for number, type_ in enumerate(self._key_types)}
@@ -277,27 +335,39 @@ class MaintainedGroups:
 
     def _evaluate(self, groups: Sequence[_Group], at: At | None = None) -> pa.Table:
         """Return the rows of groups that are in the result, and note their places."""
-        columns: dict[str, Any] = {KEY: pa.array([group.key for group in groups], pa.binary())}
-        for number, type_ in enumerate(self._arrow):
-            columns[f"k{number}"] = pa.array([group.values[number] for group in groups], type_)
-        asked = 0
-        for number, aggregate in enumerate(self._plan.aggregates):
-            values: list[Any] = []
-            place = self._places[number]
-            for group in groups:
-                try:
-                    values.append(self._value(aggregate, group, place))
-                except Exhausted:
-                    asked += 1
-                    if at is None or asked > _MOST_ASKED or len(self._plan.sources) > 1:
-                        raise Reload("the extremes of many groups have to be looked for") from None
-                    self._ask(at(), group, place or 0)
-                    values.append(self._value(aggregate, group, place))
-            columns[f"a{number}"] = pa.array(values, self._arrow_type(number, place))
-        rows = self._outputs.run(pa.table(columns))
-        for key, order in zip(rows["__group_key"].to_pylist(), rows[KEY].to_pylist(), strict=True):
-            self._groups[key].order = order
+        lists: dict[str, list[Any]] = {f"k{n}": [group.values[n] for group in groups] for n in range(len(self._keys))}
+        for number in range(len(self._plan.aggregates)):
+            lists[f"a{number}"] = self._values(number, groups, at)
+        columns = {name: pa.array(values, self._arrow[name]) for name, values in lists.items()}
+        if self._plain is not None:
+            outputs, by, key = self._plain
+            orders = [group.key for group in groups]
+            if key is not None:
+                orders = [key(row) for row in zip(*(lists[name] for name in by), strict=True)]
+            for group, order in zip(groups, orders, strict=True):
+                group.order = order
+            shown = [pa.array(orders, pa.binary()), *(columns[name] for name in outputs)]
+            return pa.Table.from_arrays(shown, names=[KEY, *(f"e{n}" for n in range(1, len(shown)))])
+        rows = self._outputs.run(pa.table({KEY: pa.array([group.key for group in groups], pa.binary()), **columns}))
+        for group_key, order in zip(rows["__group_key"].to_pylist(), rows[KEY].to_pylist(), strict=True):
+            self._groups[group_key].order = order
         return rows.drop_columns(["__group_key"])
+
+    def _values(self, number: int, groups: Sequence[_Group], at: At | None) -> list[Any]:
+        """Return what an aggregate is in groups."""
+        aggregate, place = self._plan.aggregates[number], self._places[number]
+        values: list[Any] = []
+        asked = 0
+        for group in groups:
+            try:
+                values.append(self._value(aggregate, group, place))
+            except Exhausted:
+                asked += 1
+                if at is None or asked > _MOST_ASKED or len(self._plan.sources) > 1:
+                    raise Reload("the extremes of many groups have to be looked for") from None
+                self._ask(at(), group, place or 0)
+                values.append(self._value(aggregate, group, place))
+        return values
 
     def _value(self, aggregate: Aggregate, group: _Group, place: int | None) -> Any:
         if place is None:
@@ -314,12 +384,10 @@ class MaintainedGroups:
         return accumulator.sum()
 
     def _arrow_type(self, number: int, place: int | None) -> pa.DataType:
-        aggregate, result = self._plan.aggregates[number], self._results[number]
-        if aggregate.kind == "count":
+        """Return the type of a count, a sum or a mean."""
+        if self._plan.aggregates[number].kind == "count":
             return pa.int64()
-        if aggregate.kind in ("min", "max"):
-            return self._extreme_types[place or 0]
-        return pa.float64() if result == "DOUBLE" else pa.decimal128(38, self._slots[place or 0].scale)
+        return pa.float64() if self._results[number] == "DOUBLE" else pa.decimal128(38, self._slots[place or 0].scale)
 
     def _ask(self, cursor: duckdb.DuckDBPyConnection, group: _Group, place: int) -> None:
         """Look for the extremes of one group in the table, as it is now."""
@@ -358,10 +426,14 @@ def _slots(
             places.append(None)
             continue
         kind = "sum" if aggregate.kind == "avg" else aggregate.kind
-        slot = _Slot(kind, text, types[text], parameters([aggregate.argument, aggregate.filter]))
+        slot = _Slot(kind, text, types[text], parameters([aggregate.argument, aggregate.filter]), _column(aggregate))
         if kind == "sum" and not (slot.floating or _INTEGER.match(slot.type) or _DECIMAL.match(slot.type)):
             raise Rerun(f"sums of type {slot.type} are not maintained")
         if slot not in slots:
             slots.append(slot)
         places.append(slots.index(slot))
     return slots, places
+
+
+def _column(aggregate: Aggregate) -> str | None:
+    return None if aggregate.filter or aggregate.argument is None else bare(aggregate.argument)

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from nbreactive.columns.live.evaluate import CHANGED, Evaluator, Scratch, pick, read, sort_key
+from nbreactive.columns.live.plain import Comparison, bare, comparisons, passes, sort_key_of
 from nbreactive.columns.live.plan import Plan, Source
 from nbreactive.columns.live.rows import KEY, SortedRows
 from nbreactive.columns.live.tree import (
@@ -88,15 +90,11 @@ class Changed:
             self._schemas[folded] = read(cursor, nothing, {}).schema
 
     def rows(self, changes: Mapping[str, TableChange], at: At) -> pa.Table | None:
-        """Return the changed rows: sign, e0..; None if none can matter."""
-        changes = {table: change for table, change in changes.items() if change.old.num_rows or change.new.num_rows}
-        if len(changes) > 1:
-            raise Reload("more than one table of the join changed")
-        if not changes:
+        """Return the changed rows: sign, e0..; None if there are none."""
+        found = self._one(changes)
+        if found is None:
             return None
-        ((table, change),) = changes.items()
-        if change.old.num_rows + change.new.num_rows > _MOST_CHANGES:
-            raise Reload("much has changed at once")
+        table, change = found
         evaluator = self._evaluators.get(table)
         if evaluator is None:
             raise Reload("the outer side of a join changed")
@@ -107,6 +105,32 @@ class Changed:
         )
         return evaluator.run(signed, at() if self._joined else None)
 
+    def plain(
+        self, changes: Mapping[str, TableChange], columns: list[str], conditions: Sequence[Comparison]
+    ) -> list[tuple[int, pa.Table, list[dict[str, Any]]]]:
+        """Return the changed rows that fulfil plain conditions, without asking DuckDB: sign, rows, and the same as values."""
+        found = self._one(changes)
+        if found is None:
+            return []
+        table, change = found
+        passing: list[tuple[int, pa.Table, list[dict[str, Any]]]] = []
+        for rows, sign in ((change.old, -1), (change.new, 1)):
+            if rows.num_rows:
+                rows = _known(rows, columns, self._schemas[table])  # noqa: PLW2901
+                values = rows.to_pylist()
+                wanted = [passes(row, conditions) for row in values]
+                passing.append((sign, rows.filter(pa.array(wanted)), list(compress(values, wanted))))
+        return passing
+
+    def _one(self, changes: Mapping[str, TableChange]) -> tuple[str, TableChange] | None:
+        """Return the table that changed, and how."""
+        changed = [(table, change) for table, change in changes.items() if change.old.num_rows or change.new.num_rows]
+        if len(changed) > 1:
+            raise Reload("more than one table of the join changed")
+        if changed and changed[0][1].old.num_rows + changed[0][1].new.num_rows > _MOST_CHANGES:
+            raise Reload("much has changed at once")
+        return changed[0] if changed else None
+
     def interrupt(self) -> None:
         """End what is being evaluated."""
         for evaluator in self._evaluators.values():
@@ -116,6 +140,34 @@ class Changed:
         """Give connections back."""
         for evaluator in self._evaluators.values():
             evaluator.close()
+
+
+class _Direct(NamedTuple):
+    """A statement that needs no DuckDB to follow a change."""
+
+    conditions: list[Comparison]
+    columns: list[str]
+    outputs: list[str]
+    order: list[str]
+    key: Callable[[Sequence[Any]], bytes]
+
+
+def _direct(plan: Plan, params: Mapping[str, Any]) -> _Direct | None:
+    if len(plan.sources) > 1:
+        return None
+    types = plan.sources[0].columns
+    conditions = comparisons(plan.where, types, params)
+    outputs, order = [bare(output) for output in plan.outputs], [bare(order.by) for order in plan.order]
+    if conditions is None or None in outputs or None in order:
+        return None
+    order = [*(name for name in order if name), "_creationTime", "_id"]
+    hows = [*(order.how for order in plan.order), "ASC NULLS LAST", "ASC NULLS LAST"]
+    key = sort_key_of([types[name] for name in order], hows)
+    if key is None:
+        return None
+    shown = [name for name in outputs if name]
+    used = dict.fromkeys([*shown, *order, *(condition[0] for condition in conditions)])
+    return _Direct(conditions, list(used), shown, order, key)
 
 
 class MaintainedRows:
@@ -151,6 +203,8 @@ class MaintainedRows:
         if most is not None:
             load += f" LIMIT {most}"
         rows = read(cursor, load, pick(params, parameters(_all(plan))))
+        self._schema = rows.schema
+        self._direct = _direct(plan, params)
         self._rows = SortedRows(rows, whole=most is None or rows.num_rows < most, folder=folder)
 
     @property
@@ -172,14 +226,32 @@ class MaintainedRows:
 
     def update(self, changes: Mapping[str, TableChange], at: At) -> bool:
         """Take changes in; tell whether the result may be another one."""
-        rows = self._changed.rows(changes, at)
-        if rows is None or not rows.num_rows:
-            return False
-        gone, added = _split(rows)
-        self._rows.change(gone["e0"].to_pylist(), added.rename_columns([KEY, *added.column_names[1:]]))
+        if self._direct is None:
+            rows = self._changed.rows(changes, at)
+            if rows is None or not rows.num_rows:
+                return False
+            gone, added = _split(rows)
+            self._rows.change(gone["e0"].to_pylist(), added.rename_columns(self._schema.names))
+        else:
+            gone, added = self._directly(changes, self._direct)
+            if not gone and added is None:
+                return False
+            self._rows.change(gone, added)
         if not self._rows.whole and self._wanted is not None and self._rows.total < self._wanted:
             raise Reload("rows that are not known come into the result")
         return True
+
+    def _directly(self, changes: Mapping[str, TableChange], direct: _Direct) -> tuple[list[bytes], pa.Table | None]:
+        gone: list[bytes] = []
+        added: pa.Table | None = None
+        for sign, rows, values in self._changed.plain(changes, direct.columns, direct.conditions):
+            keys = [direct.key([row[name] for name in direct.order]) for row in values]
+            if sign < 0:
+                gone = keys
+            elif keys:
+                columns = [pa.chunked_array([pa.array(keys, pa.binary())]), *(rows[name] for name in direct.outputs)]
+                added = pa.Table.from_arrays(columns, names=self._schema.names).cast(self._schema)
+        return gone, added
 
     def interrupt(self) -> None:
         """End what is being evaluated."""
@@ -203,13 +275,18 @@ def row_ids(sources: list[Source]) -> list[Node]:
 
 
 def _signed(rows: pa.Table, sign: int, columns: list[str], schema: pa.Schema) -> pa.Table:
+    rows = _known(rows, [name for name in columns if name != SIGN], schema)
+    return rows.append_column(SIGN, pa.array([sign] * rows.num_rows, pa.int8()))
+
+
+def _known(rows: pa.Table, columns: list[str], schema: pa.Schema) -> pa.Table:
+    """Return columns of rows, which must be of the table as it was."""
     if names(rows.column_names) != names(schema.names):
         raise Reload("the table has other columns now")
-    wanted = [name for name in columns if name != SIGN]
-    for name in wanted:
+    for name in columns:
         if _plain(rows.schema.field(name).type) != _plain(schema.field(name).type):
             raise Reload("a column has another type now")
-    return rows.select(wanted).append_column(SIGN, pa.array([sign] * rows.num_rows, pa.int8()))
+    return rows.select(columns)
 
 
 def _plain(type_: pa.DataType) -> str:

@@ -227,6 +227,8 @@ def make_plan(
         raise Rerun("window functions are not maintained")
     if next(of_class(node, "COLLATE"), None):
         raise Rerun("COLLATE is not maintained")
+    if next(of_class(node, "POSITIONAL_REFERENCE"), None):
+        raise Rerun("#1 is not maintained")
     for part, words in (("qualify", "QUALIFY"), ("sample", "a sample"), ("windows", "WINDOW")):
         if node.get(part):
             raise Rerun(f"{words} is not maintained")

@@ -20,12 +20,30 @@ NATIONS = [
     *[("VIETNAM", 2), ("RUSSIA", 3), ("UNITED KINGDOM", 3), ("UNITED STATES", 1)],
 ]
 REGIONS = ["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"]
-COLORS = ["almond", "antique", "azure", "beige", "black", "blue", "brown", "chocolate", "forest", "frosted", "green", "ivory", "khaki", "lemon", "linen"]
+COLORS = [
+    "almond",
+    "antique",
+    "azure",
+    "beige",
+    "black",
+    "blue",
+    "brown",
+    "chocolate",
+    "forest",
+    "frosted",
+    "green",
+    "ivory",
+    "khaki",
+    "lemon",
+    "linen",
+]
 SIZES = ["STANDARD", "SMALL", "MEDIUM", "LARGE", "ECONOMY", "PROMO"]
 FINISHES = ["ANODIZED", "BURNISHED", "PLATED", "POLISHED", "BRUSHED"]
 METALS = ["TIN", "NICKEL", "BRASS", "STEEL", "COPPER"]
 BOXES = [
-    f"{one} {two}" for one in ["SM", "LG", "MED", "JUMBO", "WRAP"] for two in ["CASE", "BOX", "BAG", "JAR", "PKG", "PACK", "CAN", "DRUM"]
+    f"{one} {two}"
+    for one in ["SM", "LG", "MED", "JUMBO", "WRAP"]
+    for two in ["CASE", "BOX", "BAG", "JAR", "PKG", "PACK", "CAN", "DRUM"]
 ]
 SEGMENTS = ["AUTOMOBILE", "BUILDING", "FURNITURE", "MACHINERY", "HOUSEHOLD"]
 PRIORITIES = ["1-URGENT", "2-HIGH", "3-MEDIUM", "4-NOT SPECIFIED", "5-LOW"]

@@ -104,6 +104,7 @@ def test_a_change_costs_no_look_at_the_tables(tables: Tables, scratch: Scratch, 
         ("SELECT a.i FROM t a JOIN t b USING (_id)", "joined with itself"),
         ("SELECT s FROM t ORDER BY s COLLATE NOCASE", "COLLATE"),
         ("SELECT DISTINCT ON (i) i, s FROM t ORDER BY i, x", "DISTINCT ON"),
+        ("SELECT #3 FROM t", "#1"),
         ("SELECT * FROM range(3)", "only tables"),
     ],
 )
