@@ -143,6 +143,8 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     """The longest result."""
     strict: bool = False
     """Refuse what gives something else each time: now(), random()."""
+    earlier: bool = True
+    """Whether it may read earlier times."""
     only: Sequence[str] | None = None
     """The user's tables that it may read; None: all."""
     packed: bool = False

@@ -21,6 +21,7 @@ import pyarrow as pa
 from nbreactive.columns import _frames as frames
 from nbreactive.columns.conditions import conditions
 from nbreactive.columns.documents import stream
+from nbreactive.columns.earlier import show
 from nbreactive.columns.inspection import inspect
 from nbreactive.columns.live_statements import LiveStatements
 from nbreactive.columns.past import span, versions
@@ -136,7 +137,10 @@ class Answers:
             layouts = self._tables(parsed, snapshot, request.only)
             for layout in layouts:
                 snapshot.use(layout)
-            result = cursor.execute(parsed.text, params)
+            if parsed.earlier:
+                _check_earlier(request)
+                show(cursor, parsed.earlier, params, snapshot.at, reading.check)
+            result = cursor.execute(parsed.text, parsed.values(params))
             names = unique([str(column[0]) for column in result.description or []])
             types = [(name, str(column[1])) for name, column in zip(names, result.description or [], strict=True)]
             encode = _packed if request.packed else _encoded
@@ -144,6 +148,16 @@ class Answers:
         yield frames.Described(snapshot.at, what_is_read(parsed, params, layouts), types, bool(parsed.volatile))
         for start in range(0, len(data), _PART):
             yield frames.Part(bytes(data[start : start + _PART]))
+
+
+def _check_earlier(request: frames.Statement) -> None:
+    if request.only is not None:
+        raise NotAllowed("row rules do not know of earlier times: read them in an internal function")
+    if not request.earlier:
+        raise NotAllowed(
+            "AT shows what may have been deleted since, so it is for internal functions and for callers who may deploy: make"
+            " this an @internal_query, or read the past in one that this function runs"
+        )
 
 
 @contextlib.contextmanager

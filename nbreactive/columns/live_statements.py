@@ -15,6 +15,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ import pyarrow as pa
 from nbreactive.columns._live_frames import Explain, Explained, Live, LiveResult, RowChange
 from nbreactive.columns._project import Projection, project
 from nbreactive.columns.batches import batch_of, typed_rows
+from nbreactive.columns.earlier import show
 from nbreactive.columns.live import Live as State
 from nbreactive.columns.live import Scratch, TableChange
 from nbreactive.columns.readers import Readers, Reading
@@ -121,7 +123,7 @@ class LiveStatements:
         if kept.at is not None and request.at < kept.at:
             return self._earlier(reading, request, parsed, params)
         tables: Tables | None = None
-        if not self._update(kept, reading, request):
+        if not self._update(kept, reading, request, parsed, params):
             tables = self._load(kept, reading, request.at, parsed, params)
         return LiveResult(_window(kept.state, request), tables, kept.period)
 
@@ -129,7 +131,7 @@ class LiveStatements:
         """Say how a statement is kept up to date."""
         params: dict[str, Any] = unpack(request.params)
         parsed = self._understand(request.text, params)
-        kept = _Kept(State(parsed.text, params, self._scratch))
+        kept = _Kept(State(parsed.text, parsed.values(params), self._scratch))
         try:
             tables = self._load(kept, reading, request.at, parsed, params)
             return Explained(msgspec.to_builtins(kept.state.explain()), tables)
@@ -138,7 +140,7 @@ class LiveStatements:
 
     # ---- one result ------------------------------------------------------------------------------------------
 
-    def _update(self, kept: _Kept, reading: Reading, request: Live) -> bool:
+    def _update(self, kept: _Kept, reading: Reading, request: Live, parsed: Parsed, params: dict[str, Any]) -> bool:
         """Bring a result forward; False: it has to be made anew."""
         if kept.at is None or kept.at != request.base:
             return False
@@ -160,7 +162,9 @@ class LiveStatements:
             kept.at = None
 
             def at() -> duckdb.DuckDBPyConnection:
-                cursor, _ = opened.enter_context(self._seen(reading, request.at, list(kept.layouts.values())))
+                cursor, _ = opened.enter_context(
+                    self._seen(reading, request.at, parsed, params, list(kept.layouts.values()))
+                )
                 return cursor
 
             with reading.interrupting(kept.state):
@@ -171,7 +175,7 @@ class LiveStatements:
     def _load(self, kept: _Kept, reading: Reading, at: int, parsed: Parsed, params: dict[str, Any]) -> Tables:
         """Make a result anew."""
         kept.at = None
-        with self._seen(reading, at, parsed) as (cursor, layouts):
+        with self._seen(reading, at, parsed, params) as (cursor, layouts):
             kept.state.load(cursor)
         kept.made = time.monotonic()
         kept.period = kept.state.explain().period_ms or 0
@@ -181,7 +185,7 @@ class LiveStatements:
 
     def _earlier(self, reading: Reading, request: Live, parsed: Parsed, params: dict[str, Any]) -> LiveResult:
         """Answer a question about a moment before that of the result, which stays."""
-        kept = _Kept(State(parsed.text, params, self._scratch))
+        kept = _Kept(State(parsed.text, parsed.values(params), self._scratch))
         try:
             tables = self._load(kept, reading, request.at, parsed, params)
             return LiveResult(_window(kept.state, request), tables)
@@ -190,15 +194,16 @@ class LiveStatements:
 
     @contextlib.contextmanager
     def _seen(
-        self, reading: Reading, at: int, tables: Parsed | list[Layout]
+        self, reading: Reading, at: int, parsed: Parsed, params: dict[str, Any], layouts: list[Layout] | None = None
     ) -> Generator[tuple[duckdb.DuckDBPyConnection, list[Layout]]]:
         """Give a cursor that sees tables as of a timestamp."""
         self._writer.reach(at)
         with self._readers.transaction(reading) as cursor:
             snapshot = Snapshot(cursor, at, (), reading.check)
-            layouts = tables if isinstance(tables, list) else tables.tables(snapshot.tables)
+            layouts = parsed.tables(snapshot.tables) if layouts is None else layouts
             for layout in layouts:
                 snapshot.use(layout)
+            show(cursor, parsed.earlier, params, snapshot.at, reading.check)
             yield cursor, layouts
 
     # ---- all of them -----------------------------------------------------------------------------------------
@@ -209,7 +214,7 @@ class LiveStatements:
             self._sweep()
             kept = self._kept.pop(key, None)
             if kept is None:
-                kept = _Kept(State(parsed.text, params, self._scratch))
+                kept = _Kept(State(parsed.text, parsed.values(params), self._scratch))
             self._kept[key] = kept  # behind all others
             return kept
 
@@ -240,11 +245,20 @@ def _rows(layout: Layout, rows: Sequence[RowChange], folder: Path) -> TableChang
     sides: list[pa.Table] = []
     for documents in ({row.id: row.old for row in rows}, {row.id: row.new for row in rows}):
         there = {id: unpack(packed) for id, packed in documents.items() if packed is not None}
+        if not there:
+            sides.append(_none(layout))
+            continue
         projection = project(layout, there)
-        if projection.layout != layout:
+        if projection.layout is not layout and projection.layout != layout:
             return None
         sides.append(_whole(projection))
     return TableChange(*sides)
+
+
+@lru_cache(256)
+def _none(layout: Layout) -> pa.Table:
+    """Return no rows, with the columns of a table."""
+    return _whole(project(layout, {}))
 
 
 def _whole(projection: Projection) -> pa.Table:
@@ -261,5 +275,5 @@ def _whole(projection: Projection) -> pa.Table:
 
 
 def _window(state: State, request: Live) -> bytes:
-    rows = state.window(request.offset, request.limit)
+    rows = state.window(request.offset, request.limit).combine_chunks()  # one for each row that has moved
     return window_json(rows, state.schema, total=state.total, offset=request.offset)

@@ -76,6 +76,8 @@ class Snapshot:
         if self.at < self.applied:
             later = f"SELECT DISTINCT table_number FROM nbreactive.history WHERE ts > {self.at:d}"  # noqa: S608
             self._later = {number for (number,) in self._rows(later)}
+        self._mark = ""
+        """What tells the temporary tables of one table from those of others."""
         self._own: dict[int, dict[bytes, bytes | None]] = {}
         for write in own:
             self._own.setdefault(write.table, {})[write.id] = write.doc
@@ -85,19 +87,23 @@ class Snapshot:
         self.tables: dict[str, Layout] = self._catalog()
         """Layouts of the tables that there are, by the case-folded names that SQL has for them."""
 
-    def use(self, layout: Layout) -> None:
-        """Make a table seen as it is to be seen."""
+    def use(self, layout: Layout, name: str = "") -> Layout:
+        """Make a table seen as it is to be seen, under a name of its own if one is given; return its columns."""
         number = layout.number
+        self._mark = name or str(number)
+        if name:
+            layout = msgspec.structs.replace(layout, name=name)
         stored = self._stored.get(number)
         if stored is None:
-            self._make_anew(layout)
-        elif layout.batches:
-            if BATCHES in self._later:
+            return self._make_anew(layout)
+        if layout.batches:
+            if BATCHES in self._later or name:
                 self._leave_out_later(layout, stored)
         elif number in self._later or number in self._own:
-            self._shadow(layout, stored)
+            return self._shadow(layout, stored)
         elif stored.name != layout.name:
             self._cursor.execute(f"CREATE TEMP VIEW {quote(layout.name)} AS FROM {self._main(stored)}")
+        return layout
 
     def ephemeral(self, name: str) -> bool:
         """Whether there is, or was, a table of that name that is kept in memory alone."""
@@ -188,16 +194,17 @@ class Snapshot:
             f"CREATE TEMP VIEW {quote(layout.name)} AS SELECT * FROM {self._main(stored)} WHERE rowid < {rows:d}"  # noqa: S608
         )
 
-    def _shadow(self, layout: Layout, stored: Layout) -> None:
+    def _shadow(self, layout: Layout, stored: Layout) -> Layout:
         """Put the documents that differ in the place of those that are stored."""
         changed = self._changed(layout.number)
         if not changed:
-            return
+            if stored.name != layout.name:
+                self._cursor.execute(f"CREATE TEMP VIEW {quote(layout.name)} AS FROM {self._main(stored)}")
+            return layout
         projection = project(stored, {id: doc for id, doc in changed.items() if doc is not None})
         columns = carried(stored, projection.layout)
         if columns is None:
-            self._make_anew(layout)
-            return
+            return self._make_anew(layout)
         main = self._main(stored)
         ids = [str(id) for id in projection.ids(changed).to_pylist()]
         places: list[int] = []
@@ -206,32 +213,33 @@ class Snapshot:
             marks = ", ".join("?" * len(wanted))
             found = self._cursor.execute(f"SELECT rowid FROM {main} WHERE _id IN ({marks})", wanted)  # noqa: S608
             places += [place for (place,) in found.fetchall()]
-        kept = f"SELECT {', '.join(columns)} FROM {main} {self._without(layout, places)}"  # noqa: S608 - quoted
+        kept = f"SELECT {', '.join(columns)} FROM {main} {self._without(places)}"  # noqa: S608 - quoted
         if projection.count:
-            rows = self._table(layout, projection)
+            rows = self._table(projection)
             kept += f" UNION ALL SELECT {', '.join(map(quote, projection.layout.types()))} FROM {rows}"  # noqa: S608
         self._cursor.execute(f"CREATE TEMP VIEW {quote(layout.name)} AS {kept}")
+        return msgspec.structs.replace(projection.layout, name=layout.name)
 
-    def _without(self, layout: Layout, places: list[int]) -> str:
+    def _without(self, places: list[int]) -> str:
         if not places:
             return ""
         if len(places) <= _FEW:
             return "WHERE " + " AND ".join(f"rowid <> {place:d}" for place in places)
         import pyarrow as pa
 
-        name = f"nbreactive_places_{layout.number:d}"
+        name = quote(f"nbreactive_places_{self._mark}")
         self._cursor.execute(f"CREATE TEMP TABLE {name} (place BIGINT)")
-        self._insert(name, pa.table({"place": pa.array(places, pa.int64())}))
+        self._insert(f"temp.{name}", pa.table({"place": pa.array(places, pa.int64())}))
         return f"WHERE rowid NOT IN (SELECT place FROM temp.{name})"  # noqa: S608 - our own text
 
-    def _table(self, layout: Layout, projection: Projection) -> str:
+    def _table(self, projection: Projection) -> str:
         """Make a temporary table of rows; return its name."""
-        made = msgspec.structs.replace(projection.layout, name=f"nbreactive_rows_{layout.number:d}")
+        made = msgspec.structs.replace(projection.layout, name=f"nbreactive_rows_{self._mark}")
         self._cursor.execute(create_statement(made, "temp"))
-        self._insert(f"temp.{made.name}", projection.batch())
-        return f"temp.{made.name}"
+        self._insert(f"temp.{quote(made.name)}", projection.batch())
+        return f"temp.{quote(made.name)}"
 
-    def _make_anew(self, layout: Layout) -> None:
+    def _make_anew(self, layout: Layout) -> Layout:
         """Make the whole table of its documents."""
         number = layout.number
         pages = list(self._pages(number))
@@ -244,6 +252,7 @@ class Snapshot:
                 layout = layout.with_rest()
                 self._cursor.execute(f"ALTER TABLE temp.{quote(layout.name)} ADD COLUMN _rest JSON")
             self._insert(f"temp.{quote(layout.name)}", projection.batch())
+        return layout
 
     def _insert(self, table: str, batch: Any) -> None:
         self._cursor.register("nbreactive_batch", batch)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from nbreactive.columns.earlier import Earlier, spelled_out, take_out
 from nbreactive.errors import NotAllowed, SqlError
 from nbreactive.values.limits import SQL_TEXT, over
 
@@ -142,6 +143,14 @@ class Parsed(msgspec.Struct, frozen=True):
     parameters: tuple[str, ...]
     volatile: tuple[str, ...]
     """Functions in it that give something else each time."""
+    earlier: tuple[Earlier, ...] = ()
+    """Tables that it names as of earlier times."""
+    bound: frozenset[str] = frozenset()
+    """The parameters that are left in its text, case-folded."""
+
+    def values(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters that its text has: those that only say a time are none of them."""
+        return {name: value for name, value in params.items() if name.casefold() in self.bound}
 
     def tables(self, known: Mapping[str, Layout]) -> list[Layout]:
         """Return the layouts of its tables.
@@ -187,6 +196,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Parsed:
     if len(text) > SQL_TEXT:
         raise SqlError(over("characters in a SQL statement", len(text), SQL_TEXT, "pass values as parameters"))
     try:
+        text = spelled_out(text)
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
         raise SqlError(str(error)) from None
@@ -207,7 +217,18 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Parsed:
     numbered = [name for name in walk.parameters if name.isdigit()]
     if numbered:
         raise SqlError("parameters are named: write $since instead of ? or $1, and pass since=...")
-    return Parsed(text, tree["statements"][0], tuple(walk.names), tuple(walk.parameters), tuple(walk.volatile))
+    tree = tree["statements"][0]
+    names, parameters, volatile = tuple(walk.names), tuple(walk.parameters), tuple(walk.volatile)
+    earlier: tuple[Earlier, ...] = ()
+    bound = frozenset(name.casefold() for name in parameters)
+    if walk.earlier:
+        earlier = tuple(take_out(node, number) for number, node in enumerate(walk.earlier, 1))
+        left = _Walk()
+        left.visit(tree, frozenset())
+        bound = frozenset(name.casefold() for name in left.parameters)
+        whole = msgspec.json.encode({"error": False, "statements": [tree]}).decode()
+        ((text,),) = connection.execute("SELECT json_deserialize_sql($tree::JSON)", {"tree": whole}).fetchall()
+    return Parsed(text, tree, names, parameters, volatile, earlier, bound)
 
 
 class _Walk:
@@ -217,6 +238,7 @@ class _Walk:
         self.names: dict[str, None] = {}
         self.parameters: dict[str, None] = {}
         self.volatile: dict[str, None] = {}
+        self.earlier: list[Tree] = []
 
     def visit(self, node: Any, scope: frozenset[str]) -> None:
         """Look at a node and what is below it; ``scope`` has the case-folded names of common table expressions."""
@@ -249,7 +271,12 @@ class _Walk:
         if len(path) > 1:
             raise NotAllowed(f"tables are named alone: write {path[-1]} instead of {'.'.join(path)}")
         if "at_clause" in node:
-            raise NotAllowed("AT is not available here; read an earlier state with at=...")
+            if path[0].casefold() in scope:
+                raise SqlError(
+                    f"AT is for tables, and {path[0]} is a part of this statement; write it behind the tables there"
+                )
+            self.earlier.append(node)
+            return
         if path[0].casefold() not in scope:
             self.names[path[0]] = None
 

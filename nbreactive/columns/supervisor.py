@@ -228,6 +228,7 @@ class Columns:
         max_bytes: int = SQL_BYTES,
         strict: bool = False,
         only: Sequence[str] | None = None,
+        earlier: bool = True,
         packed: bool = False,
     ) -> Selected:
         """Run a SELECT.
@@ -250,6 +251,8 @@ class Columns:
             Refuse what gives something else each time.
         only
             The user's tables that it may read; None: all.
+        earlier
+            Whether it may read earlier times.
         packed
             The data is to be the rows, packed as lists of values, instead of Arrow.
 
@@ -258,7 +261,9 @@ class Columns:
         NBReactiveError
             SqlError, NotAllowed, SqlTimeout, LimitExceeded: it is wrong, or takes too much. Unavailable.
         """
-        request = frames.Statement(text, params, at, own, seconds, max_bytes, strict, only, packed)
+        request = frames.Statement(
+            text, params, at, own, seconds, max_bytes, strict, only=only, packed=packed, earlier=earlier
+        )
         described, *parts = await self.statement(request, seconds, at)
         if not isinstance(described, frames.Described):
             raise ProtocolError(f"the columns process answered {type(described).__name__} to Statement")

@@ -111,7 +111,7 @@ class DatabaseReader:
         **params
             Values of ``$name`` in the text.
         """
-        return select(self._txn, text, params)
+        return select(self._txn, text, params, earlier=self._private)
 
     @property
     def system(self) -> SystemReader:

@@ -140,6 +140,8 @@ class Select(msgspec.Struct, frozen=True, array_like=True):
     """What the call has written so far."""
     only: Sequence[str] | None = None
     """The tables that it may read; None: all."""
+    earlier: bool = False
+    """Whether it may read earlier times."""
 
 
 class Selection(msgspec.Struct, frozen=True, array_like=True):

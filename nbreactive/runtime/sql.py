@@ -145,7 +145,14 @@ class SqlReads:
         return [interest for interest in self._interests if interest.index in exact]
 
 
-def select(txn: Transaction, text: object, params: Mapping[str, Any], only: Sequence[str] | None = None) -> SqlRows:
+def select(
+    txn: Transaction,
+    text: object,
+    params: Mapping[str, Any],
+    only: Sequence[str] | None = None,
+    *,
+    earlier: bool = False,
+) -> SqlRows:
     """Run a statement inside of a call.
 
     Parameters
@@ -158,6 +165,8 @@ def select(txn: Transaction, text: object, params: Mapping[str, Any], only: Sequ
         Values of its ``$name``.
     only
         The tables that it may read; None: all.
+    earlier
+        Whether it may read earlier times.
     """
     if not isinstance(text, str):
         raise InvalidValue(f"ctx.db.sql takes the text of a SELECT, not {text!r:.60}")
@@ -168,7 +177,7 @@ def select(txn: Transaction, text: object, params: Mapping[str, Any], only: Sequ
         txn.abort(LimitExceeded(over("SQL statements in one call", txn.sql.count + 1, SQL_STATEMENTS, fix)))
     packed = pack({name: _param(value, f"${name}") for name, value in params.items()})
     with txn.away():
-        selection = txn.select(Select(text, packed, txn.writes(), only))
+        selection = txn.select(Select(text, packed, txn.writes(), only, earlier))
     txn.sql.add(selection)
     failure = selection.failure
     if failure is not None:

@@ -44,6 +44,7 @@ class Source(Protocol):
         max_bytes: int,
         strict: bool,
         only: Sequence[str] | None,
+        earlier: bool,
         packed: bool,
     ) -> Selected:
         """Run a statement."""
@@ -82,6 +83,7 @@ class Selects:
                 max_bytes=SQL_BYTES,
                 strict=True,
                 only=select.only,
+                earlier=select.earlier,
                 packed=True,
             )
         except NBReactiveError as error:

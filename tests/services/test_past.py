@@ -87,6 +87,18 @@ def caught(ctx, at: str):
     except Exception:
         return "caught"
 
+@internal_query
+def by_sql(ctx, at: str):
+    return ctx.db.sql("SELECT n.item, o.amount AS then, n.amount AS now FROM orders n JOIN orders o AT $at USING (_id)", at=at)
+
+@query
+def public_by_sql(ctx):
+    return ctx.db.sql("SELECT count(*) AS n FROM orders AT ('2026-01-01')")
+
+@query
+def total(ctx):
+    return ctx.db.sql("SELECT sum(amount)::DOUBLE AS total FROM orders")[0]["total"]
+
 @internal_mutation
 def restore(ctx, id: str, at: str):
     ctx.db.patch(id, {"amount": ctx.db.at(at).get(id)["amount"]})
@@ -308,3 +320,39 @@ def test_over_http(backend: Served, admin: Client, story: Story) -> None:
     ts = encode_ts(int(story.changed))
     body = {"path": "shop:amounts", "args": {"item": story.item}, "ts": ts}
     assert backend.fetch("/api/query_at_ts", body, admin=True)["value"] == [2, 1]
+
+
+def test_sql_inside_of_functions(backend: Served, admin: Client, story: Story) -> None:
+    id = admin.call(api.shop.order, {"item": "bread", "amount": 3})
+    then = last(admin)
+    total = admin.call(api.shop.total)
+    with admin.live(internal.shop.by_sql, {"at": then}) as live:
+        assert {"item": "bread", "then": 3, "now": 3} in live.value
+        admin.call(api.shop.change, {"id": id, "amount": 4})
+        until(lambda: {"item": "bread", "then": 3, "now": 4} in live.value)
+    assert admin.call(api.shop.total) == total + 1
+    assert admin.call(api.shop.total.options(at=then)) == total
+    age(admin)
+    assert admin.call(api.shop.total.options(at=then)) == total
+    with Client(Target(backend.url)) as anybody, pytest.raises(NotAllowed, match="AT shows what may have been deleted"):
+        anybody.call(api.shop.public_by_sql)
+    assert admin.call(api.shop.public_by_sql) == [{"n": 0}]
+
+
+def test_live_sql_of_then_never_runs_again(admin: Client, story: Story) -> None:
+    then = admin.call("_system/sql:register", {"sql": f"SELECT count(*) AS n FROM orders AT ({story.changed})"})
+    both = f"SELECT (SELECT count(*) FROM orders AT ({story.changed})) AS past, (SELECT count(*) FROM orders) AS now"
+    now = admin.call("_system/sql:register", {"sql": both})
+    with (
+        admin.live("_system/sql:live", {"hash": then, "params": {}}) as constant,
+        admin.live("_system/sql:live", {"hash": now, "params": {}}) as live,
+    ):
+        (count,) = constant.value["rows"][0]
+        (past, here) = live.value["rows"][0]
+        assert past == count
+        until(lambda: admin.admin("GET", "status")["subscriptions"] == 2)  # those of other tests are over
+        runs = admin.admin("GET", "status")["executions"]["queries"]
+        admin.call(api.shop.order, {"item": "salt", "amount": 3})
+        until(lambda: live.value["rows"] == [[past, here + 1]])
+        assert constant.value["rows"] == [[count]]
+        assert admin.admin("GET", "status")["executions"]["queries"] == runs + 1
