@@ -17,6 +17,8 @@ from nbreactive.cli._files import check_files, content_of, import_files, storage
 from nbreactive.cli._output import say
 from nbreactive.cli._place import Door, add_place, served
 from nbreactive.cli._progress import Progress
+from nbreactive.client.exports import PATH as EXPORT
+from nbreactive.client.exports import check_path, write_rows
 from nbreactive.errors import InvalidValue
 from nbreactive.services.convex_zip import ConvexZip, Renumbering, document, jsonl, write_zip
 from nbreactive.services.export_lines import read_json
@@ -34,11 +36,14 @@ def add_commands(commands: Any) -> None:
     """Add both commands to a parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "export",
-        help="write all documents into a ZIP file in Convex's layout",
-        description="Write the documents of all tables, as of one moment, into a ZIP file in the layout of Convex's exports.",
+        help="write all documents into a ZIP file in Convex's layout, or one table into a Parquet, CSV, Arrow or DuckDB file",
+        description="Write the documents of all tables, as of one moment, into a ZIP file in the layout of Convex's exports; or"
+        " one table, or the result of a SELECT, into a file of rows: .parquet, .csv, .arrow, .duckdb. (Tables in columns are in"
+        " no ZIP file.)",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.zip", help="the file to write; replaced if it is there")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file to write; replaced if it is there")
     parser.add_argument("--table", metavar="TABLE", help="this table only")
+    parser.add_argument("--sql", metavar="SELECT", help="the rows of this SELECT; not for ZIP files")
     add_place(parser)
     parser.add_argument("--json", action="store_true", help="say what was done as JSON")
     parser.set_defaults(run=run_export)
@@ -66,6 +71,8 @@ def add_commands(commands: Any) -> None:
 
 def run_export(options: argparse.Namespace) -> int:
     """Run ``export``."""
+    if options.file.suffix.lower() != ".zip" or options.sql is not None:
+        return _export_rows(options)
     path = "/api/admin/documents"
     if options.table is not None:
         path += f"?table={quote(options.table)}"
@@ -100,6 +107,25 @@ def run_export(options: argparse.Namespace) -> int:
         "timestamp": str(head["timestamp"]),
     }
     say(options.json, facts, f"{options.file}: {total:,} documents of {len(tables)} tables")
+    return 0
+
+
+def _export_rows(options: argparse.Namespace) -> int:
+    """Write one table, or the result of a SELECT, into a file of rows."""
+    if options.file.suffix.lower() == ".zip" or (options.sql is None) == (options.table is None):
+        raise InvalidValue(
+            "name the rows with --table or --sql, and a file that ends in .parquet, .csv, .arrow or .duckdb; a .zip file has"
+            " all tables"
+        )
+    check_path(options.file)
+    body = {"table": options.table} if options.sql is None else {"sql": options.sql}
+    with (
+        served(options.at, options.admin_key) as found,
+        found.open(EXPORT, json.dumps(body).encode(), "application/json") as answer,
+        Progress("exporting", "rows", quiet=options.json) as progress,
+    ):
+        rows = write_rows(answer, options.file, options.table or "result", progress.add)
+    say(options.json, {"file": str(options.file), "rows": rows}, f"{options.file}: {rows:,} rows")
     return 0
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "current",
     "disconnect",
     "download",
+    "export",
     "history",
     "http_headers",
     "http_url",
@@ -297,3 +298,30 @@ def load(
         return load_into(current(), name, data, id=id, progress=progress)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None
+
+
+def export(what: str, path: str | Path, **params: Any) -> int:
+    """Write a table, or the result of a SELECT, into a file; returns the number of rows.
+
+    Rows are written as they come, so there may be more than fit into memory.
+
+    Parameters
+    ----------
+    what
+        The name of a table, or a SELECT.
+    path
+        The file; ``.parquet``, ``.csv``, ``.arrow`` or ``.duckdb`` says of which kind. It is replaced if it is there.
+    **params
+        Values of the parameters ``$name`` of a SELECT.
+
+    Examples
+    --------
+    >>> nbreactive.export("orders", "orders.parquet")       # doctest: +SKIP
+    >>> nbreactive.export("SELECT * FROM orders WHERE amount > $least", "large.csv", least=100)       # doctest: +SKIP
+    """
+    from nbreactive.client.exports import export as write
+
+    try:
+        return write(current(), what, path, params)
+    except NBReactiveError as error:
+        raise error.with_traceback(None) from None  # the user's lines, and not our own

@@ -88,6 +88,11 @@ def download(target: Target, url: str, to: str | Path | None = None) -> bytes | 
     return None
 
 
+def answer_to(target: Target, method: str, url: str, headers: dict[str, str], body: bytes) -> _Answer:
+    """Send a request whose answer is long; a context that gives it, to be read as it comes."""
+    return _Answer(target, method, url, headers, iter([body]))
+
+
 class _Answer:
     """The answer to one request; a context."""
 

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ ReadLog = Callable[[int], AsyncIterator[Sequence[Entry]]]
 """Yields the durable entries after a ts, in order, and ends where the log ends."""
 
 _log = logging.getLogger("nbreactive.columns")
+
+EXPORT_SECONDS = 3600.0
 
 _COLLECT = 0.1
 _AHEAD = 8 << 20
@@ -268,6 +270,27 @@ class Columns:
         if not isinstance(described, frames.Described):
             raise ProtocolError(f"the columns process answered {type(described).__name__} to Statement")
         return Selected(described, b"".join(part.data for part in parts if isinstance(part, frames.Part)))
+
+    async def stream(
+        self, text: str, params: bytes = b"", *, at: int, seconds: float = EXPORT_SECONDS
+    ) -> AsyncGenerator[bytes]:
+        """Run a SELECT and yield its rows, however many, as pieces of an Arrow IPC stream, as fast as they are taken.
+
+        Raises
+        ------
+        SqlError, NotAllowed, SqlTimeout
+            It is wrong, or takes too long. Unavailable: the process has ended; what came is not whole.
+        """
+        await self.wait(at)
+        child = await self._running()
+        request = frames.Statement(text, params, at, (), seconds, 1 << 62)
+        try:
+            async for reply in self._exchange(child, request):
+                if isinstance(reply, frames.Part):
+                    yield reply.data
+        except ChildDied as error:
+            self._died(child, error)
+            raise Unavailable("the process that runs SQL has ended; try again") from None
 
     async def check(self, text: str) -> frames.Checked:
         """Say what a statement is about; raises as :meth:`sql` does if it may not run."""

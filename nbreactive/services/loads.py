@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _SECONDS, _SECONDS_ALONE = 10e-3, 40e-3
 """Of the processor that a commit may take, while functions run, and while none do."""
 _FEWEST, _MOST = 100, 5000
+_GLANCE: Final = 0.02
+"""Seconds in which it shows whether functions run."""
 _FEW: Final = 200
 """Rows of a commit whose keys the backend computes itself."""
 _REMEMBERED: Final = 1000
@@ -85,6 +87,7 @@ class Loads:
         self._locks: OrderedDict[bytes, asyncio.Lock] = OrderedDict()
         self._row_seconds = 8e-6
         self._executed = 0
+        self._looked = 0.0
         self._last = 0
         self._naming = asyncio.Lock()
         """Held while a file of columns is written and named by a commit: none may be deleted meanwhile."""
@@ -186,7 +189,7 @@ class Loads:
             arrow,
             row,
             done - row,
-            self._rows() if plan is not None else _FEW,
+            await self._rows() if plan is not None else _FEW,
             first,
             begun / 1e6,
             plan,
@@ -231,11 +234,14 @@ class Loads:
         await self._engine.transact(write, remember=False)
         return rows
 
-    def _rows(self) -> int:
+    async def _rows(self) -> int:
         """Choose how many rows a commit of the next request has."""
+        if time.monotonic() > self._looked + 1.0:
+            self._executed = sum(self._engine.executions.values())
+            await asyncio.sleep(_GLANCE)
         executed = sum(self._engine.executions.values())
         seconds = _SECONDS_ALONE if executed == self._executed else _SECONDS
-        self._executed = executed
+        self._executed, self._looked = executed, time.monotonic()
         return max(_FEWEST, min(_MOST, round(seconds / self._row_seconds)))
 
     def _pace(self, rows: int, begun: float) -> None:
