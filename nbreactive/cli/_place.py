@@ -20,6 +20,7 @@ import msgspec
 from nbreactive.client.target import http_error
 from nbreactive.errors import DataFolderError, NBReactiveError, NotConnected, Refused
 from nbreactive.server.data_folder import DataFolder, running_backend
+from nbreactive.server.reset import unfinished
 
 _KEY = "NBREACTIVE_ADMIN_KEY"
 # Jobs that are due would begin, and be cut short when the command ends
@@ -109,6 +110,11 @@ def door(place: str, admin_key: str | None) -> Door | None:
         )
     running = running_backend(folder)
     if running is None:
+        if not (folder / "log").is_dir() and not unfinished(folder):  # to open it would make it one
+            raise DataFolderError(
+                f"{place} is not a data folder: there is no log in it; `nbreactive dev` and `nbreactive serve --data` make"
+                " one, `nbreactive restore` fills one from a backup"
+            )
         return None
     return _opened(running.url, [admin_key] if admin_key else _keys_of(folder))
 

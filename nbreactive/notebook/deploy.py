@@ -60,6 +60,19 @@ class Deployer:
             raise DeployRefused(f"There is no Python file at {path}: give a file (chat.py) or a folder of them.")
         return self._deploy(client, modules, force, message)
 
+    def remove(self, client: Client, module: str, *, force: bool) -> None:
+        """Take a module away, if it is this notebook's and not newer than it knows."""
+        body = {
+            "modules": [],
+            "remove": [module],
+            "base": {module: self._base(client, module)},
+            "origin": self.origin(client),
+            "force": force,
+            "message": f"removed {module}",
+        }
+        client.admin("POST", "deploy", body)
+        client.forget_functions()
+
     def see(self, client: Client, versions: dict[str, int]) -> None:
         """Remember that this notebook has looked at these versions."""
         place = deployment_of(client)

@@ -267,16 +267,7 @@ class ReactiveMagics(Magics):
     def _remove(self, rest: str) -> None:
         given, options = _words("remove", rest, 1, 1, {"--force": False})
         module = module_name(given[0])
-        connected = client()
-        body = {
-            "modules": [],
-            "remove": [module],
-            "base": {},
-            "force": "--force" in options,
-            "message": f"removed {module}",
-        }
-        connected.admin("POST", "deploy", body)
-        connected.forget_functions()
+        self.deployer.remove(client(), module, force="--force" in options)
         show(f"removed {module} · its tables and their rows stay")
 
     def _reset(self, rest: str) -> None:

@@ -27,19 +27,45 @@ def refuse_stale(
     """
     if not same_origin(current.origin, wanted.origin):
         held, mine = _told_apart(current.origin, wanted.origin)
-        _refuse(
-            current,
-            wanted,
-            f"it belongs to {held} ({current.author}, version {current.version}), this copy comes from {mine}",
-        )
-    if wanted.name in base and base[wanted.name] != current.version:
+        _refuse(current, wanted, f"{_belongs(current, held)}, this copy comes from {mine}")
+    if _unseen(current, base, source_at):
         seen = base[wanted.name]
-        if seen is not None and source_at(wanted.name, seen) == current.source:
-            return
         known = "has not seen any version of it" if seen is None else f"was made from version {seen}"
         _refuse(
             current, wanted, f"version {current.version} by {current.author} is newer than this copy, which {known}"
         )
+
+
+def refuse_removal(
+    current: StoredModule,
+    origin: Origin,
+    base: Mapping[str, int | None],
+    source_at: Callable[[str, int], str | None],
+) -> None:
+    """Raise :class:`StaleModule` if who wants to remove ``current`` is not where it comes from, or does not know it."""
+    if not same_origin(current.origin, origin):
+        held, mine = _told_apart(current.origin, origin)
+        why = f"{_belongs(current, held)}, this is {mine}"
+    elif _unseen(current, base, source_at):
+        seen = base[current.name]
+        known = "none" if seen is None else f"version {seen}"
+        why = f"the newest is version {current.version} by {current.author}, and what was seen here is {known}"
+    else:
+        return
+    message = f"the module {current.name!r} was not removed: {why}; ask who needs it, or use --force to remove it"
+    raise StaleModule(message, "", current.summary())
+
+
+def _belongs(current: StoredModule, held: str) -> str:
+    return f"it belongs to {held} ({current.author}, version {current.version})"
+
+
+def _unseen(current: StoredModule, base: Mapping[str, int | None], source_at: Callable[[str, int], str | None]) -> bool:
+    """Whether a newer version, with another text, stands than the one that a copy was made from."""
+    if current.name not in base or base[current.name] == current.version:
+        return False
+    seen = base[current.name]
+    return seen is None or source_at(current.name, seen) != current.source
 
 
 def same_origin(one: Origin, other: Origin) -> bool:

@@ -22,7 +22,7 @@ from nbreactive.engine.row_index import Reader
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import DeployRefused, Unavailable
 from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource, Origin
-from nbreactive.services.copies import refuse_stale, same_origin
+from nbreactive.services.copies import refuse_removal, refuse_stale, same_origin
 from nbreactive.services.cron_documents import cron_writes
 from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
@@ -72,6 +72,8 @@ class DeployRequest(msgspec.Struct, kw_only=True):
     remove: list[str] = []
     base: dict[str, int | None] = {}
     """The version of each module that this copy was made from; null: none was ever seen."""
+    origin: Origin | None = None
+    """Where the wish to remove comes from; null: from one who need not own what is removed."""
     force: bool = False
     message: str = ""
 
@@ -295,6 +297,8 @@ class Deployer:
             if name not in self._stored:
                 known = ", ".join(sorted(self._stored)) or "none"
                 raise DeployRefused(f"there is no module {name[:100]!r} to remove; deployed modules: {known}")
+            if request.origin is not None and not request.force:
+                refuse_removal(self._stored[name], request.origin, request.base, self._source_at)
             changed[name] = None
         _refuse_size([module for module in changed.values() if module is not None])
         return changed

@@ -220,3 +220,19 @@ def test_a_backup_asks_for_the_admin_key(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("b*.part")) and not target.exists()
         assert nbreactive("backup", backend.url, target, "--admin-key", KEY, "--json")["documents"] > 0
         assert decode_id(backend.call("query", "notes:everything")[0]["_id"])[0] > 10_000
+
+
+def test_a_folder_that_is_no_data_folder_stays_none_and_costs_no_backup(tmp_path: Path) -> None:
+    folder, backup = tmp_path / "papers", tmp_path / "good"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine", "utf-8")
+    backup.write_bytes(b"the backup of yesterday")
+    for command in (
+        ["backup", folder, backup],
+        ["doctor", folder],
+        ["data", "--at", folder],
+        ["export", tmp_path / "all.zip", "--at", folder],
+    ):
+        assert "is not a data folder: there is no log in it" in nbreactive(*command, status=1)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    assert backup.read_bytes() == b"the backup of yesterday"

@@ -81,7 +81,7 @@ def test_run_finds_the_backend_of_a_data_folder_and_starts_one_where_none_is(bac
 
 def test_the_key_of_the_environment_is_not_that_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBREACTIVE_ADMIN_KEY", "of another deployment")
-    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "log").mkdir(parents=True)
     at = ("--at", str(tmp_path / "data"))
     assert nbreactive("env", "set", "GREETING=hello", *at)[:2] == (0, "set GREETING\n")  # nobody serves it
     own = (tmp_path / "data" / "admin.key").read_text().strip()

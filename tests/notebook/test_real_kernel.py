@@ -124,6 +124,11 @@ def test_people_with_notebooks_of_the_same_name_take_a_module_over_and_keep_it(
     assert "as it was at version" in bo.run("%reactive rollback same").plain
     assert "unchanged: same" in bo.run(cell, "d").plain
     assert "deployed same" in bo.run(cell + "# bo's again\n", "d").plain
+    refused = al.run("%reactive remove same").error_text
+    assert "was not removed: it belongs to bo/same.ipynb (" in refused and "--force" in refused
+    assert bo.run("%reactive remove same").plain.startswith("removed same")
+    assert "deployed same" in bo.run(cell, "d").plain
+    assert al.run("%reactive remove same --force").plain.startswith("removed same")
 
 
 def test_the_message_of_a_failed_function_is_said_once(kernels: Callable[[str], Kernel]) -> None:

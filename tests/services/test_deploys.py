@@ -153,6 +153,30 @@ def test_stale_copies_are_refused_with_a_diff_bar_9(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_module_is_removed_by_whose_it_is(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as deployment:
+            deployer = deployment.parts.deployer
+
+            def remove(origin: Origin, base: int | None, force: bool = False) -> DeployRequest:
+                return DeployRequest(remove=["m"], origin=origin, base={"m": base}, force=force)
+
+            await deployment.deploy("m", version(1))
+            await deployment.deploy("m", version(2), base={"m": 1})
+            with pytest.raises(
+                StaleModule, match=r"belongs to a\.ipynb \(ada, version 2\), this is b\.ipynb; .*--force"
+            ):
+                await deployer.deploy(remove(OTHER, 2), "bob")
+            with pytest.raises(StaleModule, match=r"version 2 by ada, and what was seen here is version 1;"):
+                await deployer.deploy(remove(NOTEBOOK, 1), "ada")
+            assert await deployment.query("m:f") == 2
+            assert (await deployer.deploy(remove(NOTEBOOK, 2), "ada")).version == 3
+            await deployment.deploy("m", version(1))
+            assert (await deployer.deploy(remove(OTHER, None, force=True), "bob")).version == 5
+
+    asyncio.run(main())
+
+
 def test_notebooks_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     al, bo = (Origin("cell", "chat.ipynb", f"/srv/{person}/week 1/chat.ipynb") for person in ("al", "bo"))
 
