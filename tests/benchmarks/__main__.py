@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .bulk import prepare as prepare_bulk
 from .bulk import w5
 from .charts import charts_in_a_browser
 from .figures import Figure, table
+from .grid import grid_in_a_browser
 from .history import prepare as prepare_history
 from .history import s2
 from .isolation import isolation
@@ -45,8 +46,9 @@ WORKLOADS = (
     "search",
     "vectors",
     "presence",
-    "charts",
 )
+IN_A_BROWSER = ("charts", "grid")
+"""Only if they are named: they need Chromium, and charts takes five minutes."""
 
 
 @asynccontextmanager
@@ -115,16 +117,18 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="shorter runs and 100,000 documents: a look, not the bars")
     parser.add_argument(
         "--only",
-        default=",".join(WORKLOADS[:-1]),
-        help="workloads, comma separated (%(default)s); charts takes five minutes and Chromium",
+        default=",".join(WORKLOADS),
+        help=f"workloads, comma separated (%(default)s); in Chromium also {', '.join(IN_A_BROWSER)}",
     )
     options = parser.parse_args()
     only = set(options.only.split(","))
-    if unknown := only - set(WORKLOADS):
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    if unknown := only - {*WORKLOADS, *IN_A_BROWSER}:
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}; see --help")
     figures = asyncio.run(measure(only, quick=options.quick))
     if "charts" in only:
         figures += charts_in_a_browser(quick=options.quick)
+    if "grid" in only:
+        figures += grid_in_a_browser(quick=options.quick)
     print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))
     return 0 if all(figure.held for figure in figures) else 1
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
-from playwright.sync_api import sync_playwright
 
 from tests.e2e import charts
-from tests.e2e.people import Person, write_notebook
 from tests.jupyter.servers import JupyterProcess
 
+from .browser import notebook_in_a_browser
 from .figures import Figure
 
 QUICK, LONG = 20, 300
@@ -28,31 +23,22 @@ SETTLING = 10
 def charts_in_a_browser(*, quick: bool) -> list[Figure]:
     """Two charts in JupyterLab for five minutes."""
     seconds = QUICK if quick else LONG
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    chromium = os.environ.get("NBREACTIVE_CHROMIUM") or next(filter(None, map(shutil.which, names)))
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        lab = JupyterProcess(Path(folder), module="jupyterlab", config="c.LabApp.expose_app_in_browser = True")
-        with lab, playwright.chromium.launch(executable_path=chromium) as browser:
-            change = charts.CHANGE.format(seconds=seconds + SETTLING, rate=charts.CHANGES)
-            write_notebook(lab.root / "charts.ipynb", *charts.CELLS, change)
-            context = browser.new_context(viewport={"width": 1280, "height": 1400})
-            context.set_default_timeout(60_000)
-            alice = Person("Alice", context, lab)
-            alice.open("charts.ipynb")
-            for index in range(len(charts.CELLS)):
-                alice.start_cell(index)
-            charts.wait_for_charts(alice.page)
-            cdp = context.new_cdp_session(alice.page)
-            alice.start_cell(len(charts.CELLS))
-            alice.page.wait_for_timeout(SETTLING * 1000)
-            alice.page.evaluate(charts.WATCH)
-            before, kernel = charts.memory_of(cdp), _kernel(lab)
-            held, begun = kernel.memory_info().rss, time.monotonic()
-            alice.page.wait_for_timeout(seconds * 1000 - 1000)
-            took = time.monotonic() - begun
-            seen = charts.seen(alice.page)
-            after = charts.memory_of(cdp)
-            grown = kernel.memory_info().rss / held
+    change = charts.CHANGE.format(seconds=seconds + SETTLING, rate=charts.CHANGES)
+    with notebook_in_a_browser(*charts.CELLS, change) as (alice, lab):
+        for index in range(len(charts.CELLS)):
+            alice.start_cell(index)
+        charts.wait_for_charts(alice.page)
+        cdp = alice.context.new_cdp_session(alice.page)
+        alice.start_cell(len(charts.CELLS))
+        alice.page.wait_for_timeout(SETTLING * 1000)
+        alice.page.evaluate(charts.WATCH)
+        before, kernel = charts.memory_of(cdp), _kernel(lab)
+        held, begun = kernel.memory_info().rss, time.monotonic()
+        alice.page.wait_for_timeout(seconds * 1000 - 1000)
+        took = time.monotonic() - begun
+        seen = charts.seen(alice.page)
+        after = charts.memory_of(cdp)
+        grown = kernel.memory_info().rss / held
     figures: list[Figure] = []
     for name, chart in zip(("Altair", "matplotlib"), seen, strict=True):
         figures.append(Figure("C1", f"{name}: drawings", chart["swaps"] / took, "/s", LEAST, at_least=True))
