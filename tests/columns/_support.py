@@ -112,9 +112,13 @@ def types(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 
 def read_table(connection: duckdb.DuckDBPyConnection, applier_layout: Any) -> dict[str, dict[str, Any]]:
     """Read a typed table back into documents (None = null or absent), through its layout."""
-    layout = applier_layout
-    quoted = '"' + layout.name.replace('"', '""') + '"'
-    table = connection.sql(f"SELECT * FROM main.{quoted}").to_arrow_table()
+    quoted = '"' + applier_layout.name.replace('"', '""') + '"'
+    return read_rows(connection, applier_layout, f"main.{quoted}")
+
+
+def read_rows(connection: duckdb.DuckDBPyConnection, layout: Any, source: str) -> dict[str, dict[str, Any]]:
+    """Read whatever has the columns of a layout back into documents."""
+    table = connection.sql(f"SELECT * FROM {source}").to_arrow_table()
     documents: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
         doc = {column.field: _back(column.kind, row[column.name]) for column in layout.columns}

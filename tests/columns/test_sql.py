@@ -11,7 +11,7 @@ import pytest
 
 from nbreactive.columns.supervisor import Columns, Selected
 from nbreactive.engine.transactions import Condition, Write
-from nbreactive.errors import LimitExceeded, NotAllowed, SqlError, SqlTimeout
+from nbreactive.errors import LimitExceeded, NotAllowed, SqlError, SqlTimeout, Unavailable
 from nbreactive.values import pack
 from tests.columns._support import NOTES, Database, internal
 
@@ -161,5 +161,44 @@ def test_nobody_who_asks_keeps_the_process_busy_after_he_has_gone(tmp_path: Path
                         await columns.sql(endless, seconds=600)
             assert table(await columns.sql("SELECT 1 AS one")).to_pylist() == [{"one": 1}]
             assert columns.restarts == 0
+
+    asyncio.run(main())
+
+
+BOMBS = [
+    "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT max(n) FROM r",
+    "SELECT count(*) FROM range(1000000) a, range(1000000) b",
+    "SELECT length(repeat('x', 1000000000))",
+    "SELECT sum(length(repeat('x', 1000000000))) FROM range(1000)",
+    "SELECT list(x) FROM range(10000000000) r(x)",
+    "SELECT list(repeat('x', 1000000)) FROM range(100000)",
+    "SELECT string_agg(repeat('x', 100000)) FROM range(1000000)",
+    "SELECT x FROM range(10000000000) r(x) ORDER BY hash(x) LIMIT 1 OFFSET 1000000000",
+    "SELECT count(DISTINCT x) FROM range(10000000000) r(x)",
+    "SELECT unnest(range(10000000000))",
+    "SELECT list_reduce(range(10000000000), lambda a, b: a + b)",
+    "SELECT range(100000000000000)",
+    "SELECT lpad('', 2000000000, 'x')",
+    "SELECT 10::HUGEINT ** 1000000",
+    "SELECT factorial(1000000)",
+    "SELECT regexp_matches(repeat('a', 1000000), '(a*)*b')",
+    "SELECT * FROM generate_series(1, 100000000000) a(x) WHERE x < 0",
+]
+
+
+def test_statements_without_measure_end_and_others_go_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        db = filled()
+        async with running(tmp_path, db) as columns:
+            for text in BOMBS:
+                bomb = asyncio.create_task(columns.sql(text, seconds=0.3))
+                await asyncio.sleep(0)
+                seen = await columns.sql("SELECT count(*) AS many FROM notes", at=db.ts)
+                assert table(seen).to_pylist() == [{"many": 20}], text
+                with contextlib.suppress(SqlTimeout, LimitExceeded, SqlError, Unavailable):
+                    await bomb  # most fail; what fits is fine
+            await columns.feed([db.commit((NOTES, 60, {"n": 1}))])
+            seen = await columns.sql("SELECT count(*) AS many FROM notes", at=db.ts)
+            assert table(seen).to_pylist() == [{"many": 21}]
 
     asyncio.run(main())
