@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from queue import SimpleQueue
+from typing import IO
 
 import nbreactive
 from nbreactive.columns import _frames as frames
 from nbreactive.errors import NBReactiveError, ProtocolError, from_wire
+
+_UNBLOCKED = getattr(select, "PIPE_BUF", 0)
+"""Bytes that a pipe takes without blocking whenever it takes any."""
 
 
 class ChildDied(NBReactiveError):  # noqa: N818 - a state, handled by starting another one
@@ -56,6 +61,7 @@ class Child:
             env=os.environ | {"PYTHONPATH": path},
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
         )
+        self._ready = _writable(self._process.stdin)
         self._request = request
         self._applied = applied
         self._state = threading.Lock()
@@ -91,19 +97,47 @@ class Child:
         except (OSError, ValueError) as error:
             raise ChildDied(f"the columns process is gone ({error})") from error
 
+    def send_now(self, request: frames.Request, number: int = 0) -> bool:
+        """Send what nobody waits for if that surely does not block; tell whether it was sent."""
+        assert self._process.stdin is not None
+        data = b"".join(frames.encode(request, number))
+        if self._ready is None or len(data) > _UNBLOCKED or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self._ready.poll(0):
+                return False
+            os.write(self._process.stdin.fileno(), data)
+        except (OSError, ValueError):
+            return False  # it is gone, which shows when it is sent in the other way
+        finally:
+            self._writing.release()
+        return True
+
+    def ask_now(self, request: frames.Request, hear: Callable[[Heard], None]) -> int | None:
+        """Do as :meth:`ask`, if that surely does not block; None: it was not sent."""
+        number = self._expect(hear)
+        if self.send_now(request, number):
+            return number
+        with self._state:
+            self._waiting.pop(number, None)
+        return None
+
     def ask(self, request: frames.Request, hear: Callable[[Heard], None]) -> int:
         """Send a request; ``hear`` is called in a thread with each reply up to End, or with why there is none.
 
         Returns its number.
         """
+        number = self._expect(hear)
+        self.send(request, number)
+        return number
+
+    def _expect(self, hear: Callable[[Heard], None]) -> int:
         with self._state:
             if self._ended is not None:
                 raise self._ended
             self._numbers = self._numbers % 0xFFFF_FFFF + 1
-            number = self._numbers
-            self._waiting[number] = hear
-        self.send(request, number)
-        return number
+            self._waiting[self._numbers] = hear
+            return self._numbers
 
     def cancel(self, number: int) -> None:
         """Nobody waits for that answer any more."""
@@ -185,6 +219,15 @@ class Child:
         except (EOFError, OSError, ValueError) as error:
             code = self._process.poll()
             raise ChildDied(f"the columns process ended ({error}; exit code {code})", silent=True) from error
+
+
+def _writable(pipe: IO[bytes] | None) -> select.poll | None:
+    """Return what tells whether a pipe takes some bytes at once; None where that cannot be known."""
+    if pipe is None or not hasattr(select, "poll"):
+        return None
+    ready = select.poll()
+    ready.register(pipe.fileno(), select.POLLOUT)
+    return ready
 
 
 def _death(failure: frames.Failed) -> ChildDied:

@@ -308,12 +308,18 @@ replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 def write(file: IO[bytes], message: Request | Reply, number: int = 0) -> None:
     """Write one frame and flush."""
+    header, data = encode(message, number)
+    file.write(header)
+    file.write(data)
+    file.flush()
+
+
+def encode(message: Request | Reply, number: int = 0) -> tuple[bytes, bytes]:
+    """Return the two parts of a frame."""
     data = _encoder.encode(message)
     if len(data) > MAX_FRAME:
         raise ProtocolError(f"a frame of {len(data)} bytes is over the limit of {MAX_FRAME}; send smaller pieces")
-    file.write(_header.pack(len(data), number))
-    file.write(data)
-    file.flush()
+    return _header.pack(len(data), number), data
 
 
 def read(file: IO[bytes], decoder: msgspec.msgpack.Decoder[T]) -> tuple[int, T]:

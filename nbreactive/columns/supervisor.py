@@ -103,6 +103,8 @@ class Columns:
         self._collect = collect
         self._horizon = horizon
         self._thread = ThreadPoolExecutor(1, "nbreactive-columns")
+        self._writing = 0
+        """What is being sent there: what comes after it must not overtake it."""
         self._child: Child | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -444,32 +446,53 @@ class Columns:
                 raise ChildDied(self.error)
         while self._backlog:
             self._send(child, self._backlog.take())
-        asked = loop.run_in_executor(self._thread, child.ask, request, hear)
-        try:
-            number = await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            asked.add_done_callback(lambda done: done.exception() or child.cancel(done.result()))
-            raise
+        number = child.ask_now(request, hear) if not self._writing else None
+        if number is None:
+            asked = self._in_turn(child.ask, request, hear)
+            try:
+                number = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                asked.add_done_callback(lambda done: done.exception() or child.cancel(done.result()))
+                raise
+        ended = False
         try:
             while not isinstance(reply := await heard.get(), frames.End):
                 if isinstance(reply, NBReactiveError):
+                    ended = True
                     raise reply
                 yield reply
                 if isinstance(reply, frames.Part):
                     self._later(child.send, frames.Taken(), number)
+            ended = True
         finally:
-            self._later(child.cancel, number)
+            if not ended:
+                self._later(child.cancel, number)
+
+    def _in_turn(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Do something in the thread that talks to the process, after what was begun there before."""
+        self._writing += 1
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        done.add_done_callback(self._wrote)
+        return done
+
+    def _wrote(self, _done: object) -> None:
+        self._writing -= 1
 
     def _later(self, work: Callable[..., object], *args: Any) -> asyncio.Future[object]:
         """Do something in the thread that talks to the process, in turn; that the process is gone shows elsewhere."""
-        done = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        done = self._in_turn(work, *args)
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         return done
 
     def _send(self, child: Child, commits: list[frames.Commit]) -> asyncio.Future[object]:
         size = sum(len(write.doc or b"") for commit in commits for write in commit.writes)
         self._handed.append((commits[-1].ts, size))
-        return self._later(child.send, frames.Feed(commits))
+        feed = frames.Feed(commits)
+        if self._writing or not child.send_now(feed):
+            return self._later(child.send, feed)
+        sent: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        sent.set_result(None)
+        return sent
 
     # ---- the task ----------------------------------------------------------------------------------------------------
 
