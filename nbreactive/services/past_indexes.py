@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 30
 """What the row indexes of earlier times may take on the disk, those aside that are being read."""
-_MOST = 16
+MOST = 16
+"""Row indexes that are kept at most."""
 _WAITING = 32
 """Calls that wait until such an index is made; more are refused."""
 
@@ -228,7 +229,7 @@ class PastIndexes:
             if index.readers or not index.made.is_set():
                 continue
             useless = index.generation != self._generation or index.error is not None
-            much = total > self._most_bytes or len(self._kept) > _MOST
+            much = total > self._most_bytes or len(self._kept) > MOST
             if useless or (much and last != next(reversed(self._kept))):  # the last one used is kept, whatever its size
                 del self._kept[last]
                 total -= index.size
