@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -54,6 +55,12 @@ class Scratch:
         cursor = self._connection.cursor()
         cursor.execute("PRAGMA disable_optimizer")  # a few rows: planning is all that it costs
         return cursor
+
+    @cached_property
+    def aggregates(self) -> frozenset[str]:
+        """The names of DuckDB's aggregate functions."""
+        text = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+        return frozenset(name for (name,) in self._connection.cursor().execute(text).fetchall())
 
     def close(self) -> None:
         """Close the database."""

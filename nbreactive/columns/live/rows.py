@@ -25,8 +25,6 @@ KEY = "__key"
 _IN_MEMORY = 16 << 20
 """Bytes of rows above which they are in a file."""
 _LARGEST = 4 << 30
-_CHANGES, _SHARE = 256, 500
-"""A new base is made after so many changes, and as many more as this part of the rows is."""
 
 
 class Astray(Exception):  # noqa: N818 - a state: what is known is not what the table had
@@ -72,7 +70,7 @@ class SortedRows:
         if added is not None:
             for row, key in enumerate(added[KEY].to_pylist()):
                 self._add(key, added, row)
-        if len(self._found) + len(self._gone) > _CHANGES + self._base.num_rows // _SHARE:
+        if len(self._found) + len(self._gone) > _bearable(self._base.num_rows):
             self._rebase(pa.concat_tables(self._slices(0, self.total)))
 
     def window(self, offset: int = 0, limit: int | None = None) -> pa.Table:
@@ -155,6 +153,11 @@ class SortedRows:
         self._gone.clear()
         self._added.clear()
         self._found.clear()
+
+
+def _bearable(rows: int) -> int:
+    """Return after how many changes a new base is worth making: windows walk over them."""
+    return min(8 + rows // 50, 256 + rows // 500)
 
 
 def _filed(rows: pa.Table, folder: Path | None) -> pa.Table:

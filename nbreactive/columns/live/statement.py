@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -239,7 +238,7 @@ class Live:
         for table in self.tables:
             described = cursor.execute(f"DESCRIBE {quote(table)}").fetchall()
             layouts[table] = {name: type_ for name, type_, *_ in described}
-        plan = make_plan(node, layouts, _aggregates(), self._params)
+        plan = make_plan(node, layouts, self._scratch.aggregates, self._params)
         if len(plan.outputs) != len(self.schema):
             raise Rerun("its columns are others than those that it names")
         return plan
@@ -247,13 +246,3 @@ class Live:
 
 def _map(node: Node) -> list[dict[str, Any]]:
     return [entry for inner in walk(node) for entry in (inner.get("cte_map") or {}).get("map", [])]
-
-
-@cache
-def _aggregates() -> frozenset[str]:
-    """Return the names of DuckDB's aggregate functions."""
-    with duckdb.connect() as connection:
-        found = connection.execute(
-            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
-        ).fetchall()
-    return frozenset(name for (name,) in found)

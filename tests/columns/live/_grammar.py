@@ -64,7 +64,7 @@ class Values:
             "_creationTime": float(number // 3),
             "i": maybe(lambda: pick([self.random.randrange(-3, 6), 2**53 - 1])),
             "j": maybe(lambda: self.random.randrange(4)),
-            "x": maybe(lambda: pick(special) if self.random.random() < 0.1 else quarter()),
+            "x": maybe(lambda: pick(special) if self.random.random() < 0.2 else quarter()),
             "y": maybe(quarter),
             "s": maybe(lambda: pick(TEXTS)),
             "c": maybe(lambda: pick("ABC")),
@@ -146,7 +146,9 @@ class Grammar:
         return f"SELECT {', '.join(shown)}{self.tail()}{by}{having}{order}{limit}"
 
     def call(self) -> str:
-        argument = self.pick(self.int, lambda: "x", lambda: "m", lambda: "y", lambda: "m * 2", lambda: "y / 4")()
+        argument = self.pick(
+            self.int, lambda: "x", lambda: "x", lambda: "m", lambda: "y", lambda: "m * 2", lambda: "y / 4"
+        )()
         anything = self.pick(self.int, lambda: "x", self.string, lambda: "d", lambda: "m", lambda: "b")
         call = self.pick(
             "count(*)",
