@@ -205,7 +205,7 @@ class LiveFrame(LiveQuery):
                     f"Only the first {len(result.rows):,} of {result.total:,} rows are here, and the query is no longer "
                     "followed: run the cell again."
                 )
-            body = to_jsonable(args)
+            body = to_jsonable(args) | ({"at": self.at} if self.at else {})
             return frames.from_stream(self._client.fetch_bytes("POST", ARROW, body, within=FETCH_SECONDS))
         from nbreactive.values.frames import decode
 

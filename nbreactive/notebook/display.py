@@ -111,7 +111,7 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
     }
     if isinstance(live, LiveFrame):
         payload["frame"] = frame_of(live, len(table["rows"]))
-        if not live.frozen:  # a page asks for what is new by itself
+        if not live.frozen and not live.at:  # a page asks for what is new by itself
             payload["place"] = live.place
     return payload
 

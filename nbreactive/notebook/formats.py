@@ -29,9 +29,6 @@ def format_object(shown: Any) -> Bundle:
     if shell is None:
         return {"text/plain": safe_text(repr(shown), 4000)}, {}
     data, metadata = shell.display_formatter.format(shown)
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None and isinstance(shown, pyplot.Figure):
-        pyplot.close(shown)  # or it would be shown once more when the cell ends, and kept for ever
     altair = sys.modules.get("altair")
     if altair is not None and "text/html" in data and isinstance(shown, altair.TopLevelMixin):
         specification: dict[str, Any] = shown.to_dict()

@@ -28,16 +28,17 @@ def frame_of(frame: LiveFrame, limit: int) -> dict[str, Any]:
 
 
 def source_of(frame: LiveFrame, shown: int) -> dict[str, Any]:
-    """Return where a page finds the other rows; nothing if there are none, or none that follow."""
+    """Return where a page finds the other rows; nothing if there are none, or if pages are told only what is now."""
     args = frame.args
-    if args is None or frame.closed or frame.result.total <= shown:
+    if args is None or frame.closed or frame.at or frame.result.total <= shown:
         return {}
     return {"path": SQL_LIVE, "args": to_jsonable(args)}
 
 
 def view_rows(frame: LiveFrame, most: int) -> int:
     """Return how many rows a view is given: all, or a beginning."""
-    return most if frame.result.total <= min(most, len(frame.result.rows)) or frame.closed else min(most, FIRST_ROWS)
+    whole = frame.result.total <= min(most, len(frame.result.rows))
+    return most if whole or frame.closed or frame.at else min(most, FIRST_ROWS)
 
 
 def text_table(frame: LiveFrame, limit: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from nbreactive.client import threads
@@ -67,8 +68,20 @@ def keep_apart() -> None:
         manager.figs = _Figures(figures)
 
 
-def close_drawn() -> None:
-    """Close the figures that a drawing has left open, or they would be kept for ever (nbreactive thread)."""
-    helpers = sys.modules.get("matplotlib._pylab_helpers")
-    if isinstance(getattr(getattr(helpers, "Gcf", None), "figs", None), _Figures):
-        sys.modules["matplotlib.pyplot"].close("all")
+def close_drawn(shown: Any = None) -> None:
+    """Close what a drawing has left open, or it would be kept for ever, or shown once more when a cell ends (nbreactive thread)."""
+    helpers, pyplot = sys.modules.get("matplotlib._pylab_helpers"), sys.modules.get("matplotlib.pyplot")
+    if helpers is None or pyplot is None:
+        return
+    if not isinstance(helpers.Gcf.figs, _Figures):  # the drawing itself has imported pyplot
+        if isinstance(shown, pyplot.Figure):
+            pyplot.close(shown)
+        return
+    figures = [manager.canvas.figure for manager in helpers.Gcf.figs.values()]
+    pyplot.close("all")
+    inline = sys.modules.get("matplotlib_inline.backend_inline")
+    waiting: list[Any] = getattr(getattr(inline, "show", None), "_to_draw", [])
+    for figure in figures:
+        while figure in waiting:  # they are kept there until a cell ends
+            with suppress(ValueError):
+                waiting.remove(figure)

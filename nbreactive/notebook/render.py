@@ -155,6 +155,7 @@ class RenderView:
 
     def _draw(self, rendering: Rendering) -> Bundle:
         pyplot.keep_apart()
+        shown: Any = None
         try:
             shown = rendering.draw()
             self._widget = shown if hasattr(shown, "model_id") else None
@@ -163,7 +164,7 @@ class RenderView:
             _log.info("a drawing failed", exc_info=True)
             return _error_bundle(failure)
         finally:
-            pyplot.close_drawn()
+            pyplot.close_drawn(shown)
 
     def _with_state(self, bundle: Bundle, queries: Sequence[LiveValue]) -> Bundle | None:
         """Return what was drawn and how it stands; None if both have been said already."""

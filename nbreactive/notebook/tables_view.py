@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from nbreactive.client.arguments import FixedArguments
 from nbreactive.client.client import Client
@@ -12,7 +12,7 @@ from nbreactive.client.protocol import Outcome
 from nbreactive.errors import NBReactiveError
 
 SIZES = "_system/tables:sizes"
-COLUMNS = ("table", "documents", "size", "schema", "indexes")
+COLUMNS: Final[tuple[str, ...]] = ("table", "documents", "size", "schema", "indexes")
 NONE_YET = "no tables yet · the first insert makes one"
 
 
@@ -41,7 +41,9 @@ class TablesQuery(LiveQuery):
         if outcome is not None and outcome.error is None:
             if outcome is not self._heard:
                 rows = [_row(table) for table in outcome.value]
-                self._heard, self._shown = outcome, replace(outcome, value=rows, columns=COLUMNS)
+                ruled = any("rules" in row for row in rows)
+                columns = (*COLUMNS, "rules") if ruled else COLUMNS
+                self._heard, self._shown = outcome, replace(outcome, value=rows, columns=columns)
             outcome = self._shown
         super().receive(outcome, link, problem)
         if link == "open" and outcome is not None and not outcome.error and not outcome.value:
@@ -52,8 +54,9 @@ def _row(table: dict[str, Any]) -> dict[str, Any]:
     indexes = [
         index["name"] + ("" if index["state"] == "ready" else f" ({index['state']})") for index in table["indexes"]
     ]
-    shown = (table["name"], int(table["count"]), size_text(table["bytes"]), table["module"], ", ".join(indexes))
-    return dict(zip(COLUMNS, (value or None if isinstance(value, str) else value for value in shown), strict=True))
+    shown: list[Any] = [table["name"], int(table["count"]), size_text(table["bytes"])]
+    shown += [table["module"] or None, ", ".join(indexes) or None]
+    return dict(zip(COLUMNS, shown, strict=True))
 
 
 def size_text(size: float) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("agg")
 
 import matplotlib.pyplot as plt
 import pytest
 
 from nbreactive.client import threads
 from nbreactive.notebook import pyplot
+from tests.served import ROOT
 
 
 def on_drawing_thread(work: Any) -> Any:
@@ -33,6 +33,7 @@ def on_drawing_thread(work: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def closed() -> Any:
+    plt.switch_backend("agg")
     yield
     plt.close("all")
 
@@ -59,3 +60,30 @@ def test_figures_of_drawings_are_not_those_of_cells() -> None:
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)
     assert plt.get_fignums() == []
+
+
+def test_figures_that_were_drawn_are_kept_by_nobody() -> None:
+    code = """
+import gc, weakref
+import matplotlib_inline.backend_inline as inline
+import matplotlib.pyplot as plt
+from nbreactive.client import threads
+from nbreactive.notebook import pyplot
+from tests.notebook.test_pyplot import on_drawing_thread
+pyplot.keep_apart()
+plt.ion()
+kept = weakref.WeakSet()
+def draw():
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    kept.add(figure)
+    del figure, axes
+    pyplot.close_drawn()
+for _ in range(3):
+    on_drawing_thread(draw)
+gc.collect()
+print(len(kept), len(inline.show._to_draw))
+"""
+    env = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=ROOT, timeout=120)
+    assert ran.stdout.split() == ["0", "0"], ran.stderr

@@ -131,6 +131,17 @@ def test_a_snapshot_stays(backend: Served, kernel: Kernel) -> None:
     assert "place" not in ran.displays[0][LIVE]
 
 
+def test_a_result_as_of_an_earlier_time(backend: Served, kernel: Kernel) -> None:
+    counted = "nbreactive.sql('SELECT count(*) AS n, max(_creationTime) AS last FROM orders')"
+    then = kernel.run(f"then = {counted}\nlast = then.value[0]['last']\nthen.value[0]['n']").plain
+    backend.call("mutation", "m:place", item="late", amount=1.0)
+    ran = kernel.run("later = then\nlater.travel(last + 1)\nlater", "a")
+    state = shown(kernel, ran)
+    kernel.until(lambda: str(state["frame"]["rows"][0][0]) == then and " as of " in state["title"])
+    kernel.run("later.travel()")
+    kernel.until(lambda: state["frame"]["rows"][0][0] == int(then) + 1)
+
+
 def test_moments_of_python_are_moments_of_sql(kernel: Kernel) -> None:
     kernel.run("since = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)\nday = dt.date(2026, 11, 1)")
     ran = kernel.run(
