@@ -156,7 +156,11 @@ def run_deploy(options: argparse.Namespace) -> int:
         else f"{many(len(modules), 'module')} deployed as version {done['version']}"
     )
     removed = f"; removed: {', '.join(gone)}" if gone else ""
-    say(options.json, done | {"removed": gone}, what + removed)
+    say(
+        options.json,
+        done | {"removed": gone},
+        "\n".join([what + removed, *map("warning: {}".format, done["warnings"])]),
+    )
     return 0
 
 

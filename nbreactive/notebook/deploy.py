@@ -145,7 +145,8 @@ class Answer:
         rerun = self.said.get("rerun", 0)
         if rerun:
             lines.append(f"{rerun} live quer{'y' if rerun == 1 else 'ies'} run again")
-        return "\n".join(safe_text(line) for line in lines)
+        lines += [f"warning: {warning}" for warning in self.said.get("warnings", [])]
+        return "\n".join(safe_text(line, 1000) for line in lines)
 
     def show(self) -> None:
         """Display it."""

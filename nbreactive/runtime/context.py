@@ -57,6 +57,7 @@ class Execution:
     """What all functions of one call share."""
 
     __slots__ = (
+        "all_rules",
         "call",
         "deployment",
         "every",
@@ -92,6 +93,8 @@ class Execution:
         self.identity_read = False
         self.rules: Mapping[str, TableRules] | None = None
         """Those that hold in this call; None where there are none."""
+        self.all_rules: Mapping[str, TableRules] = {}
+        """Those of the deployment."""
         self.every = 0
         self.upload_key = upload_key
         self.files: dict[str, NewFile] = {}
@@ -252,6 +255,12 @@ class QueryContext:
         if self._visibility != "system":
             raise NotAllowed("ctx.all_tables() is for functions of the system")
         return self._execution.txn.all_tables()
+
+    def all_rules(self) -> Mapping[str, TableRules]:
+        """The row rules, by table; for functions of the system."""
+        if self._visibility != "system":
+            raise NotAllowed("ctx.all_rules() is for functions of the system")
+        return self._execution.all_rules
 
     def table_info(self, name: str) -> TableInfo | None:
         """What there is to know about a table; for functions of the system."""

@@ -23,6 +23,7 @@ from nbreactive.runtime.loader import Program
 from nbreactive.runtime.lookup import checked_result, find, refuse_giants, resolve, too_long
 from nbreactive.runtime.output import CallLog, captured
 from nbreactive.runtime.past import NeedsPast, PastIndexes
+from nbreactive.runtime.result_columns import result_columns
 from nbreactive.runtime.sql import Ask
 from nbreactive.runtime.storage import files_of
 from nbreactive.runtime.tables import SnapshotReader, TableCache
@@ -96,8 +97,10 @@ class Runner:
         txn.log = log
         txn.select = self.select
         execution = Execution(call, txn, log, self._invoke_nested, self._deployment, self._functions, self._upload_key)
-        if self._rules and call.reach != "system":
-            execution.rules = self._rules
+        if self._rules:
+            execution.all_rules = self._rules
+            if call.reach != "system":
+                execution.rules = self._rules
         kind: Kind = call.kind or "query"
         value: bytes = b"null"
         failure: Failure | None = None
@@ -118,8 +121,8 @@ class Runner:
             txn.finish()
             if len(value) > 2 * RESULT_SIZE:
                 raise too_long(len(value))
-            if result == []:
-                columns = self._columns(function, txn)
+            if kind == "query":
+                columns = self._columns(execution.returned, function, txn)
             if kind == "mutation":
                 writes = txn.writes()
                 files = files_of(execution, writes)
@@ -161,6 +164,7 @@ class Runner:
                 _BUILTINS.clear()
                 _BUILTINS.update(self._builtins)
                 self.changed_builtins = True
+        execution.returned = result  # last of all by the function that was called
         return checked_result(function, result, ctx.db.table_of)
 
     def _invoke_nested(self, execution: Execution, target: Any, args: dict[str, Any], kind: Kind, depth: int) -> Any:
@@ -180,12 +184,8 @@ class Runner:
         returns = function.returns
         return returns.load(result) if returns is not None else result
 
-    def _columns(self, function: Function, txn: Transaction) -> list[str] | None:
-        """Columns of an empty list: those that its validator names, else those of the only table that was queried."""
-        returns = function.returns
-        columns = returns.columns() if returns is not None else None
-        if columns is not None:
-            return columns
+    def _columns(self, result: Any, function: Function, txn: Transaction) -> list[str] | None:
+        declared = function.returns.columns() if function.returns is not None else None
         table = txn.only_table_scanned()
-        columns = table.validator.columns() if table is not None and table.validator is not None else None
-        return ["_id", "_creationTime", *columns] if columns is not None else None
+        stored = table.validator.columns() if table is not None and table.validator is not None else None
+        return result_columns(result, declared, stored)

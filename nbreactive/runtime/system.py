@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nbreactive.engine.catalog import TableInfo, describe_index
 from nbreactive.functions.decorators import Function
+from nbreactive.functions.rules import TableRules
 from nbreactive.functions.specs import FunctionSpec, Kind
 from nbreactive.runtime import (
     system_cli,
@@ -39,8 +40,14 @@ def _rows_of(ctx: QueryContext, table: TableInfo) -> int:
     return ctx.db.query(table.name).count()
 
 
+def _allowed(rules: TableRules | None) -> list[str]:
+    """What public functions may do with some rows of a table, where there are rules; nothing if there are none of it."""
+    return list(rules.spec("").operations) if rules is not None else []
+
+
 def _list(ctx: QueryContext) -> list[dict[str, Any]]:
-    """Every table, with its indexes and how many documents it has."""
+    """Every table, with its indexes, what its row rules may allow, and how many documents it has."""
+    rules = ctx.all_rules()
     return [
         {
             "name": table.name,
@@ -48,6 +55,7 @@ def _list(ctx: QueryContext) -> list[dict[str, Any]]:
             "storage": table.storage,
             "module": table.module,
             "ephemeral": table.ephemeral,
+            "rules": _allowed(rules.get(table.name)) if rules else None,
             "indexes": [describe_index(index) for index in table.indexes[2:]],
         }
         for table in ctx.all_tables()

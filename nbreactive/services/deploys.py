@@ -24,6 +24,7 @@ from nbreactive.errors import DeployRefused, Unavailable
 from nbreactive.functions.specs import Bundle, FunctionSpec, Manifest, ModuleSource, Origin
 from nbreactive.services.copies import refuse_removal, refuse_stale, same_origin
 from nbreactive.services.cron_documents import cron_writes
+from nbreactive.services.rule_notes import rule_notes
 from nbreactive.services.schema_change import MovedError, SchemaChange
 from nbreactive.services.stored_modules import (
     DeployRecord,
@@ -85,6 +86,8 @@ class Deployed(msgspec.Struct, frozen=True):
     unchanged: bool
     modules: list[dict[str, Any]]
     rerun: int
+    warnings: tuple[str, ...] = ()
+    """What the row rules do that their author may not have meant."""
     """Live queries that were run again."""
 
 
@@ -170,7 +173,7 @@ class Deployer:
                     del sources[name]
                 else:
                     sources[name] = module
-            version = self._version + 1
+            version, before, tables_before = self._version + 1, self.manifest, self._tables()
             try:
                 async with asyncio.timeout(import_seconds):
                     manifest = await self._host.prepare(self._bundle(version, sources))
@@ -190,7 +193,9 @@ class Deployer:
             self._settled()
             if self.after_deploy is not None:
                 await self.after_deploy()
-            return self._result([name for name, module in changed.items() if module is not None], False, rerun)
+            result = self._result([name for name, module in changed.items() if module is not None], False, rerun)
+            warnings = rule_notes(before, tables_before, self.manifest, self._tables())
+            return msgspec.structs.replace(result, warnings=warnings)
 
     async def rollback(self, module: str, version: int, author: str, origin: Origin | None = None) -> Deployed:
         """Deploy the source that ``version`` brought of a module again.
@@ -268,6 +273,9 @@ class Deployer:
 
     def _bundle(self, version: int, sources: Mapping[str, ModuleSource]) -> Bundle:
         return Bundle(version, tuple(sources[name] for name in sorted(sources)))
+
+    def _tables(self) -> list[str]:
+        return [name for name in self._engine.catalog().by_name if not name.startswith("_")]
 
     def _settled(self) -> None:
         if self.on_settled is not None:

@@ -147,6 +147,8 @@ class FunctionsFolder:
                 removed=remove,
                 rerun=done.rerun,
             )
+            for warning in done.warnings:
+                self._report("row rules", "warning", reason=warning)
         return None
 
     async def _watch(self, pushing: asyncio.Task[None]) -> None:
