@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,9 +90,8 @@ async def _loaded(
         ends.append(time.perf_counter() - begun)
 
     loop = asyncio.get_running_loop()
-    return await _watched(
-        url, args, [lambda row=_rows(n, 1): loop.run_in_executor(None, one, row) for n in numbers]
-    ), ends
+    loads = [partial(loop.run_in_executor, None, one, _rows(number, 1)) for number in numbers]
+    return await _watched(url, args, loads), ends
 
 
 async def _watched(url: str, args: dict[str, Any], writes: Iterable[Callable[[], Awaitable[object]]]) -> list[float]:
