@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nbreactive._loops import run_backend
+from nbreactive.columns.attached import source_of
 from nbreactive.errors import InvalidValue
 from nbreactive.server.backend import Backend, BackendConfig
 from nbreactive.server.deployments import check_name, check_names
@@ -92,6 +93,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--files",
         metavar="URL",
         help="keep stored files there, e.g. s3://bucket/files (needs s3fs, gcsfs, ...; default: DATA/files)",
+    )
+    parser.add_argument(
+        "--attach",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="let SQL read these Parquet files, or this DuckDB or Postgres database (repeatable; see docs/bulk.md)",
     )
     parser.add_argument(
         "--limit",
@@ -170,6 +178,7 @@ def run(options: argparse.Namespace) -> int:
         transaction=limits.transaction,
         url=options.url,
         files_at=options.files,
+        attach=tuple(source_of(text) for text in options.attach),
     )
     others = tuple(_beside(config, also) for also in options.also)
     check_names([config.deployment, *(other.deployment for other in others)])

@@ -54,6 +54,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """Which folder it is in, by :func:`identity`: another one that has the same path now is not touched."""
     collect: float = 0.1
     """Seconds for which commits gather before they are applied, unless somebody waits for them."""
+    attach: Sequence[tuple[str, str]] = ()
+    """Names and places of sources outside that SQL may read."""
 
 
 def identity(folder: Path) -> tuple[int, int]:

@@ -163,8 +163,9 @@ class Applier:
 
     def _relations(self) -> set[str]:
         """Names in ``main``, whoever made them."""
-        query = """SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'
-                   UNION ALL SELECT view_name FROM duckdb_views() WHERE schema_name = 'main'"""
+        here = "schema_name = 'main' AND database_name = current_database()"
+        query = f"""SELECT table_name FROM duckdb_tables() WHERE {here}
+                    UNION ALL SELECT view_name FROM duckdb_views() WHERE {here}"""  # noqa: S608 - our own text
         return {name for (name,) in self._rows(query)}
 
     def _alterations(self, tables: dict[int, _Table], anew: set[int]) -> list[str]:
@@ -196,7 +197,8 @@ class Applier:
 
     def _mend(self) -> None:
         """Write typed tables anew that somebody changed with another DuckDB."""
-        query = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main'"
+        query = """SELECT table_name, column_name, data_type FROM duckdb_columns()
+                   WHERE schema_name = 'main' AND database_name = current_database()"""
         found: dict[str, dict[str, str]] = {}
         for table, column, type_ in self._rows(query):
             found.setdefault(table, {})[column] = type_.replace('"', "")  # quoted only where DuckDB must
@@ -218,7 +220,9 @@ class Applier:
         self._tables = tables
 
     def _views_of_others(self) -> set[str]:
-        return {name for (name,) in self._rows("SELECT view_name FROM duckdb_views() WHERE schema_name = 'main'")}
+        query = """SELECT view_name FROM duckdb_views()
+                   WHERE schema_name = 'main' AND database_name = current_database()"""
+        return {name for (name,) in self._rows(query)}
 
     # ---- rows --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from pathlib import Path
 import duckdb
 
 from nbreactive.columns._frames import Open
+from nbreactive.columns.attached import attach
 from nbreactive.columns.trimming import rewrite
 from nbreactive.errors import DataFolderError
 
@@ -153,6 +154,7 @@ class Store:
             "enable_external_access": False,
             "lock_configuration": True,
         }
+        attach(connection, self._request.attach)
         for name, value in settings.items():
             connection.execute(f"SET GLOBAL {name} = {value if isinstance(value, bool) else _literal(value)}")
         return connection

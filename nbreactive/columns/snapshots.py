@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nbreactive.columns._project import Doc, Projection, project, survey
+from nbreactive.columns.attached import LAYOUTS, VIEWS
 from nbreactive.columns.batches import batch_of
 from nbreactive.columns.schema import (
     Layout,
@@ -93,6 +94,10 @@ class Snapshot:
         self._mark = name or str(number)
         if name:
             layout = msgspec.structs.replace(layout, name=name)
+        if number < 0:  # of a source outside, which has no other times
+            seen = f"{VIEWS}.main.{quote(layout.table)}"
+            self._cursor.execute(f"CREATE TEMP VIEW {quote(layout.name)} AS FROM {seen}")
+            return layout
         stored = self._stored.get(number)
         if stored is None:
             return self._make_anew(layout)
@@ -136,7 +141,8 @@ class Snapshot:
                     if stored is None
                     else msgspec.structs.replace(stored, table=table, name=name)
                 )
-        return {layout.name.casefold(): layout for number, layout in layouts.items() if number >= FIRST_USER_TABLE}
+        own = {layout.name.casefold(): layout for number, layout in layouts.items() if number >= FIRST_USER_TABLE}
+        return LAYOUTS | own
 
     # ---- documents -------------------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ class Columns:
         How long commits are collected before they are applied, seconds.
     horizon
         Tells the log's: a store that ends before it begins anew.
+    attach
+        Names and places of sources outside that SQL may read, see :mod:`nbreactive.columns.attached`.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Columns:
         python: str | None = None,
         collect: float = _COLLECT,
         horizon: Callable[[], int] = lambda: 0,
+        attach: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.applied = 0
         """Every commit up to this ts is in the store."""
@@ -99,7 +102,7 @@ class Columns:
         self.restarts = 0
         self._read_log = read_log
         self._python = python or sys.executable
-        self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads, collect=collect)
+        self._open = frames.Open(str(data_dir / "store.duckdb"), memory_limit, threads, collect=collect, attach=attach)
         self._collect = collect
         self._horizon = horizon
         self._thread = ThreadPoolExecutor(1, "nbreactive-columns")

@@ -60,6 +60,12 @@ class NBReactiveApp(ExtensionApp):
         config=True,
         help="What runs the backend; name another environment's Python to give functions packages of their own.",
     )
+    attach = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        config=True,
+        help="Parquet files and DuckDB or Postgres databases that SQL may read: name -> path, {'geo': '/data/geo.parquet'}.",
+    )
     keep_history = Unicode(
         "14d", config=True, help="How long older versions of documents are kept, e.g. 36h; the newest stay for ever."
     )
@@ -90,6 +96,7 @@ class NBReactiveApp(ExtensionApp):
             arguments += ["--url", self.url]
         if self.files:
             arguments += ["--files", self.files]
+        arguments += [word for name, place in self.attach.items() for word in ("--attach", f"{name}={place}")]
         arguments += ["--keep-history", self.keep_history]
         if self.workers:
             arguments += ["--workers", str(self.workers)]

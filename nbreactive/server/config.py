@@ -46,6 +46,8 @@ class BackendConfig:
     """Further deployments, answered behind the same door."""
     files: FileSystem = field(default_factory=Disk)
     """What the log is written to."""
+    attach: tuple[tuple[str, str], ...] = ()
+    """Names and places of sources outside that SQL may read."""
     files_at: str | None = None
     """Where stored files are kept, as fsspec names it (``s3://bucket/files``); None: in the data folder."""
 
@@ -62,5 +64,6 @@ def parts_config(config: BackendConfig) -> PartsConfig:
         deployment=config.deployment,
         keep_history=config.keep_history,
         files_at=config.files_at,
+        attach=config.attach,
         file_bytes=config.limits.file_bytes,
     )

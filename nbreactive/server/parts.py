@@ -72,6 +72,8 @@ class PartsConfig:
     files_at: str | None = None
     """Where stored files are kept; None: in the data folder."""
     file_bytes: int = FILE_BYTES
+    attach: tuple[tuple[str, str], ...] = ()
+    """Names and places of sources outside that SQL may read."""
 
 
 class Parts:
@@ -106,10 +108,10 @@ class Parts:
         self.background = background
         self.files = files
         self.presence = Presence(engine)
+        self.loads = Loads(engine, folder_of(log.folder.parent))
         self.past = Past(past, engine, log, columns)
         pool.index_at = self.past.index_at
         pool.select = Selects(engine, columns).run
-        self.loads = Loads(engine, folder_of(log.folder.parent))
         self.retention = Retention(log, index, engine, columns, keep=keep_history, files=files)
         self.retention.collect_batches = self.loads.collect
         columns.on_layout = statements.columns_changed
@@ -125,7 +127,10 @@ class Parts:
             tail, store = await last_ts(log), config.data / STORE
             known = store.exists()
             columns = Columns(
-                config.data, read_log=lambda after: entries_after(log, after), horizon=lambda: log.horizon
+                config.data,
+                read_log=lambda after: entries_after(log, after),
+                horizon=lambda: log.horizon,
+                attach=config.attach,
             )
             opened.push_async_callback(columns.close)
             await columns.start(tail=tail, wait=False)
@@ -223,6 +228,7 @@ class Parts:
         await self.action_pool.close()
         await self.background.close()
         await self.presence.close()
+        await self.loads.close()
         await self.past.close()
         self.statements.close()
         await self.engine.close()

@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, re.MULTILINE | re
 def test_the_examples_do_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = {Path(name).stem: text for kind, name, text in BLOCKS if kind == "python" and name}
     cells = [text for kind, name, text in BLOCKS if kind == "python" and not name]
-    (commands,) = [text.splitlines() for kind, _, text in BLOCKS if kind == "console"]
+    (commands,) = [text.splitlines() for kind, how, text in BLOCKS if kind == "console" and not how]
     texts = [text for kind, _, text in BLOCKS if kind == "text"]
     monkeypatch.chdir(tmp_path)
     with Served(tmp_path, modules) as backend:
