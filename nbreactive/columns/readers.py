@@ -133,21 +133,34 @@ class Readers:
         self._connect = connect
         self._send = send
         self._fail = fail
-        self._work: SimpleQueue[tuple[Reading, Callable[[Reading], None]]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Reading, Callable[[Reading], None]] | None] = SimpleQueue()
+        self._ended = False
         self._gate = threading.Condition()
         self._closed = False
         self._active: set[Reading] = set()
         self._known: dict[int, Reading] = {}
         self._some = threading.Event()
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"reader-{number}", daemon=True).start()
-        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+        self._threads = [
+            *(threading.Thread(target=self._run, name=f"reader-{number}", daemon=True) for number in range(threads)),
+            threading.Thread(target=self._watch, name="deadlines", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, number: int, work: Callable[[Reading], None]) -> None:
         """Have a request answered by ``work``, which may be called again if it has sent nothing."""
         reading = self._known[number] = Reading(number, self._send)
         self._some.set()
         self._work.put((reading, work))
+
+    def close(self) -> None:
+        """End the threads, once they have answered what they were asked."""
+        self._ended = True
+        self._some.set()
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def cancel(self, number: int) -> None:
         """Nobody waits for that request any more."""
@@ -203,8 +216,8 @@ class Readers:
                 self._gate.notify_all()
 
     def _run(self) -> None:
-        while True:
-            reading, work = self._work.get()
+        while (taken := self._work.get()) is not None:
+            reading, work = taken
             try:
                 self._answer(reading, work)
             except BaseException as error:  # noqa: BLE001 - reported, then this process ends
@@ -226,12 +239,12 @@ class Readers:
                 return
 
     def _watch(self) -> None:
-        while self._some.wait():
+        while self._some.wait() and not self._ended:
             time.sleep(_TICK)
             known = list(self._known.values())
             if not known:
                 self._some.clear()
-                if not self._known:
+                if not self._known and not self._ended:
                     continue
                 self._some.set()  # one has come in between
             for reading in known:

@@ -353,6 +353,10 @@ class Engine:
         """Tell ``told`` of the durable commits after a recent timestamp: each before anybody can see what came of it."""
         self._feed.follow(after, told)
 
+    def not_durable(self) -> list[Entry]:
+        """Return the commits that are applied and not durable yet: what came of them has left nowhere."""
+        return [pending.entry for pending in self._state.pending if pending.data is not None]
+
     def watch(self, index: int, changed: Changed) -> None:
         """Tell ``changed`` which keys of an index (its id) each commit touches, as soon as it is applied.
 

@@ -6,7 +6,8 @@ in a worker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from nbreactive.engine.transactions import Call, Outcome
@@ -14,6 +15,7 @@ from nbreactive.functions import Function, references
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime import determinism
 from nbreactive.runtime.execute import Runner
+from nbreactive.runtime.frames import Select, Selection
 from nbreactive.runtime.manifest import load_program, refusal
 from nbreactive.runtime.tables import SnapshotReader, TableCache
 
@@ -59,6 +61,8 @@ class InlineExecutor:
         self.manifest = found
         self.program = program
         program.functions |= functions or {}
+        self.select: Callable[[Call, Select], Selection] | None = None
+        """Has the SQL of calls run."""
         self._reader = reader
         self._runner = Runner(program, reader, TableCache(), production=mode == "prod", cursor_key=cursor_key)
 
@@ -69,6 +73,7 @@ class InlineExecutor:
     def run_now(self, call: Call) -> Outcome:
         """Run a call, without an event loop."""
         self._reader.renew()
+        self._runner.select = partial(self.select, call) if self.select is not None else None
         caller = references.set_caller(None)
         references.refuse_calls()
         try:

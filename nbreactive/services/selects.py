@@ -20,10 +20,10 @@ from nbreactive.values.limits import SQL_BYTES, SQL_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nbreactive.columns._frames import Checked
+    from nbreactive.columns._frames import Checked, Described
     from nbreactive.columns.supervisor import Selected
     from nbreactive.engine.engine import Engine
-    from nbreactive.engine.transactions import Condition, Write
+    from nbreactive.engine.transactions import Condition, SqlInterest, Write
 
 
 class Source(Protocol):
@@ -87,10 +87,8 @@ class Selects:
                 packed=True,
             )
         except NBReactiveError as error:
-            failed = self._depends([(name, ()) for name in await self._tables(select.text)], failed=True)
-            return Selection(Failure(error.code, error.message), reads=failed.reads)
-        depends = self._depends(selected.described.tables)
-        return Selection(None, selected.described.columns, selected.data, depends.reads, depends.interests)
+            return failed(self._engine, error, await self._tables(select.text))
+        return succeeded(self._engine, selected.described, selected.data)
 
     async def _tables(self, text: str) -> Sequence[str]:
         try:
@@ -98,16 +96,28 @@ class Selects:
         except NBReactiveError:
             return ()
 
-    def _depends(self, tables: Sequence[tuple[str, Sequence[Condition]]], *, failed: bool = False) -> Selection:
-        """Return what a statement depends on, in a selection that is otherwise empty; one that failed on all names of tables."""
-        known = KnownResult(self._engine.recent_documents)
-        reads = ReadSetBuilder()
-        try:
-            known.name(tables, self._engine.catalog(), self._engine.applied)
-            known.read(reads)
-        finally:
-            known.close()
-        if failed:
-            index, interval = all_tables()
-            reads.add(index, *interval)
-        return Selection(reads=reads.build(), interests=known.interests)
+
+def succeeded(engine: Engine, described: Described, rows: bytes) -> Selection:
+    """Return what a statement gives, with what it depends on."""
+    reads, interests = _read(engine, described.tables)
+    return Selection(None, described.columns, rows, reads.build(), interests)
+
+
+def failed(engine: Engine, error: NBReactiveError, tables: Sequence[str]) -> Selection:
+    """Return why a statement gives nothing; that depends on its tables, and on which tables there are at all."""
+    reads, _ = _read(engine, [(name, ()) for name in tables])
+    index, interval = all_tables()
+    reads.add(index, *interval)
+    return Selection(Failure(error.code, error.message), reads=reads.build())
+
+
+def _read(
+    engine: Engine, tables: Sequence[tuple[str, Sequence[Condition]]]
+) -> tuple[ReadSetBuilder, Sequence[SqlInterest]]:
+    known, reads = KnownResult(engine.recent_documents), ReadSetBuilder()
+    try:
+        known.name(tables, engine.catalog(), engine.applied)
+        known.read(reads)
+    finally:
+        known.close()
+    return reads, known.interests

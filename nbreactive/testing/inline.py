@@ -12,6 +12,7 @@ import msgspec
 
 from nbreactive.engine.row_index import Reader, RowIndex
 from nbreactive.engine.transactions import Call, Outcome
+from nbreactive.errors import Unavailable
 from nbreactive.functions import Function
 from nbreactive.functions.specs import Bundle, Manifest
 from nbreactive.runtime.action_host import Host
@@ -31,6 +32,8 @@ from nbreactive.runtime.frames import (
     Head,
     Parser,
     Reply,
+    Select,
+    Selection,
     Taken,
     encode,
 )
@@ -60,6 +63,8 @@ class InlineFunctions:
         self._index = index
         self._functions = functions
         self.cursor_key = os.urandom(32)
+        self.select: Callable[[Call, Select], Selection] | None = None
+        """Runs their SQL."""
         self._prepared: dict[int, InlineExecutor] = {}
         self._readers: list[Reader] = []
         self._current = self._load(Bundle(0, ()))
@@ -76,7 +81,14 @@ class InlineFunctions:
 
     def _load(self, bundle: Bundle) -> InlineExecutor:
         self._readers.append(self._index.reader())
-        return InlineExecutor(bundle, self._readers[-1], cursor_key=self.cursor_key, functions=self._functions)
+        made = InlineExecutor(bundle, self._readers[-1], cursor_key=self.cursor_key, functions=self._functions)
+        made.select = self._select
+        return made
+
+    def _select(self, call: Call, asked: Select) -> Selection:
+        if self.select is None:
+            raise Unavailable("the test's backend is still starting")
+        return self.select(call, asked)
 
     def close(self) -> None:
         """Let go of the index."""

@@ -32,6 +32,7 @@ from nbreactive.services.jobs import Jobs
 from nbreactive.services.scheduled_jobs import ScheduledJobs
 from nbreactive.services.scheduler import Scheduler
 from nbreactive.testing.inline import InlineActions, InlineFunctions
+from nbreactive.testing.sql import InlineSql
 from nbreactive.testing.time import FrozenClock, SkippingLoop
 
 T = TypeVar("T")
@@ -72,6 +73,8 @@ class Machine:
         self.engine = await Engine.open(
             log=self._log, index=self._index, executor=self.functions, clock=self.clock, limits=_LIMITS
         )
+        self._sql = InlineSql(self.engine, Path(self._folder.name))
+        self.functions.select = self._sql.select
         self.deployer = Deployer(self.engine, self.functions)
         blobs = Blobs(Path(self._folder.name) / "files")
         key = upload_key(self.functions.cursor_key)
@@ -111,6 +114,7 @@ class Machine:
         await self.engine.close()
         await self.files.close()
         self.functions.close()
+        self._sql.close()
         self._index.close()
         await self._log.close()
 
