@@ -10,82 +10,32 @@ among the rows of the result. What a change costs does not depend on how many gr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from nbreactive.columns.live.accumulators import (
-    KEPT,
     Count,
-    Descending,
     Exhausted,
     Extremes,
     FloatSum,
     Sum,
-    ascending,
 )
 from nbreactive.columns.live.evaluate import CHANGED, Evaluator, Scratch, pick, read, sort_key
 from nbreactive.columns.live.maintained import At, Changed, Reload, TableChange
 from nbreactive.columns.live.plain import Comparison, bare, comparisons, sort_key_of
-from nbreactive.columns.live.plan import GROUP, Aggregate, Plan, Rerun
+from nbreactive.columns.live.plan import GROUP, Aggregate, Plan
+from nbreactive.columns.live.reasons import Rerun
 from nbreactive.columns.live.rows import KEY, Astray, SortedRows
+from nbreactive.columns.live.slots import SURVIVING, Accumulator, Slot, argument_text, slots_of, written
 from nbreactive.columns.live.tree import parameters, write_expressions, write_relation
 
 MOST_GROUPS = 100_000
 _MOST_ASKED = 4
 """Groups of which one change may ask the table for new extremes, before everything is asked."""
-
-_INTEGER = re.compile(r"(U?(TINY|SMALL|BIG)INT|U?INTEGER|HUGEINT|BOOLEAN)$")
-_DECIMAL = re.compile(r"DECIMAL\(\d+,\s*(\d+)\)$")
-_KEPT = re.compile(
-    r"(U?(TINY|SMALL|BIG)INT|U?INTEGER|HUGEINT|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|VARCHAR|JSON|BLOB|DATE|TIMESTAMP( WITH TIME ZONE)?)$"
-)
-"""Types whose values survive the way through Python, and are in the same order there."""
-
-Accumulator = Count | Sum | FloatSum | Extremes
-
-
-class _Slot(NamedTuple):
-    """One accumulator of each group: what it takes in, and what it is."""
-
-    kind: str
-    text: str
-    type: str
-    parameters: frozenset[str]
-    """Their names, folded."""
-    column: str | None
-    """The column that it takes in as it is."""
-
-    @property
-    def scale(self) -> int:
-        found = _DECIMAL.match(self.type)
-        return int(found[1]) if found else 0
-
-    @property
-    def floating(self) -> bool:
-        return self.kind == "sum" and self.type in ("FLOAT", "DOUBLE")
-
-    def loads(self) -> list[str]:
-        """Return the expressions that load it."""
-        if self.kind == "count" or self.floating:
-            return [f"count({self.text})"]
-        if self.kind == "sum":
-            return [f"count({self.text})", f"sum({self.text})"]
-        return [f"{self.kind}({self.text}, {KEPT})"]
-
-    def make(self, loaded: Sequence[Any] = ()) -> Accumulator:
-        """Return an accumulator of what was loaded, or an empty one."""
-        if self.floating:
-            return FloatSum()
-        if self.kind == "count":
-            return Count(*loaded)
-        if self.kind == "sum":
-            return Sum(*(loaded or (0, 0)), scale=self.scale)
-        return Extremes(ascending if self.kind == "min" else Descending, loaded[0] or () if loaded else ())
 
 
 class _Group:
@@ -117,17 +67,17 @@ class MaintainedGroups:
         self._plan, self._params = plan, params
         self._relation = write_relation(cursor, plan.relation)
         self._keys = write_expressions(cursor, plan.keys)
-        arguments, filters = _written(cursor, plan.aggregates, "argument"), _written(cursor, plan.aggregates, "filter")
-        texts = [_argument(argument, where) for argument, where in zip(arguments, filters, strict=True)]
+        arguments, filters = written(cursor, plan.aggregates, "argument"), written(cursor, plan.aggregates, "filter")
+        texts = [argument_text(argument, where) for argument, where in zip(arguments, filters, strict=True)]
         scalars = self._keys + [text for text in texts if text]
         self._rows_given = [plan.relation, plan.where, plan.keys]
         types = dict(zip(scalars, self._types(cursor, scalars, [plan.keys, plan.aggregates]), strict=True))
         self._key_types = [types[text] for text in self._keys]
         calls = [aggregate.call for aggregate in plan.aggregates]
         self._results = self._types(cursor, write_expressions(cursor, calls), calls)
-        self._slots, self._places = _slots(plan.aggregates, texts, types)
+        self._slots, self._places = slots_of(plan.aggregates, texts, types)
         for type_ in [*self._key_types, *(slot.type for slot in self._slots if slot.kind in ("min", "max"))]:
-            if not _KEPT.match(type_):
+            if not SURVIVING.match(type_):
                 raise Rerun(f"groups and extremes of type {type_} are not maintained")
 
         key = sort_key([(text, "ASC NULLS LAST") for text in self._keys])
@@ -257,7 +207,7 @@ class MaintainedGroups:
             start = places[-1][1]
         return places
 
-    def _load_doubles(self, cursor: duckdb.DuckDBPyConnection, number: int, slot: _Slot) -> None:
+    def _load_doubles(self, cursor: duckdb.DuckDBPyConnection, number: int, slot: Slot) -> None:
         """Sum doubles exactly: of each exponent the mantissas, which are integers."""
         names = [f"k{place}" for place in range(len(self._keys))]
         keys = "".join(f"{name}, " for name in names)
@@ -401,39 +351,3 @@ class MaintainedGroups:
         text = f"SELECT {slot.loads()[0]} FROM {self._relation}{' WHERE ' + where if where else ''}"  # noqa: S608
         found = read(cursor, text, given | pick(self._params, parameters(self._rows_given) | slot.parameters))
         group.accumulators[place] = slot.make([found.column(0)[0].as_py()])
-
-
-def _written(cursor: duckdb.DuckDBPyConnection, aggregates: Sequence[Aggregate], part: str) -> list[str]:
-    """Return the text of a part of each aggregate, empty where it has none."""
-    nodes = [getattr(aggregate, part) for aggregate in aggregates]
-    texts = iter(write_expressions(cursor, [node for node in nodes if node is not None]))
-    return ["" if node is None else next(texts) for node in nodes]
-
-
-def _argument(argument: str, where: str) -> str:
-    """Return what an accumulator takes in of a row; NULL if nothing. Empty for count(*)."""
-    return f"CASE WHEN {where} THEN {argument or '1'} END" if where else argument
-
-
-def _slots(
-    aggregates: Sequence[Aggregate], texts: Sequence[str], types: Mapping[str, str]
-) -> tuple[list[_Slot], list[int | None]]:
-    """Return the accumulators that aggregates need, and which one each has; None is the number of rows."""
-    slots: list[_Slot] = []
-    places: list[int | None] = []
-    for aggregate, text in zip(aggregates, texts, strict=True):
-        if not text:
-            places.append(None)
-            continue
-        kind = "sum" if aggregate.kind == "avg" else aggregate.kind
-        slot = _Slot(kind, text, types[text], parameters([aggregate.argument, aggregate.filter]), _column(aggregate))
-        if kind == "sum" and not (slot.floating or _INTEGER.match(slot.type) or _DECIMAL.match(slot.type)):
-            raise Rerun(f"sums of type {slot.type} are not maintained")
-        if slot not in slots:
-            slots.append(slot)
-        places.append(slots.index(slot))
-    return slots, places
-
-
-def _column(aggregate: Aggregate) -> str | None:
-    return None if aggregate.filter or aggregate.argument is None else bare(aggregate.argument)

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from nbreactive.columns.live.evaluate import CHANGED, Evaluator, Scratch, pick, read, sort_key
 from nbreactive.columns.live.plain import Comparison, bare, comparisons, passes, sort_key_of
-from nbreactive.columns.live.plan import Plan, Source
+from nbreactive.columns.live.plan import Plan
 from nbreactive.columns.live.rows import KEY, SortedRows
+from nbreactive.columns.live.scope import Source
 from nbreactive.columns.live.tree import (
     Node,
     column,

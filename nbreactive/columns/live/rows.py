@@ -71,13 +71,12 @@ class SortedRows:
             for row, key in enumerate(added[KEY].to_pylist()):
                 self._add(key, added, row)
         if len(self._found) + len(self._gone) > _bearable(self._base.num_rows):
-            self._rebase(pa.concat_tables(self._slices(0, self.total)))
+            self._rebase(self._between(0, self.total))
 
     def window(self, offset: int = 0, limit: int | None = None) -> pa.Table:
         """Return rows from ``offset`` on, without their keys."""
         stop = self.total if limit is None else min(self.total, offset + limit)
-        slices = list(self._slices(offset, stop))
-        rows = pa.concat_tables(slices) if slices else self._base.slice(0, 0)
+        rows = self._between(offset, stop)
         return rows.drop_columns([KEY]) if self._keys is not None else rows
 
     def _remove(self, key: bytes) -> None:
@@ -114,6 +113,9 @@ class SortedRows:
     def _key(self, row: int) -> bytes:
         assert self._keys is not None
         return self._keys[row].as_py()
+
+    def _between(self, start: int, stop: int) -> pa.Table:
+        return pa.concat_tables([self._base.slice(0, 0), *self._slices(start, stop)])
 
     def _slices(self, start: int, stop: int) -> Iterator[pa.Table]:
         """Yield rows from ``start`` to before ``stop`` as runs of the base and rows that were added."""

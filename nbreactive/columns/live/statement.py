@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,15 @@ from nbreactive.columns.live.canonical import canonical
 from nbreactive.columns.live.evaluate import Scratch, pick, read
 from nbreactive.columns.live.groups import MaintainedGroups
 from nbreactive.columns.live.maintained import At, MaintainedRows, Reload, TableChange
-from nbreactive.columns.live.plan import Plan, Rerun, make_plan
+from nbreactive.columns.live.plan import Plan, make_plan
+from nbreactive.columns.live.reasons import Rerun
 from nbreactive.columns.live.rows import Astray, SortedRows
 from nbreactive.columns.live.tree import Node, Unreadable, parameters, parse, walk
 from nbreactive.columns.schema import quote
+from nbreactive.errors import NBReactiveError
 
+_DESCRIBE = "DESCRIBE "
+_FAILURES = (duckdb.Error, pa.ArrowException, OverflowError, ValueError)
 Kind = Literal["rows", "top", "groups", "rerun"]
 
 _HOW: dict[Kind, str] = {
@@ -129,24 +134,29 @@ class Live:
         self._reruns += 1
         self._period = None
         given = pick(self._params, self._parameters(cursor))
-        described = cursor.execute(f"DESCRIBE {self._text}", given).fetchall()
-        self.schema = [(name, type_) for name, type_, *_ in described]
+        self.schema = self._describe(cursor, given)
         self.canonical = self._text
+        failed: Exception | None = None
         try:
-            plan = self._plan(cursor)
-            assert self._node is not None
-            self.canonical = canonical(cursor, self._node, plan, len(self.schema))
-            state = MaintainedGroups if plan.keys is not None else MaintainedRows
-            self._state = state(plan, self._params, self._scratch, cursor, self._folder)
-            self._kind = "groups" if plan.keys is not None else "rows" if plan.limit is None else "top"
-            self._why = _HOW[self._kind]
+            self._maintain(cursor)
         except (Rerun, Unreadable) as finding:
-            self._kind = "rerun"
-            self._period = finding.period_ms if isinstance(finding, Rerun) else None
-            self._why = f"{_HOW['rerun']} Why: {finding}."
-            if self._node is not None:
-                self.canonical = canonical(cursor, self._node, None, len(self.schema))
-            self._result = SortedRows(read(cursor, self.canonical, given), folder=self._folder)
+            self._run_again(str(finding), finding.period_ms if isinstance(finding, Rerun) else None)
+        except (NBReactiveError, duckdb.InterruptException):
+            raise
+        except _FAILURES as error:
+            # An error of the user's, which the statement as it is has, too; or values that Python does not have
+            self._run_again(f"keeping it up to date failed ({_own(error)})")
+            failed = error
+        if self._state is None:
+            try:
+                if self._node is not None:
+                    self.canonical = canonical(cursor, self._node, None, len(self.schema))
+                self._result = SortedRows(read(cursor, self.canonical, given), folder=self._folder)
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error as error:
+                shown = failed if isinstance(failed, duckdb.Error) else error
+                raise type(shown)(_own(shown)) from error
 
     def update(self, changes: Mapping[str, TableChange], at: At) -> bool:
         """Follow the tables to another snapshot.
@@ -169,7 +179,7 @@ class Live:
         if self._state is not None:
             try:
                 return self._state.update(mine, at)
-            except (Reload, Astray, duckdb.Error, pa.ArrowException, OverflowError, ValueError) as error:
+            except (Reload, Astray, *_FAILURES) as error:
                 self.close()  # it may have been changed in part
                 self._because = str(error)
                 if isinstance(error, duckdb.InterruptException):
@@ -221,6 +231,28 @@ class Live:
             raise RuntimeError("the statement has no result: load() comes first, and after an error again")
         return shown
 
+    def _maintain(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        plan = self._plan(cursor)
+        assert self._node is not None
+        self.canonical = canonical(cursor, self._node, plan, len(self.schema))
+        state = MaintainedGroups if plan.keys is not None else MaintainedRows
+        self._state = state(plan, self._params, self._scratch, cursor, self._folder)
+        self._kind = "groups" if plan.keys is not None else "rows" if plan.limit is None else "top"
+        self._why = _HOW[self._kind]
+
+    def _run_again(self, why: str, period_ms: int | None = None) -> None:
+        self._kind = "rerun"
+        self._period = period_ms
+        self._why = f"{_HOW['rerun']} Why: {why}."
+
+    def _describe(self, cursor: duckdb.DuckDBPyConnection, given: dict[str, Any]) -> list[tuple[str, str]]:
+        try:
+            described = cursor.execute(f"{_DESCRIBE}{self._text}", given).fetchall()
+        except duckdb.Error as error:  # as if DuckDB had been given the statement alone
+            told = re.sub(rf"(LINE 1: ){_DESCRIBE}(.*\n){' ' * len(_DESCRIBE)}", r"\1\2", str(error))
+            raise type(error)(told) from None
+        return [(name, type_) for name, type_, *_ in described]
+
     def _parameters(self, cursor: duckdb.DuckDBPyConnection) -> frozenset[str]:
         if self._node is None:
             try:
@@ -242,6 +274,11 @@ class Live:
         if len(plan.outputs) != len(self.schema):
             raise Rerun("its columns are others than those that it names")
         return plan
+
+
+def _own(error: Exception) -> str:
+    """Return what an error says, without the line of a statement that is ours, not the user's."""
+    return str(error).split("\n\nLINE ")[0]
 
 
 def _map(node: Node) -> list[dict[str, Any]]:

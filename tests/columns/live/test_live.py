@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -105,6 +106,7 @@ def test_a_change_costs_no_look_at_the_tables(tables: Tables, scratch: Scratch, 
         ("SELECT s FROM t ORDER BY s COLLATE NOCASE", "COLLATE"),
         ("SELECT DISTINCT ON (i) i, s FROM t ORDER BY i, x", "DISTINCT ON"),
         ("SELECT #3 FROM t", "#1"),
+        ("SELECT unnest([i, 1]) FROM t", "unnest()"),
         ("SELECT * FROM range(3)", "only tables"),
     ],
 )
@@ -201,6 +203,39 @@ def test_an_error_of_the_statement_is_duckdbs_and_ends_with_its_cause(tables: Ta
         live.update(tables.put("t", ["a"], row("a", i=77, s="no number")), tables.cursor)
     live.update(tables.put("t", ["a"], row("a", i=77, s="5")), tables.cursor)
     assert_same(live.window(), tables.fresh(live), "mended")
+
+
+def test_errors_point_into_the_users_text_or_nowhere(tables: Tables, scratch: Scratch) -> None:
+    live = Live("SELECT nothing FROM t", {}, scratch)
+    with pytest.raises(duckdb.BinderException) as wrong:
+        live.load(tables.cursor())
+    with pytest.raises(duckdb.BinderException) as theirs:
+        tables.connection.execute("SELECT nothing FROM t")
+    assert str(wrong.value) == str(theirs.value)
+    with pytest.raises(duckdb.ConversionException) as wrong:
+        Live("SELECT s FROM t WHERE i = 'x'", {}, scratch).load(tables.cursor())
+    assert "LINE" not in str(wrong.value)
+
+
+def test_values_that_python_does_not_have_are_left_to_duckdb(tables: Tables, scratch: Scratch) -> None:
+    tables.connection.execute("UPDATE t SET d = make_timestamptz(9007199254740991000) WHERE _id = 'r1'")
+    text = "SELECT d, count(*) FROM t GROUP BY d"
+    live = Live(text, {}, scratch)
+    live.load(tables.cursor())
+    assert live.total == 4
+    assert (live.explain().kind, "failed" in live.explain().why) == ("rerun", True)
+
+
+def test_an_empty_result_fills_again(tables: Tables, scratch: Scratch) -> None:
+    ids = [f"r{number}" for number in range(400)]
+    live = follow(
+        tables,
+        scratch,
+        "SELECT * FROM t",
+        [lambda: tables.put("t", ids, None), lambda: tables.put("t", ["a"], row("a"))],
+        never,
+    )
+    assert live.total == 1
 
 
 def test_a_sum_beyond_its_type_is_duckdbs_error(tables: Tables, scratch: Scratch) -> None:
