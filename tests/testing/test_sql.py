@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,15 @@ def test_tables_with_row_rules_are_not_in_sql(t: Backend) -> None:
     assert t.query(api.notes.shown, table="open") == [{"many": 0}]
     with pytest.raises((NotAllowed, FunctionFailed), match=r"row rules.*'notes'"):
         t.query(api.notes.shown, table="notes")
+
+
+def test_the_example_of_the_guide(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sql.md").read_text("utf-8")
+    ((name, text),) = re.findall(r"```python (\w+)\n(from nbreactive.*?)```", page, re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(text, "utf-8")
+    with Backend(tmp_path) as t:
+        for city, price in (("Bern", 400.0), ("Bern", 500.0), ("Oslo", 1.0)):
+            t.mutation(api.shop.order, city=city, price=price)
+        with pytest.raises(FunctionFailed, match="Bern has ordered enough"):
+            t.mutation(api.shop.order, city="Bern", price=101.0)
+        assert t.query(api.shop.revenue, least=2.0) == [{"city": "Bern", "orders": 2, "total": 900.0}]
