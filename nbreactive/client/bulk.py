@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from nbreactive.client.bulk_sources import source_of
+from nbreactive.client.bulk_sources import Source, source_of
 from nbreactive.client.client import Client
 from nbreactive.client.target import http_error
 from nbreactive.errors import NotConnected, ReadOnly, Unavailable
@@ -88,7 +88,8 @@ def load(
     source = source_of(data, chunk)
     load_id = id or source.id
     with client.explained(), contextlib.closing(_Door(client, name, load_id)) as door:
-        before = done = door.state()["rows"] if source.total != 0 else 0
+        before = done = _begin(door, source, given=id is not None)
+        load_id = door.load
         try:
             for piece in source.pieces(done):
                 done = door.send(piece.row, piece.data, piece.arrow)
@@ -105,6 +106,17 @@ def load(
     loaded = Loaded(done, name, load_id, state["table"], parts, min(before, done))
     loaded.moments = source.moments
     return loaded
+
+
+def _begin(door: _Door, source: Source, *, given: bool) -> int:
+    """Return how many rows are there already. A load that is over, and whose documents were deleted since, is another one."""
+    if source.total == 0:
+        return 0
+    name, times = door.load, 1
+    while (state := door.state())["rows"] == source.total and state["gone"] and not given:
+        times += 1
+        door.load = f"{name} {times}"
+    return int(state["rows"])
 
 
 def _quiet(_line: str) -> None:
@@ -127,7 +139,8 @@ class _Door:
 
     def __init__(self, client: Client, table: str, load: str) -> None:
         self._client = client
-        self._path = f"/api/load/{quote(table, safe='')}?load={quote(load, safe='')}"
+        self.load = load
+        self._table = quote(table, safe="")
         self._connection: http.client.HTTPConnection | None = None
         self.rows = 0
 
@@ -171,7 +184,9 @@ class _Door:
         try:
             if self._connection is None:
                 self._connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
-            self._connection.request(method, parts.path + self._path + query, data, headers)
+            self._connection.request(
+                method, f"{parts.path}/api/load/{self._table}?load={quote(self.load, safe='')}{query}", data, headers
+            )
             answer = self._connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as failure:

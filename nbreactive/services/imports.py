@@ -164,6 +164,8 @@ def _table(catalog: Catalog, name: str) -> TableInfo:
     info = catalog.table(name)
     if info is None or info.number < FIRST_USER_TABLE:
         raise FunctionNotFound(f"there is no table {name[:100]!a} to import into")
+    if info.storage == "columns":
+        raise InvalidValue(f"the rows of {name!r} are kept in columns: load them with nbreactive.load({name!r}, ...)")
     return info
 
 

@@ -32,7 +32,7 @@ from nbreactive.services.blobs import Blobs
 from nbreactive.services.column_files import batches
 from nbreactive.services.contents import Contents
 from nbreactive.services.imports import Imports
-from nbreactive.services.load_frames import BulkDone, ColumnsDone, DocumentsDone, Prepare, Reply
+from nbreactive.services.load_frames import BulkDone, ColumnsDone, DocumentsDone, Prepare, Reply, ids_from
 from nbreactive.services.load_process import LoadProcess
 from nbreactive.values.packing import pack
 
@@ -67,6 +67,8 @@ class State(msgspec.Struct, frozen=True):
     """Its number; 0: there is none yet."""
     storage: str
     parts: Sequence[Part]
+    gone: bool = False
+    """Its first and its last document have been deleted since."""
 
 
 class Loads:
@@ -119,7 +121,19 @@ class Loads:
         info = self._engine.catalog().table(table)
         parts = self._parts(owner_key(identity), _session(table, load))
         rows = sum(part.rows for part in parts)
-        return State(rows, info.number if info is not None else 0, info.storage if info is not None else "rows", parts)
+        if info is None:
+            return State(rows, 0, "rows", parts)
+        return State(rows, info.number, info.storage, parts, self._gone(info, parts))
+
+    def _gone(self, info: TableInfo, parts: Sequence[Part]) -> bool:
+        if not parts or info.storage == "columns":
+            return False
+        first, last = bytes.fromhex(parts[0].first), ids_from(bytes.fromhex(parts[-1].first), parts[-1].rows)[-1]
+        reader = self._engine.reader()
+        try:
+            return all(reader.document(info.number, id, self._engine.applied) is None for id in (first, last))
+        finally:
+            reader.close()
 
     async def add(
         self, table: str, load: str, row: int, data: bytes, identity: Any, *, arrow: bool, who: str = ""

@@ -130,6 +130,15 @@ def test_the_same_load_again_adds_nothing(client: Client) -> None:
     assert client.call("shop:count") == before + 200
 
 
+def test_a_load_whose_documents_were_deleted_can_be_loaded_again(client: Client) -> None:
+    for _ in range(3):
+        loaded = load(client, "again", pa.table({"n": [1, 2, 3]}))
+        assert (loaded, loaded.repeated) == (3, 0)
+        assert load(client, "again", pa.table({"n": [1, 2, 3]})).repeated == 3
+        assert [row["_id"] for row in client.call("shop:everything", {"table": "again"})] == loaded.ids.to_pylist()
+        client.call("shop:clear", {"table": "again"})
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars", "reader", "duckdb", "parquet", "csv", "arrow", "glob", "dicts"])
 def test_sources_of_all_kinds(client: Client, tmp_path: Path, kind: str) -> None:
     table = pa.table({"n": [1, 2, 3], "name": ["a", None, "c"]})
