@@ -242,7 +242,7 @@ def history(what: Any, /, *, limit: int = 200, **args: Any) -> History:
     Parameters
     ----------
     what
-        The name of a table, or a query.
+        The name of a table, a query, or something live: a query, a result of SQL.
     limit
         How many commits to stop at, from the last one back; of a table: those that changed it.
     **args
@@ -259,6 +259,8 @@ def history(what: Any, /, *, limit: int = 200, **args: Any) -> History:
     try:
         if isinstance(what, str) and ":" not in what:
             return History(TableQuery.open(current(), what, 1000, "desc"), table=what, limit=limit)
+        if isinstance(what, LiveQuery):
+            return what.history(limit=limit)
         return History(current().live(what, args), limit=limit)
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own

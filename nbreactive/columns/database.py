@@ -29,6 +29,7 @@ import duckdb
 
 from nbreactive.columns._frames import Open
 from nbreactive.columns.attached import attach
+from nbreactive.columns.past import note_horizon
 from nbreactive.columns.trimming import rewrite
 from nbreactive.errors import DataFolderError
 
@@ -92,6 +93,8 @@ class Store:
             raise AheadOfLog(_ahead(self._path, self.applied, request.tail))
         if 0 < self.applied < request.horizon:
             self.applied = self._start_anew()
+        if not self.applied and request.horizon:
+            note_horizon(self.connection, request.horizon)  # the log that it is filled from has no more
 
     @property
     def folder(self) -> Path:

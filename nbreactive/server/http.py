@@ -165,7 +165,7 @@ class QueryAtTsHandler(_Function):
         calls = self.site.calls
         if at > calls.durable_ts:
             raise ProtocolError("ts: this timestamp is in the future; take one from /api/query_ts")
-        ask = calls.query_earlier if at < calls.oldest_ts and "deploy" in self.caller.roles else calls.query
+        ask = calls.query_earlier if "deploy" in self.caller.roles and at < calls.oldest_ts else calls.query
         answer = await ask(self.caller, body.path, body.args, body.componentPath, at)
         self.answer(self.outcome(answer, body.format))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbreactive.engine.catalog import BY_NAME, ENV, MODULES, TABLES, index_id
 from nbreactive.engine.requests import QueryRequest, Result
+from nbreactive.runtime.system_sql import LIVE
 from nbreactive.services.past_indexes import MOST_BYTES, Horizon, PastIndexes
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Past:
             snapshot = engine.gate.snapshot(at)
             outcome, request_id = await engine.executing.query(request, snapshot, newest=False, now=now)
             await engine.gate.release(snapshot)
+        elif request.path == LIVE:  # answered from the history itself
+            at, _ = await self._indexes.check(at)
+            snapshot = engine.gate.snapshot(at)
+            outcome, request_id = await engine.executing.query(request, snapshot, newest=False, now=now)
         else:
             async with self._indexes.at(at) as folder:
                 snapshot = engine.gate.snapshot(min(at, engine.durable))

@@ -239,7 +239,8 @@ class Statements:
         args = _args(call)
         offset, limit = _window(args)
         params = _params(args)
-        text = self.text_of(args["hash"], call.snapshot, reads)
+        # What is registered stays so; an earlier time may be from before that, and before what the row index has
+        text = self.text_of(args["hash"], max(call.snapshot, engine.durable), reads)
         await engine.release(call.snapshot)
         known = self._known.get((text, params))
         if known is None:

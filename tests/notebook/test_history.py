@@ -93,6 +93,23 @@ def test_dragging_asks_for_the_last_time_only(client: Client, orders: list[str])
         history.close()
 
 
+def test_results_of_sql_go_through_time(client: Client, orders: list[str]) -> None:
+    frame = nbreactive.sql("SELECT count(*) AS n FROM orders WHERE item <> $item", item="nothing")
+    history = nbreactive.history(frame, limit=5)
+    try:
+        until(lambda: history.live.value == [{"n": len(orders)}])
+        for ts in stops(history)[:-1]:
+            history.travel(ts)
+            count = len(client.call(api.shop.items.options(at=ts)))
+            until(lambda count=count: history.live.value == [{"n": count}])
+        history.travel()
+        client.call(api.shop.order, {"item": "sugar"})
+        until(lambda: history.live.value == [{"n": len(orders) + 1}])
+    finally:
+        history.close()
+        frame.close()
+
+
 def test_a_table_stops_at_its_own_commits(client: Client, orders: list[str]) -> None:
     history = nbreactive.history("orders", limit=3)
     try:
