@@ -2,13 +2,14 @@
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
 import { readPlace } from './storage';
-import { Uploads, type Told } from './uploads';
+import { Uploads, type Arrived, type Told } from './uploads';
 
 export interface UploadModel {
   accept: string;
   multiple: boolean;
   label: string;
   files: unknown;
+  arrived: Arrived[];
 }
 
 const TRAITS: (keyof UploadModel)[] = ['accept', 'multiple', 'label', 'files'];
@@ -36,12 +37,16 @@ export default () => {
     );
     const paint = () => view.update(readOptions(model));
     const hear = (told: unknown) => view.hear(told as Told);
+    const list = () => view.arrived(model.get('arrived') ?? []);
     paint();
+    list();
     el.append(view.node);
     TRAITS.forEach(trait => model.on(`change:${trait}`, paint));
+    model.on('change:arrived', list);
     model.on('msg:custom', hear);
     signal.addEventListener('abort', () => {
       TRAITS.forEach(trait => model.off(`change:${trait}`, paint));
+      model.off('change:arrived', list);
       model.off('msg:custom', hear);
       view.dispose();
     });

@@ -42,6 +42,11 @@ export class Thumbnails {
           const image = this._document.createElement('img');
           image.className = 'nbr-thumbnail';
           image.alt = 'stored image';
+          image.addEventListener('error', () => {
+            if (cell.dataset.file === file) {
+              cell.textContent = String(value); // it is called an image, and is none
+            }
+          });
           image.src = source;
           cell.replaceChildren(image);
         }

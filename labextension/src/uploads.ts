@@ -23,6 +23,13 @@ export interface Told {
   offset?: number;
 }
 
+/** A file that has arrived, maybe before this page was loaded. */
+export interface Arrived {
+  id: number;
+  name: string;
+  size: number;
+}
+
 type Send = (message: object, buffers?: ArrayBuffer[]) => void;
 
 /** A piece of a file that goes through the kernel; the next one follows when it is answered. */
@@ -42,10 +49,7 @@ class Upload {
     private readonly _file: File,
     private readonly _send: Send,
   ) {
-    this.node = document.createElement('li');
-    const name = document.createElement('span');
-    name.className = 'nbr-file';
-    name.textContent = `${_file.name} (${describeSize(_file.size)})`;
+    this.node = entry(document, _file);
     this._bar = document.createElement('progress');
     this._bar.max = 1;
     this._bar.value = 0;
@@ -57,7 +61,7 @@ class Upload {
     this._cancel.type = 'button';
     this._cancel.textContent = 'Cancel';
     this._cancel.addEventListener('click', () => this.cancel());
-    this.node.append(name, this._bar, this._state, this._cancel);
+    this.node.append(this._bar, this._state, this._cancel);
     this._say('waiting', 'waiting');
     this._send({ type: 'begin', id, name: _file.name, size: _file.size, media: _file.type });
   }
@@ -160,12 +164,23 @@ class Upload {
   }
 }
 
+/** An entry of the list: what file it is about. */
+function entry(document: Document, file: { name: string; size: number }): HTMLLIElement {
+  const node = document.createElement('li');
+  const name = document.createElement('span');
+  name.className = 'nbr-file';
+  name.textContent = `${file.name} (${describeSize(file.size)})`;
+  node.append(name);
+  return node;
+}
+
 export class Uploads {
   readonly node: HTMLElement;
   private readonly _list: HTMLUListElement;
   private readonly _input: HTMLInputElement;
   private readonly _choose: HTMLButtonElement;
   private readonly _uploads = new Map<number, Upload>();
+  private readonly _arrived = new Set<number>();
   private _options: UploadOptions = { accept: '', multiple: true, label: '', place: { mount: '', url: '' } };
 
   /**
@@ -218,10 +233,35 @@ export class Uploads {
 
   add(files: ArrayLike<File>): void {
     for (const file of Array.from(files).slice(0, this._options.multiple ? undefined : 1)) {
+      if (!accepts(this._options.accept, file)) {
+        this._list.append(this._ended(file, 'failed', `not accepted here: ${this._options.accept} only`));
+        continue;
+      }
       const upload = new Upload(this.node.ownerDocument, this._next++, file, this._send);
       this._uploads.set(upload.id, upload);
       this._list.append(upload.node);
     }
+  }
+
+  /** List files that have arrived before this page was loaded, or through another one. */
+  arrived(files: readonly Arrived[]): void {
+    for (const file of files) {
+      if (!this._uploads.has(file.id) && !this._arrived.has(file.id)) {
+        this._arrived.add(file.id);
+        this._list.append(this._ended(file, 'done', 'saved'));
+      }
+    }
+  }
+
+  private _ended(file: { name: string; size: number }, state: string, text: string): HTMLLIElement {
+    const node = entry(this.node.ownerDocument, file);
+    const said = this.node.ownerDocument.createElement('span');
+    said.className = 'nbr-upload-state';
+    said.setAttribute('role', 'status');
+    said.textContent = text;
+    node.dataset.state = state;
+    node.append(said);
+    return node;
   }
 
   hear(told: Told): void {
@@ -232,6 +272,19 @@ export class Uploads {
     this._uploads.forEach(upload => upload.cancel());
     this.node.remove();
   }
+}
+
+/** Whether a file is one of those that `accept` names, as the file dialogue would say; dropped ones it does not see. */
+export function accepts(accept: string, file: { name: string; type: string }): boolean {
+  const wanted = accept.toLowerCase().split(',').map(each => each.trim());
+  const [name, type] = [file.name.toLowerCase(), file.type.toLowerCase()];
+  return wanted.every(each => !each) || wanted.some(each =>
+    each.startsWith('.')
+      ? name.endsWith(each)
+      : each.endsWith('/*')
+        ? each === '*/*' || type.startsWith(each.slice(0, -1))
+        : each === '*' || (each !== '' && each === type)
+  );
 }
 
 export function describeSize(bytes: number): string {

@@ -60,6 +60,14 @@ test.each(['image/svg+xml', 'text/html', 'application/octet-stream'])('%s stays 
   expect(URL.createObjectURL).not.toHaveBeenCalled();
 });
 
+test('what is called an image and is none is its address again', async () => {
+  const { cell } = table(address(1));
+  await vi.waitFor(() => expect(cell().querySelector('img')).not.toBeNull());
+  cell().querySelector('img')!.dispatchEvent(new Event('error'));
+  expect(cell().textContent).toBe(address(1));
+  expect(cell().querySelector('img')).toBeNull();
+});
+
 test('a foreign host is never asked', async () => {
   const { cell } = table(`https://evil.example.com/api/storage/${uuid(3)}`);
   await vi.waitFor(() => expect(cell().querySelector('img')).not.toBeNull());

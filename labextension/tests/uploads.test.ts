@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import widget from '../src/file_upload';
-import { describeSize, PIECE, Uploads, type Told } from '../src/uploads';
+import { accepts, describeSize, PIECE, Uploads, type Told } from '../src/uploads';
 
 class FakeRequest {
   static all: FakeRequest[] = [];
@@ -184,4 +184,38 @@ test('sizes are for reading', () => {
   expect([0, 999, 1000, 1500, 123_456, 5e9].map(describeSize)).toEqual([
     '0 B', '999 B', '1 kB', '1.5 kB', '123 kB', '5 GB',
   ]);
+});
+
+test('what is dropped and not accepted is said to be so, and not sent', () => {
+  view.update({ accept: 'image/*', multiple: true, label: '', place: { mount: 'nbreactive', url: '' } });
+  const dropped = Object.assign(new Event('drop'), {
+    dataTransfer: { files: [file('notes.txt', 2, 'text/plain'), file()] },
+  });
+  view.node.querySelector('.nbr-drop')!.dispatchEvent(dropped);
+  expect(sent.map(each => each.name)).toEqual(['a.png']);
+  expect(items()[0]!.dataset.state).toBe('failed');
+  expect(state(0)).toBe('not accepted here: image/* only');
+});
+
+test.each([
+  ['', 'a.txt', 'text/plain', true],
+  ['.csv, .Parquet', 'A.PARQUET', '', true],
+  ['.csv', 'a.csv.exe', 'text/csv', false],
+  ['image/*', 'a.png', 'image/png', true],
+  ['image/*', 'a.png', '', false],
+  ['text/csv,image/*', 'a', 'text/csv', true],
+  ['text/csv', 'a', 'text/plain', false],
+  ['*/*', 'a', '', true],
+])('accept %j with %j of type %j: %s', (accept, name, type, taken) => {
+  expect(accepts(accept, { name, type })).toBe(taken);
+});
+
+test('a page that is loaded again lists what has arrived, once', () => {
+  view.arrived([{ id: 7_000_001, name: '<b>.csv', size: 1500 }]);
+  view.arrived([{ id: 7_000_001, name: '<b>.csv', size: 1500 }]);
+  expect(items().map(item => item.firstChild!.textContent)).toEqual(['<b>.csv (1.5 kB)']);
+  expect([items()[0]!.dataset.state, state()]).toEqual(['done', 'saved']);
+  view.add([file()]);
+  view.arrived([{ id: Number(sent[0]!.id), name: 'a.png', size: 4 }]);
+  expect(items()).toHaveLength(2);
 });

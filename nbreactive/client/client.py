@@ -295,7 +295,15 @@ class Client:
             yield
         except (Refused, FunctionNotFound) as refused:
             keyless = self.target.kind == "backend" and "Authorization" not in self.target.headers
-            if not keyless or (isinstance(refused, FunctionNotFound) and "_system/" not in str(refused)):
+            hidden = isinstance(refused, FunctionNotFound) and "_system/" in str(refused)
+            if hidden and not keyless:
+                who = "the user of this connection" if self.target.kind == "jupyter" else "this key"
+                raise Refused(
+                    f"looking at whole tables needs the role 'deploy', which {who} does not have at"
+                    f" {self.target.label or self.target.base}: connect with a key that has it (nbreactive keys create NAME"
+                    " --role deploy), or ask a function for the rows"
+                ) from None
+            if not keyless or (isinstance(refused, FunctionNotFound) and not hidden):
                 raise
             raise Refused(
                 f"{self.target.label or self.target.base} lets only the holder of its admin key deploy, and look at or fill "

@@ -47,8 +47,12 @@ def connect(
     admin_key: str | None = None,
     deployment: str | None = None,
     auth: TokenSource | None = None,
+    current: bool = True,
 ) -> Client:
     """Connect to a deployment and make it the one that ``api`` speaks to.
+
+    The client before it is closed, and what it showed live stays as it is: to become somebody else where one is
+    connected, call :meth:`Client.set_auth`.
 
     Parameters
     ----------
@@ -64,6 +68,9 @@ def connect(
         Its name, where there are several; default: ``NBREACTIVE_DEPLOYMENT``, else the first one.
     auth
         The token of who has signed in, or a function that gets one: see :meth:`Client.set_auth`.
+    current
+        False: a client beside the one that ``api`` speaks to, which goes on; this one has :meth:`Client.call` and
+        :meth:`Client.live`, and ends with :meth:`Client.close`.
 
     Examples
     --------
@@ -95,6 +102,8 @@ def connect(
     if target.kind == "standalone" and not process.quiet:  # nothing was asked for by name
         did = "started" if len(standalone.children()) > started else "connected to"
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
+    if not current:
+        return client
     with process.lock:
         before, process.client = process.client, client
         if url is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -30,6 +31,8 @@ _THREADS = 4
 _LONGEST = 1000
 _MOST = 1000
 """Files of one widget that are under way at a time."""
+_SHOWN = 100
+"""Files that a page lists which is loaded again."""
 
 
 class _Begin(msgspec.Struct, tag_field="type", tag="begin"):
@@ -87,6 +90,7 @@ def _widget_class(static: Path) -> type[Any]:
         multiple = traitlets.Bool(True).tag(sync=True)
         label = traitlets.Unicode("").tag(sync=True)
         files = traitlets.Dict({"mount": "", "url": ""}).tag(sync=True)
+        arrived = traitlets.List().tag(sync=True)  # for pages that are loaded again
         value = traitlets.Tuple(())
 
     return FileUploadWidget
@@ -110,7 +114,8 @@ def FileUpload(  # noqa: N802 - a widget, made like one
     save
         The function that is told of each file that has arrived: with ``storage_id``, ``name`` and ``type``.
     accept
-        What the file dialogue offers: ``"image/*"``, ``[".csv", ".parquet"]``.
+        What is taken, and the file dialogue offers: ``"image/*"``, ``[".csv", ".parquet"]``. It is for the convenience of
+        who chooses; functions have to look at what they are given all the same.
     multiple
         Whether several files can be chosen.
     label
@@ -185,6 +190,7 @@ class _Receiver:
         self._save = save
         self._arguments = arguments
         self._coming: dict[int, _Coming] = {}
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, f"nbreactive-upload-{next(_numbers)}")
 
     def heard(self, _widget: Any, content: Any, buffers: Any) -> None:
@@ -252,10 +258,13 @@ class _Receiver:
         if self._save is not None:
             saved = self._client.call(self._save, dict(self._arguments(file)))
             file = msgspec.structs.replace(file, saved=saved)
+        with self._lock:  # files arrive on several threads
+            self._widget.value = (*self._widget.value, file)
+            shown = {"id": id, "name": file.name, "size": file.size}
+            self._widget.arrived = [*self._widget.arrived, shown][-_SHOWN:]
         if self._coming.pop(id, None) is not None:
             coming.close()
             self._tell("saved", id)
-        self._widget.value = (*self._widget.value, file)
 
     def _id_of(self, coming: _Coming) -> int:
         found = next((id for id, one in self._coming.items() if one is coming), None)

@@ -127,7 +127,9 @@ class Runner:
                 writes = txn.writes()
                 files = files_of(execution, writes)
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the call, not the worker
-            failure = failure_of(error, call.request_id, production=self._production)
+            # whoever reaches functions of the system may see all that an error can say
+            production = self._production and not call.path.startswith("_system/")
+            failure = failure_of(error, call.request_id, production=production)
             value = b"null"
         aborted = txn.aborted
         outcome = Outcome(

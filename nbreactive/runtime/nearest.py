@@ -201,12 +201,24 @@ def _query(index: IndexInfo, vector: Any) -> bytes:
     plain = check_value(vector.tolist() if hasattr(vector, "tolist") else vector, "vector")
     query = normalised(plain, index.dimensions)
     if query is None:
-        size = f"a list of {len(cast('list[Any]', plain))}" if isinstance(plain, list) else type(plain).__name__
         raise InvalidValue(
             f"vector index {index.name!r} is searched with a list of {index.dimensions} finite numbers, not all zero;"
-            f" this is {size}. The vectors of an index and those it is searched with come from the same model"
+            f" this is {_told(plain)}. The vectors of an index and those it is searched with come from the same model"
         )
     return query
+
+
+def _told(value: Any) -> str:
+    """What is wrong with a vector, in words."""
+    if not isinstance(value, list):
+        return type(value).__name__
+    numbers = cast("list[Any]", value)
+    text = f"a list of {len(numbers)}"
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        return f"{text} in which not all are numbers"
+    if not all(map(math.isfinite, numbers)):
+        return f"{text} with NaN or infinity in it"
+    return f"{text} numbers that are all zero: an empty text has such an embedding" if not any(numbers) else text
 
 
 def _position(index: IndexInfo, field: str) -> int:

@@ -80,13 +80,15 @@ def _sizes(ctx: QueryContext) -> list[dict[str, Any]]:
 
 def _rows(ctx: QueryContext, table: str, limit: float = 100, order: Any = "desc") -> list[dict[str, Any]]:
     """The newest (or, ``order="asc"``, the oldest) documents of a table."""
-    return ctx.db.query(table).order(order).take(min(int(limit), READ_DOCUMENTS))
+    db = ctx.db.system if table.startswith("_") else ctx.db
+    return db.query(table).order(order).take(min(int(limit), READ_DOCUMENTS))
 
 
 def _count(ctx: QueryContext, table: str) -> int:
     """How many documents a table has."""
     found = ctx.table_info(table)
-    return _rows_of(ctx, found) if found is not None else ctx.db.query(table).count()
+    db = ctx.db.system if table.startswith("_") else ctx.db
+    return _rows_of(ctx, found) if found is not None and db is ctx.db else db.query(table).count()
 
 
 def _get(ctx: QueryContext, id: str) -> dict[str, Any] | None:

@@ -226,7 +226,7 @@ _STATUS: Final[list[tuple[type[NBReactiveError], int]]] = [
 
 
 def _malformed(text: str) -> str:
-    raise InvalidValue(f"Digest: {text[:80]!a} is not sha-256= and 32 bytes in base64", "Digest")
+    raise InvalidValue(f"{text[:80]!a} is not sha-256= and 32 bytes in base64", "Digest")
 
 
 class DownloadHandler(FilesHandler):

@@ -86,6 +86,8 @@ def test_files_come_through_the_kernel_where_there_is_no_jupyter_server(kernel: 
     assert page.hear() == {"type": "more", "id": 7, "offset": 3}
     page.say({"type": "piece", "id": 7, "offset": 3, "last": True}, b"de")
     assert page.hear() == {"type": "saved", "id": 7}
+    listed = kernel.run("print(w.get_state()['arrived'])").text  # what a page finds that is loaded again
+    assert listed == "[{'id': 7, 'name': 'a.csv', 'size': 5}]\n"
     ran = kernel.run("print(w.value[0].name, w.value[0].size, w.value[0].storage_id, bool(w.value[0].saved))")
     assert ran.text.startswith("a.csv 5 ") and ran.text.endswith("True\n")
     assert ["a.csv", 5] in backend.call("query", "files:names")

@@ -305,9 +305,20 @@ def test_what_cannot_be_asked(shared: Backend, how: str, message: str) -> None:
         shared.query(api.m.wrong, how=how)
 
 
-@pytest.mark.parametrize("vector", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], "abc", [0.0, 0.0, 0.0], [1.0, "a", 2.0], None])
-def test_what_is_no_vector_to_search_with(shared: Backend, vector: Any) -> None:
-    with pytest.raises(InvalidValue, match="list of 3 finite numbers, not all zero"):
+@pytest.mark.parametrize(
+    ("vector", "told"),
+    [
+        ([1.0, 2.0], "a list of 2"),
+        ([1.0, 2.0, 3.0, 4.0], "a list of 4"),
+        ("abc", "str"),
+        ([0.0, 0.0, 0.0], "a list of 3 numbers that are all zero: .*"),
+        ([1.0, float("nan"), 0.0], "a list of 3 with NaN or infinity in it"),
+        ([1.0, "a", 2.0], "a list of 3 in which not all are numbers"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_vector_to_search_with(shared: Backend, vector: Any, told: str) -> None:
+    with pytest.raises(InvalidValue, match=rf"list of 3 finite numbers, not all zero; this is {told}\. The vectors"):
         shared.query(api.m.near, vector=vector)
 
 

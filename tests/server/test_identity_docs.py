@@ -30,7 +30,7 @@ def test_the_examples_do_what_the_page_says(tmp_path: Path) -> None:
             def admin(path: str, **args: Any) -> Any:
                 return backend.fetch("/api/function", {"path": path, "args": args}, admin=True)
 
-            names: dict[str, Any] = {"url": backend.url, "token": issuer.token("ada", name="Ada"), "admin": admin}
+            names: dict[str, Any] = {"url": backend.url, "token": issuer.token("ada", name="Ada"), "key": KEY}
             try:
                 for cell in cells:
                     exec(compile(cell, "docs/identity.md", "exec"), names)
@@ -44,6 +44,7 @@ def test_the_examples_do_what_the_page_says(tmp_path: Path) -> None:
                     assert time.monotonic() < deadline
                     time.sleep(0.02)
             finally:
+                names["owner"].close()
                 disconnect()
             said = []
             for command in commands:
