@@ -121,7 +121,9 @@ class LiveFrame(LiveQuery):
                 with client.explained():
                     arguments.key = client.call(REGISTER, {"sql": text})
             except (Refused, FunctionNotFound) as failure:
-                refused = failure  # who only reads may look at what others have registered
+                # who only reads may look at what others have registered; tracebacks would keep the result alive
+                refused = failure.with_traceback(None)
+                refused.__context__ = None
             live = cls(client, SQL_LIVE, arguments, title=title)
         except BaseException:
             arguments.close()

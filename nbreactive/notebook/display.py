@@ -16,7 +16,7 @@ from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.live_value import LiveValue
 from nbreactive.errors import NBReactiveError
 from nbreactive.notebook.cells import cell_text, safe_text, table_of
-from nbreactive.notebook.frame_table import frame_of, text_table
+from nbreactive.notebook.frame_table import frame_of, params_text, text_table
 from nbreactive.notebook.lifecycle import after_cell
 from nbreactive.notebook.settings import settings
 from nbreactive.notebook.table_widget import TableView, badge_of, message_of, open_views
@@ -111,6 +111,7 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
     }
     if isinstance(live, LiveFrame):
         payload["frame"] = frame_of(live, len(table["rows"]))
+        payload["badge"] = payload["badge"] or params_text(live)
         if not live.frozen and not live.at:  # a page asks for what is new by itself
             payload["place"] = live.place
     return payload

@@ -35,6 +35,18 @@ def source_of(frame: LiveFrame, shown: int) -> dict[str, Any]:
     return {"path": SQL_LIVE, "args": to_jsonable(args)}
 
 
+def params_text(frame: LiveFrame) -> str:
+    """Say with which parameters a result is saved: the widgets that they come from may have moved since.
+
+    Examples
+    --------
+    >>> params_text(nbreactive.sql("SELECT $least", least=5))       # doctest: +SKIP
+    'least = 5'
+    """
+    params: dict[str, Any] = (frame.args or {}).get("params", {})
+    return safe_text(", ".join(f"{name} = {value}" for name, value in params.items()), 80)
+
+
 def view_rows(frame: LiveFrame, most: int) -> int:
     """Return how many rows a view is given: all, or a beginning."""
     whole = frame.result.total <= min(most, len(frame.result.rows))

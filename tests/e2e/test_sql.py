@@ -114,7 +114,8 @@ def test_live_sql_with_a_kernel_and_without(person: Callable[[str], Person], lab
     )
     again = eve.page.locator(".nbr-live:visible").nth(0)
     expect(again.locator(".nbr-state")).to_have_text("live", timeout=PATIENCE)
-    # with the parameters with which it was shown first
+    # with the parameters with which it was shown first, and it says so
+    expect(again.locator(".nbr-badge")).to_have_text("least = 0.0")
     expect(cells(again, 1)).to_have_text(["<b>fig</b>", "apple", "pear", "plum"], timeout=PATIENCE)
     expect(cells(again, 3)).to_have_text(["1", "1", "2", "1"])
     bob.start_cell(2)

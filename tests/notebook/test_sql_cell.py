@@ -79,6 +79,7 @@ def test_what_is_saved_names_the_statement_and_few_rows(kernel: Kernel) -> None:
     payload = display[LIVE]
     assert payload["path"] == "_system/sql:live"
     assert payload["args"]["params"] == {"least": 3}
+    assert payload["badge"] == "least = 3"
     assert len(payload["args"]["hash"]) == 32
     assert payload["place"]["url"].startswith("http://127.0.0.1")
     assert (len(payload["frame"]["rows"]), payload["frame"]["total"]) == (20, 497)
