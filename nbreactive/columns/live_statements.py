@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from nbreactive.columns.statements import Parsed
 
-KEEP_SECONDS = 120.0
-"""A result that nobody has asked for is forgotten."""
+KEEP_SECONDS = 3600.0
+"""A result that nobody has asked for is forgotten; somebody may watch it without there being anything to ask."""
 KEEP_BYTES = 256 << 20
 """Of all results together; those that were not asked for for longest go first."""
 _SWEEP_SECONDS = 10.0

@@ -190,6 +190,17 @@ class Runs:
                     self.on_invalid(live.subscribers)
                     self._forget(live)
 
+    def watched(self, path: str) -> dict[bytes, bool]:
+        """Return the arguments of the live queries of a path: whether nothing has touched their results since."""
+        watched: dict[bytes, bool] = {}
+        for query in self._queries.values():
+            if query.key[0] == path:
+                for live in query.results.values():
+                    if live.subscribers:
+                        args = query.key[1]
+                        watched[args] = watched.get(args, True) and not (live.touched or live.stale)
+        return watched
+
     async def close(self) -> None:
         """Stop all runs and timers."""
         self._closed = True

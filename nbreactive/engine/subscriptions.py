@@ -91,6 +91,10 @@ class Subscriptions:
     def __len__(self) -> int:
         return sum(len(held.subscriptions) for held in self._held.values())
 
+    def watched(self, path: str) -> dict[bytes, bool]:
+        """Return the arguments of the live queries of a path: whether nothing has touched their results since."""
+        return self._runs.watched(path)
+
     def add(self, listener: Listener, spec: QuerySpec) -> Subscription:
         """Subscribe; the first result comes with the next update."""
         held = self._held.get(listener)

@@ -48,6 +48,9 @@ class KnownResult:
         self.at: int | None = None
         """The timestamp of the result; None: there is none."""
         self.used = time.monotonic()
+        self.asked: set[bytes] = set()
+        """Arguments of the calls that have asked for it: of its windows."""
+        self._unchanged = 0
         self.interests: list[SqlInterest] = []
         self._documents = documents
         self._tables: list[_Table] = []
@@ -58,7 +61,7 @@ class KnownResult:
         named: dict[str, list[Sequence[Condition]]] = {}
         for name, conditions in tables:
             named.setdefault(name, []).append(conditions)
-        self._tables, self.interests = [], []
+        self._tables, self.interests, self._unchanged = [], [], 0
         for name, several in named.items():
             info = catalog.table(name)
             known = several if all(several) else []
@@ -92,7 +95,7 @@ class KnownResult:
             if table.info is None or upto == self.at:
                 continue
             number = table.info.number
-            found = self._documents.between(_watched(table.info), self.at, upto)
+            found = self._documents.between(_watched(table.info), max(self.at, self._unchanged), upto)
             if found is None or len(found) > MOST_CHANGES:
                 return None
             if table.info.storage == "columns":
@@ -102,6 +105,11 @@ class KnownResult:
             if rows:
                 changes.append(TableChange(number, rows))
         return changes
+
+    def unchanged(self, upto: int) -> None:
+        """Take note that nothing has concerned it up to a timestamp: what has changed until then may be forgotten."""
+        if self.at is not None:
+            self._unchanged = max(self._unchanged, upto)
 
     def close(self) -> None:
         """Keep nothing more for it."""

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 _SOON: Final = 500
 """Milliseconds after which a live query is run again that could not be run."""
 _FORGET: Final = 60.0
-"""Seconds after which nothing is kept for a statement that nobody has asked for."""
+"""Seconds after which nothing is kept for a statement that nobody has asked for and nobody watches."""
+_ROUND: Final = 5.0
 
 
 class Source(Protocol):
@@ -239,6 +240,7 @@ class Statements:
         args = _args(call)
         offset, limit = _window(args)
         params = _params(args)
+        past = call.snapshot < engine.oldest
         # What is registered stays so; an earlier time may be from before that, and before what the row index has
         text = self.text_of(args["hash"], max(call.snapshot, engine.durable), reads)
         await engine.release(call.snapshot)
@@ -248,6 +250,7 @@ class Statements:
             self._arm()
         async with known.lock:
             known.used = time.monotonic()
+            known.asked.add(call.args)
             changes = known.changes(call.snapshot, engine.catalog())
             request = Live(
                 text, params, call.snapshot, limit, offset, known.at if changes is not None else None, changes or ()
@@ -264,7 +267,7 @@ class Statements:
                 raise
             if result.tables is not None:
                 known.name(result.tables, engine.catalog(), engine.applied)
-            if known.at is None or call.snapshot > known.at:
+            if not past and (known.at is None or call.snapshot > known.at):
                 known.at = call.snapshot
             known.read(reads)
             if len(result.value) > 2 * RESULT_SIZE:
@@ -318,13 +321,21 @@ class Statements:
 
     def _arm(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_FORGET / 2, self._forget)
+            self._timer = asyncio.get_running_loop().call_later(_ROUND, self._look_around)
 
-    def _forget(self) -> None:
+    def _look_around(self) -> None:
+        """Forget what nobody asks for, and what has changed without concerning those who still watch."""
         self._timer = None
+        assert self._engine is not None
+        watched, durable = self._engine.subscriptions.watched(LIVE), self._engine.durable
         old = time.monotonic() - _FORGET
         for key, known in list(self._known.items()):
-            if known.used < old and not known.lock.locked():
+            if known.lock.locked():
+                continue
+            untouched = [watched[args] for args in known.asked if args in watched]
+            if any(untouched):
+                known.unchanged(durable)
+            elif not untouched and known.used < old:
                 known.close()
                 del self._known[key]
         if self._known:
