@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nbreactive.columns._live_frames import RowChange, TableChange
+from nbreactive.columns._live_frames import LiveResult, RowChange, TableChange
 from nbreactive.columns.batches import batch_of
 from nbreactive.engine.catalog import BATCHES, BY_ID, BY_TABLE, STATEMENTS, Catalog, TableInfo, index_id, table_name
 from nbreactive.engine.read_set import WHOLE, ReadSetBuilder
@@ -23,6 +23,10 @@ from nbreactive.values.packing import unpack
 
 MOST_CHANGES = 4096
 """Documents; to run the statement again takes less than to send more of them."""
+
+
+_SHOWN = 8
+_SHOWN_BYTES = 256 << 10
 
 
 class _Table(NamedTuple):
@@ -52,6 +56,8 @@ class KnownResult:
         """Arguments of the calls that have asked for it: of its windows."""
         self._unchanged = 0
         self.interests: list[SqlInterest] = []
+        self.shown: dict[tuple[int, int], LiveResult] = {}
+        """Windows of the result that were given to somebody, for others who ask from elsewhere."""
         self._documents = documents
         self._tables: list[_Table] = []
         self._watched: set[int] = set()
@@ -105,6 +111,14 @@ class KnownResult:
             if rows:
                 changes.append(TableChange(number, rows))
         return changes
+
+    def show(self, at: int, window: tuple[int, int], result: LiveResult) -> None:
+        """Take note of the result at a timestamp, and of a window of it."""
+        if self.at is None or at > self.at:
+            self.at = at
+            self.shown.clear()
+        if at == self.at and not result.every and len(result.value) <= _SHOWN_BYTES and len(self.shown) < _SHOWN:
+            self.shown[window] = result
 
     def unchanged(self, upto: int) -> None:
         """Take note that nothing has concerned it up to a timestamp: what has changed until then may be forgotten."""

@@ -252,6 +252,10 @@ class Statements:
             known.used = time.monotonic()
             known.asked.add(call.args)
             changes = known.changes(call.snapshot, engine.catalog())
+            shown = known.shown.get((offset, limit)) if known.at == call.snapshot and changes is not None else None
+            if shown is not None:
+                known.read(reads)
+                return shown, known.interests
             request = Live(
                 text, params, call.snapshot, limit, offset, known.at if changes is not None else None, changes or ()
             )
@@ -267,8 +271,8 @@ class Statements:
                 raise
             if result.tables is not None:
                 known.name(result.tables, engine.catalog(), engine.applied)
-            if not past and (known.at is None or call.snapshot > known.at):
-                known.at = call.snapshot
+            if not past:
+                known.show(call.snapshot, (offset, limit), result)
             known.read(reads)
             if len(result.value) > 2 * RESULT_SIZE:
                 fix = "ask for fewer rows (limit) or columns, or fetch the result as Arrow"
