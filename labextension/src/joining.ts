@@ -96,6 +96,52 @@ export function join(joining: Joining, open: Open = url => new WebSocket(url)): 
   };
 }
 
+/** One session of this page, and all who are in the room by it. */
+interface Shared {
+  readonly places: Set<Joining>;
+  leave: () => void;
+  user: string | null;
+}
+
+/** Each bar is a module of its own, so what they share is kept with the page. */
+const ROOMS = Symbol.for('nbreactive.rooms');
+
+/** Join as `join` does, with one session for all on this page who join alike: two bars are one tab. */
+export function joinOnce(joining: Joining, open?: Open): () => void {
+  const rooms = ((globalThis as { [ROOMS]?: Map<string, Shared> })[ROOMS] ??= new Map<string, Shared>());
+  const key = JSON.stringify([joining.url, joining.room, joining.data]);
+  const known = rooms.get(key);
+  const shared: Shared = known ?? { places: new Set(), leave: () => undefined, user: null };
+  shared.places.add(joining);
+  if (known === undefined) {
+    rooms.set(key, shared);
+    shared.leave = join(
+      {
+        ...joining,
+        joined: user => {
+          shared.user = user;
+          shared.places.forEach(place => place.joined(user));
+        },
+        failed: () => {
+          rooms.delete(key);
+          shared.places.forEach(place => place.failed());
+        },
+      },
+      open,
+    );
+  } else if (shared.user !== null) {
+    joining.joined(shared.user);
+  }
+  return () => {
+    if (shared.places.delete(joining) && shared.places.size === 0) {
+      shared.leave();
+      if (rooms.get(key) === shared) {
+        rooms.delete(key);
+      }
+    }
+  };
+}
+
 /** Who the answer to joining says this is; null for every other message. */
 function userOf(data: unknown): string | null {
   try {

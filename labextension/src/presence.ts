@@ -5,7 +5,7 @@
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
 import { ask, together } from './collaborators';
-import { below, join } from './joining';
+import { below, joinOnce } from './joining';
 import { PeopleBar, readPeople, type PersonShown } from './people';
 
 export interface PresenceModel {
@@ -44,7 +44,7 @@ export default () => {
       relay();
       return;
     }
-    leave = join({
+    leave = joinOnce({
       url,
       room: model.get('room'),
       data: model.get('data'),

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { below, join } from '../src/joining';
+import { below, join, joinOnce } from '../src/joining';
 import { PeopleBar, readPeople, type PeopleState } from '../src/people';
 import widget from '../src/presence';
 import { FakeModel, FakeSocket } from './fakes';
@@ -96,6 +96,28 @@ test('joining beats, comes back after a lost connection with new numbers, and en
   vi.advanceTimersByTime(60_000);
   expect(FakeSocket.made).toHaveLength(2);
   expect(second.readyState).toBe(3);
+});
+
+test('two bars of a page are one session, which ends with the last of them', () => {
+  const users: string[] = [];
+  const place = (room: string, name: string) => ({ url: 'ws://h/x', room, data: null, joined: (u: string) => users.push(name + u), failed: vi.fn() });
+  const [one, two] = [joinOnce(place('r', '1'), open), joinOnce(place('r', '2'), open)];
+  const other = joinOnce(place('other', '3'), open);
+  expect(FakeSocket.made).toHaveLength(2);
+  const [socket] = FakeSocket.made;
+  socket!.onopen();
+  socket!.onmessage({ data: JSON.stringify({ type: 'MutationResponse', success: true, result: { user: 'ada' } }) });
+  const three = joinOnce(place('r', '4'), open);
+  expect(users).toEqual(['1ada', '2ada', '4ada']);
+  one();
+  one();
+  three();
+  expect(socket!.readyState).toBe(1);
+  two();
+  expect(socket!.readyState).toBe(3);
+  joinOnce(place('r', '5'), open)();
+  other();
+  expect(FakeSocket.made).toHaveLength(3);
 });
 
 test('who is never answered asks for help', () => {

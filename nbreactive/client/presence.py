@@ -276,7 +276,7 @@ def _cell(person: Mapping[str, Any], name: str) -> Any:
 _COLUMNS = {
     "name": v.string(),
     "guest": v.boolean(),
-    "sessions": v.number(),
+    "sessions": v.integer(),
     "joined": v.datetime(),
     "updated": v.datetime(),
     "data": v.any(),

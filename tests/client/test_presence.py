@@ -83,6 +83,7 @@ def test_two_people_see_each_other_come_change_and_go(backend: Served) -> None:
         until(lambda: names(people) == ["Ada"])
         frame = people.df()
         assert list(frame["name"]) == ["Ada"] and str(frame["joined"].dtype).startswith("datetime64")
+        assert frame["sessions"].dtype.kind == "i" and repr(frame["data"][0]) == "{'cell': 199}"
         assert list(frame["sessions"]) == [1] and len(people) == 1 and people[0]["initials"] == "A"
         room.leave()
         until(lambda: names(people) == [])
