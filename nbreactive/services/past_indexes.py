@@ -23,6 +23,7 @@ from nbreactive.errors import HistoryGone, InvalidValue, Overloaded, ReadOnly, U
 from nbreactive.values.instants import moment
 
 if TYPE_CHECKING:
+    from nbreactive.columns._frames import Span
     from nbreactive.columns.supervisor import Columns
     from nbreactive.engine.engine import Engine
 
@@ -111,13 +112,7 @@ class PastIndexes:
         await self._engine.release(at)
         await self._columns.wait(at)
         span = await self._columns.span(at)
-        horizon = max(span.horizon, self._log.horizon)
-        if at < horizon:
-            raise HistoryGone(
-                f"{moment(at)} is before {moment(horizon)}, from when on history is kept here (--keep-history says for how"
-                " long it is); ask for a later time",
-                "at",
-            )
+        self._refuse_gone(at, span)
         return at, span.last
 
     @contextlib.asynccontextmanager
@@ -135,6 +130,15 @@ class PastIndexes:
         finally:
             index.readers -= 1
             await self._tidy()
+
+    def _refuse_gone(self, at: int, span: Span) -> None:
+        horizon = max(span.horizon, self._log.horizon)
+        if at < horizon:
+            raise HistoryGone(
+                f"{moment(at)} is before {moment(horizon)}, from when on history is kept here (--keep-history says for how"
+                " long it is); ask for a later time",
+                "at",
+            )
 
     def status(self) -> list[dict[str, Any]]:
         """Return what there is, and how far those are that are being made."""
@@ -192,6 +196,7 @@ class PastIndexes:
             async with self._building:  # each takes all that the columns process can give
                 await self._columns.wait(self._engine.durable)  # for the tables of now
                 await self._columns.documents(lambda parts: self._fill(index, parts), at=index.at)
+                self._refuse_gone(index.at, await self._columns.span(index.at))  # which may have happened meanwhile
             index.size = await asyncio.to_thread(_size, index.folder)
         except (OSError, ReadOnly) as error:
             index.error = Unavailable(f"the data as of {moment(index.at)} could not be written down: {error}")
