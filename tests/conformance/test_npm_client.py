@@ -64,6 +64,21 @@ def test_live_queries_mutations_errors_and_values(backend: Served) -> None:
         assert not any("Could not parse" in line for line in client.noise)
 
 
+def test_live_sql(backend: Served) -> None:
+    backend.call("mutation", "conform:add", text="one")
+    counted = "SELECT text, count(*) AS n, sum(9007199254740993) AS large FROM notes GROUP BY text ORDER BY text"
+    known = backend.fetch("/api/sql/register", {"sql": counted}, admin=True)
+    with program(["node", "live.mjs", backend.url], NPM) as client:
+        live = client.send("subscribe", "_system/sql:live", known)
+        first = client.next(live)["value"]
+        assert [column["name"] for column in first["columns"]] == ["text", "n", "large"]
+        assert first["rows"] == [["one", 1, "9007199254740993"]]
+        client.ask("mutation", "conform:add", {"text": "two"})
+        assert [row[:2] for row in client.next(live)["value"]["rows"]] == [["one", 1], ["two", 1]]
+        unknown = client.ask("query", "_system/sql:live", {"hash": "0" * 32})["error"]
+        assert "there is no SQL statement" in unknown["message"]
+
+
 def test_many_mutations_in_flight_keep_their_order(backend: Served) -> None:
     with program(["node", "live.mjs", backend.url], NPM) as client:
         numbers = [client.send("mutation", "conform:add", {"text": str(n)}) for n in range(200)]

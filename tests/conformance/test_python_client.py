@@ -59,6 +59,17 @@ def test_live_queries_mutations_errors_and_values(backend: Served, client: Progr
     assert client.ask("query", "conform:values")["value"] == [value]
 
 
+def test_live_sql(backend: Served, client: Program) -> None:
+    backend.call("mutation", "conform:add", text="one")
+    counted = "SELECT text, count(*) AS n FROM notes GROUP BY text ORDER BY text"
+    live = client.send(
+        "subscribe", "_system/sql:live", backend.fetch("/api/sql/register", {"sql": counted}, admin=True)
+    )
+    client.until(live, lambda said: said["value"]["rows"] == [["one", 1]])
+    client.ask("mutation", "conform:add", {"text": "two"})
+    client.until(live, lambda said: said["value"]["rows"] == [["one", 1], ["two", 1]])
+
+
 def test_results_over_16_mib_arrive_although_its_frames_may_not_be_that_large(client: Program) -> None:
     assert len(client.ask("query", "conform:large", {"size": 16_700_000})["value"]) == 16_700_001
 
