@@ -38,6 +38,10 @@ _MOST_ASKED = 4
 """Groups of which one change may ask the table for new extremes, before everything is asked."""
 
 
+class TooMany(Exception):  # noqa: N818 - a finding about a result
+    """There are more groups than are kept."""
+
+
 class _Group:
     __slots__ = ("accumulators", "key", "order", "rows", "values")
 
@@ -123,7 +127,7 @@ class MaintainedGroups:
             if not group.rows and self._keys:
                 del self._groups[group.key]
         if len(self._groups) > MOST_GROUPS:
-            raise Reload("too many groups")
+            raise Reload(f"it has more than {MOST_GROUPS:,} groups")
         self._rows.change(gone, self._evaluate([group for group in changed.values() if group.key in self._groups], at))
         return True
 
@@ -159,7 +163,7 @@ class MaintainedGroups:
             pick(self._params, parameters([self._rows_given, self._plan.aggregates])),
         )
         if rows.num_rows > MOST_GROUPS:
-            raise Rerun(f"it has more than {MOST_GROUPS:,} groups")
+            raise TooMany(f"it has more than {MOST_GROUPS:,} groups")
         width = len(names)
         self._arrow = {name: rows.schema.field(name).type for name in names}
         places = self._loaded_at(width + 2)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from nbreactive.columns.live.canonical import canonical
 from nbreactive.columns.live.evaluate import Scratch, pick, read
-from nbreactive.columns.live.groups import MaintainedGroups
+from nbreactive.columns.live.groups import MaintainedGroups, TooMany
 from nbreactive.columns.live.maintained import At, MaintainedRows, Reload, TableChange
 from nbreactive.columns.live.plan import Plan, make_plan
 from nbreactive.columns.live.reasons import Rerun
@@ -28,6 +28,8 @@ from nbreactive.errors import NBReactiveError
 
 _DESCRIBE = "DESCRIBE "
 _FAILURES = (duckdb.Error, pa.ArrowException, OverflowError, ValueError)
+_TRIES, _TRIES_AGAIN = 3, 32
+"""After so many changes in a row that end in running it as a whole, it is only run, until so many have come."""
 Kind = Literal["rows", "top", "groups", "rerun"]
 
 _HOW: dict[Kind, str] = {
@@ -115,6 +117,8 @@ class Live:
         self._period: int | None = None
         self._reruns = 0
         self._because = ""
+        self._streak = 0
+        """How many changes in a row ended in running it as a whole."""
         self.tables: frozenset[str] = frozenset()
         """Names of the base tables, folded."""
         self.schema: list[tuple[str, str]] = []
@@ -138,7 +142,13 @@ class Live:
         self.canonical = self._text
         failed: Exception | None = None
         try:
+            if self._streak >= _TRIES:
+                self._streak = (self._streak + 1) % _TRIES_AGAIN
+                raise Rerun(f"it would be kept up to date, but {self._because}; that is tried again later")
             self._maintain(cursor)
+        except TooMany as finding:
+            self._streak, self._because = _TRIES, str(finding)
+            self._run_again(str(finding))
         except (Rerun, Unreadable) as finding:
             self._run_again(str(finding), finding.period_ms if isinstance(finding, Rerun) else None)
         except (NBReactiveError, duckdb.InterruptException):
@@ -178,16 +188,20 @@ class Live:
             return False
         if self._state is not None:
             try:
-                return self._state.update(mine, at)
+                changed = self._state.update(mine, at)
             except (Reload, Astray, *_FAILURES) as error:
                 self.close()  # it may have been changed in part
                 self._because = str(error)
+                self._streak += 1
                 if isinstance(error, duckdb.InterruptException):
                     raise
                 # What the whole statement says is what counts, be it an error
             except BaseException:
                 self.close()
                 raise
+            else:
+                self._streak = 0
+                return changed
         self.load(at())
         return True
 

@@ -238,6 +238,20 @@ def test_an_empty_result_fills_again(tables: Tables, scratch: Scratch) -> None:
     assert live.total == 1
 
 
+def test_what_never_can_be_kept_up_is_only_run_for_a_while(tables: Tables, scratch: Scratch) -> None:
+    live = Live("SELECT t.i, name FROM t LEFT JOIN u ON i = k WHERE x < 5", {}, scratch)
+    live.load(tables.cursor())
+    kinds: list[str] = []
+    for number in range(40):
+        change = tables.commit("u", ["u2"], f"UPDATE u SET name = 'n{number}' WHERE _id = 'u2'")
+        live.update(change, tables.cursor)
+        assert_same(live.window(), tables.fresh(live), str(number))
+        kinds.append(live.explain().kind)
+    assert kinds[:4] == ["rows", "rows", "rerun", "rerun"]
+    assert "the outer side of a join changed" in str(live.explain())
+    assert "rows" in kinds[20:]
+
+
 def test_a_sum_beyond_its_type_is_duckdbs_error(tables: Tables, scratch: Scratch) -> None:
     tables.connection.execute("ALTER TABLE t ADD COLUMN h HUGEINT")
     tables.connection.execute("UPDATE t SET h = 9 * 10::HUGEINT ** 37 WHERE _id = 'r1'")
