@@ -181,6 +181,7 @@ def test_data_shows_tables_and_documents(backend: Served) -> None:
     assert rows[0]["n"] == 5
     oldest_first = nbreactive("data", "numbers", "--format", "json", "--order", "asc", at=backend)[1]
     assert json.loads(oldest_first) == rows[::-1]
+    assert nbreactive("data", "_storage", at=backend)[0] == 0
     status, out, err = nbreactive("data", "number", at=backend)
     assert (status, out, "there is no table 'number'; there is numbers" in err) == (1, "", True)
 

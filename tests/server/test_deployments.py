@@ -78,6 +78,10 @@ def test_each_has_its_mode_and_its_log(backend: Served) -> None:
     assert "told in development only" in call(backend, "/staging", "query", "notes:crash")["errorMessage"]
     hidden = call(backend, "/production", "query", "notes:crash")["errorMessage"]
     assert "told" not in hidden and "Server Error" in hidden
+    body: dict[str, object] = {"path": "_system/tables:rows", "args": {"table": "_storage"}, "format": "json"}
+    assert backend.fetch("/production/api/query", body, admin=True)["value"] == []
+    body["args"] = {"table": "_modules"}  # who may look at tables is told why not at this one
+    assert "ctx.db.system has the tables" in backend.fetch("/production/api/query", body, admin=True)["errorMessage"]
     logged = backend.fetch("/production/api/admin/logs?function=notes.crash", admin=True)["calls"]
     assert [c["request_id"] in hidden and "told in development only" in c["message"] for c in logged] == [True]
     assert not backend.fetch("/api/admin/logs?function=notes.crash", admin=True)["calls"]
