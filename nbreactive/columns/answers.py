@@ -25,7 +25,7 @@ from nbreactive.columns.earlier import show
 from nbreactive.columns.inspection import inspect
 from nbreactive.columns.live_statements import LiveStatements
 from nbreactive.columns.past import span, versions
-from nbreactive.columns.readers import Readers, Reading
+from nbreactive.columns.readers import Interrupted, Readers, Reading
 from nbreactive.columns.schema import Layout, quote
 from nbreactive.columns.snapshots import Snapshot
 from nbreactive.columns.statements import Parsed, parse
@@ -170,12 +170,15 @@ def users_sql(reading: Reading, seconds: float) -> Generator[None]:
         if reading.late() and not reading.cancelled:
             raise SqlTimeout(_LATE.format(seconds=seconds)) from None
         raise
-    except duckdb.OutOfMemoryException:
+    except (duckdb.OutOfMemoryException, duckdb.IOException, MemoryError):  # the words of the two name paths
         raise LimitExceeded(_LARGE) from None
-    except duckdb.FatalException:
+    except (duckdb.FatalException, NBReactiveError, Interrupted):
         raise
     except duckdb.Error as error:
         raise SqlError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - see below
+        # values that are beyond what Python or Arrow have, or are not what they are said to be: nobody else's trouble
+        raise SqlError(f"the result cannot be given: {type(error).__name__}: {error}") from None
 
 
 def what_is_read(

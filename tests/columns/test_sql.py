@@ -11,7 +11,7 @@ import pytest
 
 from nbreactive.columns.supervisor import Columns, Selected
 from nbreactive.engine.transactions import Condition, Write
-from nbreactive.errors import LimitExceeded, NotAllowed, SqlError, SqlTimeout, Unavailable
+from nbreactive.errors import InvalidValue, LimitExceeded, NotAllowed, SqlError, SqlTimeout, Unavailable
 from nbreactive.values import pack
 from tests.columns._support import NOTES, Database, internal
 
@@ -160,6 +160,23 @@ def test_nobody_who_asks_keeps_the_process_busy_after_he_has_gone(tmp_path: Path
                     async with asyncio.timeout(0.02):
                         await columns.sql(endless, seconds=600)
             assert table(await columns.sql("SELECT 1 AS one")).to_pylist() == [{"one": 1}]
+            assert columns.restarts == 0
+
+    asyncio.run(main())
+
+
+def test_writes_that_are_none_are_the_trouble_of_who_sends_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        db = filled()
+        async with running(tmp_path, db) as columns:
+            for doc in (b"", b"\xc1\xff", pack([1]), pack({"_creationTime": "x"})):
+                own = [Write(NOTES, internal(1), doc, 0), Write(NOTES, b"short", doc, 0), Write(1, b"x" * 16, doc, 0)]
+                for some in (own, own[:1], own[1:2]):
+                    with contextlib.suppress(InvalidValue):
+                        await columns.sql("SELECT * FROM notes", at=db.ts, own=some)
+            assert table(await columns.sql("SELECT count(*) AS many FROM notes", at=db.ts)).to_pylist() == [
+                {"many": 20}
+            ]
             assert columns.restarts == 0
 
     asyncio.run(main())
