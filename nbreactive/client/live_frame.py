@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from nbreactive.client import frames
 from nbreactive.client.arguments import Arguments
 from nbreactive.client.live import LiveQuery
-from nbreactive.client.live_value import FIRST_VALUE
 from nbreactive.client.protocol import Outcome
 from nbreactive.client.statement import EXPLAIN, REGISTER, SQL_LIVE, StatementArguments, hash_of, title_of
 from nbreactive.errors import FunctionNotFound, NBReactiveError, Refused
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 ARROW = "/api/sql/arrow"
 FETCH_SECONDS = 120.0
+FIRST_RESULT = 30.0
+"""Seconds that the first result is awaited: SQL may look at a lot, and has a deadline of its own in the backend."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class LiveFrame(LiveQuery):
         *,
         title: str = "",
         once: bool = False,
-        timeout: float = FIRST_VALUE,
+        timeout: float = FIRST_RESULT,
     ) -> LiveFrame:
         """Register a statement, and make it live with these parameters; waits for its first result.
 
