@@ -151,8 +151,7 @@ def test_a_failing_drawing_says_where(server: FakeServer, kernel: Kernel) -> Non
 
 
 @pytest.mark.slow
-def test_bar_10_reruns_moves_and_deleted_outputs_leave_one_subscription(server: FakeServer, kernel: Kernel) -> None:
-    """Issue 2, bar 10."""
+def test_reruns_moves_and_deleted_outputs_leave_one_subscription(server: FakeServer, kernel: Kernel) -> None:
     rss = "import psutil\nprint(psutil.Process().memory_info().rss)"
     cell = "api.chat.only.live(author='al')"
     for number in range(20):

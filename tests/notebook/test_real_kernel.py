@@ -66,8 +66,8 @@ def kernels(backend: Served, tmp_path: Path) -> Iterator[Callable[[str], Kernel]
         kernel.close()
 
 
-def test_bar_9_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp_path: Path) -> None:
-    """Issue 2, bar 9: refused with a diff, nothing changes; --force and rollback work and re-run live queries."""
+def test_a_stale_notebook_is_refused(kernels: Callable[[str], Kernel], tmp_path: Path) -> None:
+    """Refused with a diff, nothing changes; --force and rollback work and re-run live queries."""
     al, bo = kernels("al.ipynb"), kernels("bo.ipynb")
     first = al.run(CHAT, "d")
     assert "deployed chat" in first.plain
@@ -168,8 +168,7 @@ def test_a_kernel_that_was_restarted_before_the_notebook_was_saved_deploys_its_o
     assert "StaleModule" in refused.error_text
 
 
-def test_bar_9_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kernels: Callable[[str], Kernel]) -> None:
-    """Issue 2, bar 9."""
+def test_a_cell_that_uses_a_notebook_variable_is_refused_at_its_line(kernels: Callable[[str], Kernel]) -> None:
     kernel = kernels("c.ipynb")
     kernel.run("rate = 3")
     ran = kernel.run(
@@ -224,8 +223,8 @@ def execute(tool: str, folder: Path) -> list[Any]:
         ("nbconvert", "03-live-sql"),
     ],
 )
-def test_bar_10_the_shipped_notebooks_execute_completely(tool: str, name: str, tmp_path: Path) -> None:
-    """Issue 2, bar 10: Restart & Run All without a page; what is live is there as it was in the end."""
+def test_the_shipped_notebooks_execute_completely(tool: str, name: str, tmp_path: Path) -> None:
+    """Restart & Run All without a page; what is live is there as it was in the end."""
     shutil.copy(SHIPPED / f"{name}.ipynb", tmp_path / "in.ipynb")
     outputs = execute(tool, tmp_path)
     shown = [output.data for cell in outputs for output in cell if "data" in output]
@@ -293,8 +292,8 @@ def notebook(path: Path) -> nbformat.NotebookNode:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_bar_10_executed_notebooks_have_complete_outputs(tool: str, tmp_path: Path) -> None:
-    """Issue 2, bar 10: with a backend of their own folder, which is started for them."""
+def test_executed_notebooks_have_complete_outputs(tool: str, tmp_path: Path) -> None:
+    """With a backend of their own folder, which is started for them."""
     notebook(tmp_path / "in.ipynb")
     out = execute(tool, tmp_path)
     greeting = "".join(output.get("text", "") for output in out[0])

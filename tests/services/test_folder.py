@@ -180,3 +180,26 @@ def test_what_is_no_module(tmp_path: Path) -> None:
             assert "rename it, e.g. to class_" in folder.problems["class"]
 
     asyncio.run(main())
+
+
+def test_it_is_told_what_rules_close(tmp_path: Path) -> None:
+    async def main() -> None:
+        files = tmp_path / "reactive"
+        files.mkdir()
+        (files / "app.py").write_text(
+            "from nbreactive import define_schema, define_table, rules\n\n"
+            'schema = define_schema({"posts": define_table({}), "people": define_table({})})\n'
+            'rules("posts", read=True)\n'
+        )
+        events: list[tuple[str, str, str]] = []
+        async with running(tmp_path / "data") as deployment:
+            folder = FunctionsFolder(
+                files,
+                deployment.parts.deployer,
+                lambda event, level, **fields: events.append((event, level, str(fields.get("reason")))),
+            )
+            await folder.push()
+            assert [(event, level) for event, level, _ in events] == [("deployed", "info"), ("row rules", "warning")]
+            assert "closed to public functions: people;" in events[1][2]
+
+    asyncio.run(main())
