@@ -53,7 +53,7 @@ class Tables:
     def fresh(self, live: Live, params: Mapping[str, Any] | None = None) -> pa.Table:
         """What plain DuckDB says now."""
         given = {name: value for name, value in (params or {}).items() if re.search(rf"\${name}\b", live.canonical)}
-        return self.connection.sql(live.canonical, params=given or None).to_arrow_table()
+        return self.connection.execute(live.canonical, given or None).to_arrow_table()
 
 
 def plain(table: pa.Table) -> list[tuple[Any, ...]]:

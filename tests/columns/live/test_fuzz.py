@@ -16,7 +16,7 @@ import pytest
 from tests.columns.live._grammar import LARGEST, TABLES, Grammar, Values
 from tests.columns.live._support import Live, Scratch, Tables, assert_same
 
-STATEMENTS = int(os.environ.get("NBREACTIVE_FUZZ", "1000"))
+STATEMENTS = int(os.environ.get("NBREACTIVE_FUZZ", "600"))
 SEED = int(os.environ.get("NBREACTIVE_FUZZ_SEED", "1"))
 PER_ROUND, COMMITS, ROWS = 50, 5, 40
 PARAMS = {"p": 150.0}
