@@ -260,7 +260,8 @@ class Loads:
 
     def _pace(self, rows: int, begun: float) -> None:
         """Note what a commit took, in the moment in which the loop is free again."""
-        self._row_seconds += ((time.thread_time() - begun) / rows - self._row_seconds) / 4
+        if rows >= _FEWEST:  # what a commit takes by itself counts little then
+            self._row_seconds += ((time.thread_time() - begun) / rows - self._row_seconds) / 4
 
     def _first(self, now_ns: int) -> bytes:
         """Make the first internal id of rows that follow each other."""
