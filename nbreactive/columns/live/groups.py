@@ -27,7 +27,7 @@ from nbreactive.columns.live.accumulators import (
 from nbreactive.columns.live.evaluate import CHANGED, Evaluator, Scratch, pick, read, sort_key
 from nbreactive.columns.live.maintained import At, Changed, Reload, TableChange
 from nbreactive.columns.live.plain import Comparison, bare, comparisons, sort_key_of
-from nbreactive.columns.live.plan import GROUP, Aggregate, Plan
+from nbreactive.columns.live.plan import CONSTANTS, GROUP, Aggregate, Plan
 from nbreactive.columns.live.reasons import Rerun
 from nbreactive.columns.live.rows import KEY, Astray, SortedRows
 from nbreactive.columns.live.slots import SURVIVING, Accumulator, Slot, argument_text, slots_of, written
@@ -66,7 +66,7 @@ class MaintainedGroups:
         folder: Path | None,
     ) -> None:
         assert plan.keys is not None
-        if any(key.get("class") == "CONSTANT" for key in plan.keys):
+        if any(key.get("class") in CONSTANTS for key in plan.keys):
             raise Rerun("a constant in GROUP BY is not maintained")
         self._plan, self._params = plan, params
         self._relation = write_relation(cursor, plan.relation)

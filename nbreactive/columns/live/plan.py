@@ -19,6 +19,9 @@ from nbreactive.columns.live.tree import Node, column, form, names, of_class, re
 GROUP = "__group"
 """The relation of groups, over which outputs, HAVING and ORDER BY of an aggregation are evaluated: k0.., a0.."""
 
+CONSTANTS = ("CONSTANT", "PARAMETER")
+"""Classes of expressions that are the same in all rows."""
+
 _KINDS = {"count": "count", "sum": "sum", "avg": "avg", "mean": "avg", "min": "min", "max": "max"}
 _HOW = {"ORDER_DEFAULT": "ASC", "ASCENDING": "ASC", "DESCENDING": "DESC"}
 
@@ -98,6 +101,8 @@ def make_plan(
             Order(_positioned(order.by, outputs) or scope.resolve(order.by, alias_first=True), order.how)
             for order in order_by
         ]
+
+    order_by = [order for order in order_by if order.by.get("class") not in CONSTANTS]  # which order nothing
 
     def is_aggregate(inner: Node) -> bool:
         return inner.get("class") == "FUNCTION" and str(inner["function_name"]).lower() in aggregates

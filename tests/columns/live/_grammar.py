@@ -216,7 +216,7 @@ class Grammar:
         )
 
     def nested(self) -> str:
-        return self.pick("l", "o", "l[1]", "len(l)", "o.w", "q", "q->>'$.a'", "{'z': j}", "[j, i]")
+        return self.pick("l", "o", "l[1]", "len(l)", "o.w", "q", "q->>'$.a'", "{'z': j}", "[j, i]", "5", "NULL", "$p")
 
     def int(self) -> str:
         return self.pick(

@@ -69,6 +69,8 @@ MAINTAINED = [
     ("SELECT d::DATE AS day, count(*) AS n FROM t GROUP BY day ORDER BY n DESC", "groups"),
     ("SELECT DISTINCT i, s FROM t WHERE s <> 's1'", "groups"),
     ("SELECT sum(x) FROM t HAVING sum(x) > 0", "groups"),
+    ("SELECT 5 AS five, i FROM t ORDER BY five, 1, i DESC", "rows"),
+    ("SELECT upper(_id) AS _id, s AS x FROM t ORDER BY x DESC", "rows"),
 ]
 
 
@@ -106,6 +108,7 @@ def test_a_change_costs_no_look_at_the_tables(tables: Tables, scratch: Scratch, 
         ("SELECT s FROM t ORDER BY s COLLATE NOCASE", "COLLATE"),
         ("SELECT DISTINCT ON (i) i, s FROM t ORDER BY i, x", "DISTINCT ON"),
         ("SELECT #3 FROM t", "#1"),
+        ("SELECT 5 AS five, count(*) FROM t GROUP BY ALL", "constant"),
         ("SELECT unnest([i, 1]) FROM t", "unnest()"),
         ("SELECT * FROM range(3)", "only tables"),
     ],
