@@ -266,9 +266,7 @@ def history(what: Any, /, *, limit: int = 200, **args: Any) -> History:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
 
 
-def load(
-    name: str, data: Any, *, id: str | None = None, progress: Callable[[str], None] | None = None
-) -> Loaded:
+def load(name: str, data: Any, *, id: str | None = None, progress: Callable[[str], None] | None = None) -> Loaded:
     """Load the rows of ``data`` into a table, fast and each exactly once; returns how many, and the ids that they have.
 
     Rows are checked against the schema. They are committed in batches, each as one change of the table: if a row is wrong, the

@@ -27,7 +27,9 @@ _SMALL, _LARGE = 16 << 20, 256 << 20
 is longer than the other it gets large ones."""
 _SMALL_BLOCK, _LARGE_BLOCK = 16_384, 262_144
 
-_SIZE = "SELECT block_size, total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = current_database()"
+_SIZE = (
+    "SELECT block_size, total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = current_database()"
+)
 _LATEST = """
     SELECT table_number, id, max(ts) AS ts FROM nbreactive.history WHERE ts <= {horizon:d} GROUP BY table_number, id
 """

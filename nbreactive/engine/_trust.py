@@ -52,7 +52,7 @@ def believed(folder: Path) -> bool:
     try:
         marker = msgspec.json.decode((folder / "marker.json").read_bytes(), type=Marker)
         inode = (folder / "data.mdb").stat().st_ino
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError):  # damaged in whatever way; what msgspec finds wrong is a ValueError
         return False
     if marker.format != FORMAT or marker.inode != inode or marker.unicode != unicodedata.unidata_version:
         return False

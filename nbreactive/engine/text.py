@@ -108,7 +108,8 @@ def impact(often: int, length: int) -> int:
 def words_of(search: str) -> list[Word]:
     """Return what a search looks for: any of these words, the more the better.
 
-    The last word may be unfinished, and a single character of a language without spaces may begin any pair.
+    The last word may be unfinished, and a single character of a language without spaces may begin any pair. A letter of
+    Korean that does not make a syllable yet is left out at the end.
 
     Examples
     --------
@@ -121,6 +122,8 @@ def words_of(search: str) -> list[Word]:
     runs = list(islice(_runs(search), WORDS))
     for number, (word, cjk) in enumerate(runs, start=1):
         if cjk:
+            if number == len(runs) and len(word) > 1 and "\u1100" <= word[-1] <= "\u11ff":
+                word = word[:-1]  # noqa: PLW2901 - the first letter of a Korean syllable that is still being typed
             terms, prefix = tuple(dict.fromkeys(_bigrams(word[: WORDS + 1]))) or (word,), len(word) == 1
         else:
             terms, prefix = (word[:TERM_LENGTH],), number == len(runs)

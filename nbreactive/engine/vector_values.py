@@ -81,7 +81,7 @@ def vector_change(
 ) -> tuple[VectorRow, list[bytes]] | None:
     """Return what a write makes of a document in a vector index, and what it touches; None: nothing changes."""
     before = field_of(old, index.fields[0]) if old is not None else None
-    if old is not None and new is not None and before == field_of(new, index.fields[0]):
+    if old is not None and new is not None and _same(before, field_of(new, index.fields[0])):
         names = index.filter_fields
         if all(encode_key(field_of(old, name)) == encode_key(field_of(new, name)) for name in names):
             return None
@@ -93,6 +93,16 @@ def vector_change(
     if row is not None:
         codes.append(row.codes)
     return (row or VectorRow(index.id, b""), _touched(codes)) if codes else None
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether two values are one vector, or both of them none: True equals 1 in Python, but is no number of a vector."""
+    if before != after:
+        return False
+    if not isinstance(before, list):
+        return True
+    pairs = zip(cast("list[object]", before), cast("list[object]", after), strict=True)
+    return all(isinstance(one, bool) == isinstance(other, bool) for one, other in pairs)
 
 
 def _codes(index: IndexInfo, doc: Mapping[str, Any]) -> bytes:

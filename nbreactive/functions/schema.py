@@ -170,7 +170,9 @@ class TableDefinition:
         """Check the name of a new index, and that there may be one more of its kind; returns where that is."""
         where = f"index {name!r}"
         if self.storage == "columns":
-            raise SchemaError("a table with storage='columns' has no indexes: SQL finds its rows by scans; remove it", where)
+            raise SchemaError(
+                "a table with storage='columns' has no indexes: SQL finds its rows by scans; remove it", where
+            )
         if name in BUILT_IN_INDEXES:
             raise SchemaError(f"every table has {name} already; remove it, or rename it", where)
         problem = identifier_problem(name, "an index")
@@ -261,7 +263,9 @@ def define_table(
         if ephemeral:
             raise SchemaError("a table is either ephemeral or kept in columns; remove one of the two")
         if not isinstance(validator, ObjectValidator) or not validator.fields:
-            raise SchemaError("the rows of a table with storage='columns' all have the same fields; name them in a dict")
+            raise SchemaError(
+                "the rows of a table with storage='columns' all have the same fields; name them in a dict"
+            )
     return TableDefinition(validator.required(), {}, ephemeral=ephemeral, storage=storage)
 
 

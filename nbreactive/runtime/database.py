@@ -284,8 +284,8 @@ def _refuse_columns(table: Table) -> None:
     if table.info.storage == "columns":
         name = table.info.name
         raise NotAllowed(
-            f"the rows of {name!r} are kept in columns (storage='columns'): load them with nbreactive.load({name!r}, ...), and"
-            f" read them by SQL, e.g. ctx.db.sql('SELECT ... FROM {name}')"
+            f"the rows of {name!r} are kept in columns (storage='columns'):"
+            f" load them with nbreactive.load({name!r}, ...), and read them by SQL: ctx.db.sql(...)"
         )
 
 

@@ -112,7 +112,6 @@ class RuledReader(DatabaseReader):
         only = self._guard.filter(table)
         return query if only is None else query.configured(_filters=(only,))
 
-
     def sql(self, text: str, /, **params: Any) -> SqlRows:
         """Run a SELECT over tables of which everybody may read all rows: SQL does not know of rules."""
         return select(self._txn, text, params, self._guard.open_tables())

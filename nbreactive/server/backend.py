@@ -39,8 +39,8 @@ from nbreactive.server.site import Site
 from nbreactive.server.websocket import Sockets
 from nbreactive.services.actions import Report
 from nbreactive.services.background import Background
-from nbreactive.services.commits import Commits
 from nbreactive.services.column_files import rows_in_columns
+from nbreactive.services.commits import Commits
 from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import EnvironmentVariables
 from nbreactive.services.files import Files

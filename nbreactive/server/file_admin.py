@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from tornado.web import HTTPError
@@ -14,6 +15,7 @@ from nbreactive.server._handler import SiteHandler
 from nbreactive.server.file_answers import send_file
 from nbreactive.server.files import UPLOAD_SECONDS
 from nbreactive.server.site import Site
+from nbreactive.services.creation_times import creation_time
 from nbreactive.services.files import Files
 from nbreactive.services.receiving import Receiving
 from nbreactive.values.ids import decode_id
@@ -92,8 +94,12 @@ class FileListHandler(FileAdminHandler):
             number, internal = decode_id(id) if id is not None else (STORAGE, None)
             if number != STORAGE:
                 raise InvalidId(f"{id!r} is not the id of a stored file")
-            created = given("created", None)
+            created = _created(given("created", None))
             address = (given("address", None) or "").replace("-", "") or None
+            if address is not None and re.fullmatch("[0-9a-f]{32}", address) is None:
+                raise InvalidValue(
+                    f"{address!a:.50} is no address of a file: 32 hexadecimal digits; leave it out", "address"
+                )
             if address is not None and self.backend.files.at(address) is not None:
                 address = None  # it is another file's: this one gets a new one
             stored = await self.backend.files.add(
@@ -101,12 +107,24 @@ class FileListHandler(FileAdminHandler):
                 check_type(content_type, "Content-Type") if content_type is not None else None,
                 sha256=given("sha256", None),
                 id=internal,
-                created=float(created) if created is not None else None,
+                created=created,
                 address=address,
             )
         finally:
             await receiving.discard()
         self.answer({"storageId": str(stored)})
+
+
+def _created(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = float(text)
+    except ValueError:
+        raise InvalidValue(
+            f"{text!a:.50} is no time; write milliseconds since 1970, or leave it out", "created"
+        ) from None
+    return creation_time(moment, "created")
 
 
 class ContentHandler(FileAdminHandler):

@@ -59,10 +59,20 @@ class _Stream(AdminHandler):
         return value
 
     async def stay(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Wait for ``work``; False if the client has gone meanwhile."""
+        """Wait for ``work``; False if the client has gone meanwhile.
+
+        Raises
+        ------
+        Refused
+            The caller may not be told any more what has come: the key was revoked, say.
+        """
         self._waiting = asyncio.ensure_future(work)
         await asyncio.wait((self._waiting,))
-        return not self._waiting.cancelled()
+        if self._waiting.cancelled():
+            return False
+        self.caller = await self.site.gate.admit(self.request.headers, self.request.remote_ip)
+        self.caller.require("deploy")
+        return True
 
     def on_connection_close(self) -> None:
         """Nobody waits any more."""

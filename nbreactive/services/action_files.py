@@ -6,6 +6,7 @@ ends is deleted.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, Literal
 
 import msgspec
@@ -37,6 +38,7 @@ class ActionFiles:
         self._writing: dict[int, Receiving] = {}
         self._reading: dict[str, Reading] = {}
         self._handles = 0
+        self._closed = False
 
     async def answer(self, ask: Ask) -> bytes:
         """Do what an action asks for."""
@@ -51,7 +53,8 @@ class ActionFiles:
             raise Unavailable(f"file storage does not answer: {error.strerror or error}") from error
 
     async def close(self) -> None:
-        """The action has ended."""
+        """The action has ended; what it has asked for and not waited for is not begun any more."""
+        self._closed = True
         while self._writing:
             await self._writing.popitem()[1].discard()
         for sha256 in list(self._reading):
@@ -78,8 +81,7 @@ class ActionFiles:
                     raise LimitExceeded(
                         over("files stored at once by one action", len(self._writing) + 1, _AT_ONCE, _ONE)
                     )
-                self._writing[self._handles] = await files.receive()
-                return encode_json(self._handles)
+                return encode_json(await self._begin(files, self._handles))
             case "drop":
                 await self._written(number).discard()
                 return b"null"
@@ -92,6 +94,19 @@ class ActionFiles:
                     check_type(content_type, "content_type")
                 receiving = self._written(number)
                 return encode_json(await files.add(receiving, content_type, sha256=sha256))
+
+    async def _begin(self, files: Files, number: int) -> int:
+        beginning = asyncio.ensure_future(files.receive())
+        try:
+            receiving = await asyncio.shield(beginning)
+        except asyncio.CancelledError:  # nobody waits for it any more, and it has to go once it is there
+            beginning.add_done_callback(_discard)
+            raise
+        if self._closed:
+            await receiving.discard()
+            raise InvalidValue("the action has ended: nothing is stored for it any more")
+        self._writing[number] = receiving
+        return number
 
     def _writes(self, number: int) -> Receiving:
         receiving = self._writing.get(number)
@@ -133,4 +148,11 @@ class ActionFiles:
         return await files.run(reading.read, offset, min(length, PIECE))
 
 
+def _discard(begun: asyncio.Future[Receiving]) -> None:
+    if not begun.cancelled() and begun.exception() is None:
+        _discarding.add(task := asyncio.ensure_future(begun.result().discard()))
+        task.add_done_callback(_discarding.discard)
+
+
+_discarding: set[asyncio.Future[None]] = set()
 _ONE: Final = "store them one after the other"

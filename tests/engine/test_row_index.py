@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nbreactive.engine import _row_changes, _trust
+from nbreactive.engine._trust import believed
 from nbreactive.engine.catalog import index_id
 from nbreactive.engine.entries import Request
 from nbreactive.engine.row_index import Applied, RowIndex, RowWrite
@@ -429,6 +430,18 @@ def test_a_full_disk_is_read_only(tmp_path: Path) -> None:
 def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFolderError, match="cannot be opened"):
         RowIndex.open(tmp_path, readonly=True)
+
+
+def test_a_damaged_marker_stops_nobody(tmp_path: Path) -> None:
+    index = RowIndex.open(tmp_path / "index")
+    index.trust()
+    index.close()
+    marker = tmp_path / "index" / "marker.json"
+    whole, told = marker.read_bytes(), set[bool]()
+    for place in range(len(whole)):
+        marker.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        told.add(believed(tmp_path / "index"))  # a name that nobody knows is left out, and what it said is the default
+    assert False in told
 
 
 def test_a_marker_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_words_of_a_search() -> None:
         Word(("데이", "이터", "터베", "베이", "이스")),
         Word(("書",), prefix=True),
     ]
+    assert words_of("데이ㅌ") == words_of("데이") and words_of("데이ㅌ 봄") != words_of("데이 봄")
     assert words_of("node서버") == [Word(("node",)), Word(("서버",))]
     assert len(words_of(" ".join(map(str, range(100))))) == WORDS
     assert len(words_of("中文搜索" * 50)[0].terms) == 4

@@ -19,9 +19,7 @@ def line(target: Target) -> str:
     return status_line(client)
 
 
-def test_two_servers_of_two_users_say_that_nothing_is_shared(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_two_servers_of_two_users_say_that_nothing_is_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     health = {"ok": True, "deployment": "default", "shared_with": "nobody"}
     own = Target(

@@ -101,6 +101,12 @@ def wrong_result(ctx) -> int: return "text"
 @query
 def empty(ctx): return ctx.db.query("posts").collect()
 @query
+def ordered(ctx): return [{"zeta": 1, "alpha": 2}, {"zeta": 1, "mid": 3}]
+@query
+def page(ctx): return {"page": [{"z": 1, "a": 2}], "isDone": True}
+@query
+def texts(ctx): return ["a", "b"]
+@query
 def lacks(ctx): return ctx.nonsense
 """
 WORDS = "def shout(x): return x.upper()"
@@ -286,6 +292,12 @@ def test_errors_show_the_users_own_frames(chat: Chat) -> None:
 
 def test_an_empty_result_has_columns(chat: Chat) -> None:
     assert chat.run("empty").columns == ["_id", "_creationTime", "title"]
+
+
+def test_columns_are_in_the_order_of_the_function(chat: Chat) -> None:
+    assert chat.run("ordered").columns == ["zeta", "alpha", "mid"]
+    assert chat.run("page").columns == ["z", "a"]
+    assert chat.run("texts").columns is None
 
 
 def test_every_outcome_depends_on_the_code(chat: Chat) -> None:

@@ -234,6 +234,15 @@ def test_filters(shared: Backend) -> None:
         assert agree(shared.query(api.m.near_without, vector=query, unwanted="ko", limit=limit), there, query, limit)
 
 
+def test_true_is_no_number_of_a_vector(shared: Backend) -> None:
+    clear(shared)
+    was = shared.mutation(api.m.put, doc={"e": [0.0, -1.0, 0.0]})
+    becomes = shared.mutation(api.m.put, doc={"e": [False, False, True]})
+    shared.mutation(api.m.patch, id=was, fields={"e": [False, -1.0, False]})
+    shared.mutation(api.m.patch, id=becomes, fields={"e": [0.0, 0.0, 1.0]})
+    assert [id for _, id in shared.query(api.m.near, vector=[0.0, -1.0, 0.5])] == [becomes]
+
+
 def test_a_live_search_is_not_run_again_for_another_filter(shared: Backend) -> None:
     clear(shared)
     live = shared.live(api.m.near, vector=[1.0, 0.0, 0.0], langs=["ko"])

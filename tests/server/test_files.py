@@ -550,6 +550,8 @@ def test_administration(backend: Served) -> None:
     id = answer.json["storageId"]
     found = request(f"{door}/{id}", Authorization=key)
     assert (found.body, found.headers["Content-Type"]) == (b"by an admin", "text/csv")
+    for wrong in ("address=zzz", "created=nan", "created=inf", "created=-1e300", "created=abc", "created="):
+        assert request(f"{door}?{wrong}", "POST", b"x", Authorization=key).status == 400, wrong
     listed = request(f"{door}?limit=1000", Authorization=key).json["files"]
     mine = next(file for file in listed if file["_id"] == id)
     assert request(mine["url"]).body == b"by an admin"

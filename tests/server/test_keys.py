@@ -88,6 +88,30 @@ def test_a_role_is_what_it_says(tmp_path: Path, role: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "door",
+    [
+        "admin/logs?after=0&function=app:note&wait=30",
+        "stream_udf_execution?cursor={}",
+        "stream_function_logs?cursor={}",
+    ],
+)
+def test_a_long_poll_of_the_log_ends_with_its_key(tmp_path: Path, door: str) -> None:
+    async def main() -> None:
+        async with house(tmp_path) as at:
+            made, key = at.backend.keys.create("watcher", ["deploy"])
+            newest = at.backend.site.logs.newest or 1
+            polling = asyncio.create_task(ask(at, f"/api/{door.format(newest)}", key))
+            while not at.backend.site.logs._followers:
+                await asyncio.sleep(0.01)
+            at.backend.keys.revoke(made.id)
+            await at.call("app:note", kind="mutation")
+            status, said = await polling
+            assert status == 403 and "app:note" not in str(said)
+
+    asyncio.run(main())
+
+
 def test_a_key_that_is_revoked_ends_what_it_has_opened_case_8(tmp_path: Path) -> None:
     async def main() -> None:
         async with house(tmp_path) as at:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 
 from nbreactive.engine.transactions import NewFile
 from nbreactive.errors import InvalidValue, LimitExceeded, MissingPackage
+from nbreactive.runtime.frames import Ask
+from nbreactive.services.action_files import ActionFiles
 from nbreactive.services.blobs import Blobs
 from nbreactive.services.contents import Contents
+
+if TYPE_CHECKING:
+    from nbreactive.services.files import Files
 
 
 def new(data: bytes) -> NewFile:
@@ -169,3 +174,18 @@ def test_reads_of_an_object_are_those_of_its_bytes(data: bytes, reads: list[tupl
             assert reading.read(offset, length) == data[offset : offset + length]
     finally:
         blobs._AHEAD = before
+
+
+def test_what_an_action_began_to_store_and_did_not_wait_for_leaves_nothing(tmp_path: Path) -> None:
+    async def work(contents: Contents) -> None:
+        files = ActionFiles(cast("Files", contents))  # that it can receive is all that is asked of it here
+        asked = [asyncio.create_task(files.answer(Ask(1, number, "file", "begin"))) for number in range(8)]
+        await asyncio.sleep(0)
+        for task in asked[:4]:
+            task.cancel()
+        await files.close()
+        await asyncio.gather(*asked, return_exceptions=True)
+        while incoming(tmp_path):
+            await asyncio.sleep(0.01)
+
+    run(tmp_path, work)
