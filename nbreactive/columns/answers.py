@@ -36,6 +36,7 @@ from nbreactive.values.limits import over
 from nbreactive.values.packing import pack, unpack
 
 _PART = 4 << 20
+_USERS = (frames.Check, frames.Statement, frames.Live, frames.Explain)
 _ROWS = 65536
 
 
@@ -83,6 +84,13 @@ class Answers:
             yield frames.Failed(error.message, fatal=False, code=error.code)
         except duckdb.OutOfMemoryException as error:
             yield frames.Failed(str(error), fatal=False)
+        except (Interrupted, duckdb.InterruptException, duckdb.FatalException):
+            raise
+        except Exception as error:
+            if not isinstance(request, _USERS):
+                raise
+            # No text that somebody writes ends this process
+            yield frames.Failed(f"the statement cannot be understood: {error!r:.200}", fatal=False, code=SqlError.code)
         else:
             yield frames.End()
 

@@ -161,9 +161,9 @@ def _constant(node: Tree, params: Mapping[str, Any]) -> Any:
     literal = node.get("literal") if node.get("class") == "CONSTANT" else None
     if literal is None:
         return None
+    text = literal.get("text", "")  # what is empty is left out
     if literal["kind"] == "STRING":
-        return literal["text"]
-    text = literal.get("text", "")
+        return text
     if literal["kind"] == "INTEGER":
         value = int(text)
         return value if abs(value) <= MAX_INTEGER else None

@@ -219,3 +219,32 @@ def test_statements_without_measure_end_and_others_go_on(tmp_path: Path) -> None
             assert table(seen).to_pylist() == [{"many": 21}]
 
     asyncio.run(main())
+
+
+def test_no_text_ends_the_process(tmp_path: Path) -> None:
+    odd = [
+        "SELECT '' AS e, \"\" FROM notes WHERE text = ''",
+        "SELECT * FROM notes WHERE text IN ('', '') AND '' = text AND text BETWEEN '' AND ''",
+        "SELECT count() FROM notes",
+        "SELECT FROM notes",
+        "FROM notes LIMIT ''",
+        "SELECT [] AS l, {} AS s, '' || '' AS t FROM notes",
+        "SELECT '\ud83d\ude00', 'é' AS \"ü\" FROM notes".encode("utf-16", "surrogatepass").decode("utf-16"),
+        'SELECT $"" FROM notes',
+        'SELECT * FROM ""',
+        'WITH "" AS (SELECT 1) FROM ""',
+        "SELECT *, COLUMNS('.*') FROM notes",
+        'SELECT ""() FROM notes',
+    ]
+
+    async def main() -> None:
+        db = filled()
+        async with running(tmp_path, db) as columns:
+            for text in odd:
+                with contextlib.suppress(SqlError, NotAllowed):
+                    await columns.sql(text, at=db.ts)
+                with contextlib.suppress(SqlError, NotAllowed):
+                    await columns.check(text)
+            assert columns.restarts == 0
+
+    asyncio.run(main())
