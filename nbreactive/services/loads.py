@@ -39,10 +39,10 @@ from nbreactive.values.packing import pack
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
-_SECONDS, _SECONDS_ALONE = 5e-3, 40e-3
+_SECONDS, _SECONDS_ALONE = 8e-3, 40e-3
 """Of the processor that a commit may take, while functions run, and while none do."""
 _FEWEST, _MOST = 100, 5000
-_GLANCE: Final = 0.02
+_GLANCE: Final = 0.06
 """Seconds in which it shows whether functions run."""
 _FEW: Final = 200
 """Rows of a commit whose keys the backend computes itself."""
