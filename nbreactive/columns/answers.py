@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any, cast
 
 import duckdb
 import msgspec
@@ -36,6 +37,8 @@ from nbreactive.values.limits import over
 from nbreactive.values.packing import pack, unpack
 
 _PART = 4 << 20
+_IN_MEMORY = 64 << 20
+"""Bytes of a result beyond which it is written to a file on its way."""
 _USERS = (frames.Check, frames.Statement, frames.Live, frames.Explain)
 _ROWS = 65536
 
@@ -154,8 +157,9 @@ class Answers:
             encode = _packed if request.packed else _encoded
             data = encode(result.to_arrow_reader(_ROWS), types, request.max_bytes)
         yield frames.Described(snapshot.at, what_is_read(parsed, params, layouts), types, bool(parsed.volatile))
-        for start in range(0, len(data), _PART):
-            yield frames.Part(bytes(data[start : start + _PART]))
+        with data:
+            while piece := data.read(_PART):
+                yield frames.Part(piece)
 
 
 def _check_earlier(request: frames.Statement) -> None:
@@ -198,18 +202,23 @@ def what_is_read(
     return [(layout.table, proven.get(layout.number, [])) for layout in layouts]
 
 
-def _encoded(reader: pa.RecordBatchReader, types: Schema, most: int) -> memoryview:
-    """Return rows as an Arrow IPC stream, whose columns have names of their own."""
+def _encoded(reader: pa.RecordBatchReader, types: Schema, most: int) -> IO[bytes]:
+    """Return rows as an Arrow IPC stream, whose columns have names of their own.
+
+    It is complete before any of it is sent, so that no transaction waits for somebody who takes it slowly; what is large
+    is a file meanwhile.
+    """
     schema = pa.schema([field.with_name(name) for field, (name, _) in zip(reader.schema, types, strict=True)])
-    buffer = io.BytesIO()
-    with pa.ipc.new_stream(buffer, schema) as writer:
+    file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115 - closed by who reads it
+    with pa.ipc.new_stream(file, schema) as writer:
         for batch in reader:
             writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-            _check_size(buffer.tell(), most)
-    return buffer.getbuffer()
+            _check_size(file.tell(), most)
+    file.seek(0)
+    return file
 
 
-def _packed(reader: pa.RecordBatchReader, types: Schema, most: int) -> memoryview:
+def _packed(reader: pa.RecordBatchReader, types: Schema, most: int) -> IO[bytes]:
     """Return rows as packed lists of values."""
     rows, size = list[Any](), 0
     for batch in reader:
@@ -219,7 +228,7 @@ def _packed(reader: pa.RecordBatchReader, types: Schema, most: int) -> memoryvie
         rows += map(list, zip(*columns, strict=True))
     data = pack(rows)
     _check_size(len(data), most)
-    return memoryview(data)
+    return io.BytesIO(data)
 
 
 def _check_size(size: int, most: int) -> None:
