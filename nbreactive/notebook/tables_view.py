@@ -65,7 +65,7 @@ def size_text(size: float) -> str:
     Examples
     --------
     >>> size_text(0), size_text(950), size_text(1536000)
-    ('0 B', '950 B', '1.5 MB')
+    ('0 B', '950 B', '1.54 MB')
     """
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

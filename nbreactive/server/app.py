@@ -47,6 +47,9 @@ class TooLarge(UploadHandler, SiteHandler):
         most = self.site.limits.message_bytes
         raise HTTPError(413, f"the body of this request has more than {most} bytes, which is the most (message_bytes)")
 
+    async def take(self, chunk: bytes) -> None:
+        """Take a piece that nobody wants."""
+
 
 class _Doors(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:

@@ -37,8 +37,8 @@ def test_make_list_and_revoke(tmp_path: Path) -> None:
 
 def test_a_folder_that_nobody_serves_and_one_of_several(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    (tmp_path / "data-staging").mkdir()
-    data.mkdir()
+    for folder in (data, tmp_path / "data-staging"):
+        (folder / "log").mkdir(parents=True)
     made = nbreactive("keys", "create", "ci", "--role", "read", "--at", str(data), "--deployment", "staging")
     assert made.stdout.startswith("nbr_"), made.stderr
     assert (tmp_path / "data-staging" / "keys.json").exists() and not (data / "keys.json").exists()
