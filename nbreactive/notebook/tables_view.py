@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from nbreactive.errors import NBReactiveError
 
 SIZES = "_system/tables:sizes"
 COLUMNS: Final[tuple[str, ...]] = ("table", "documents", "size", "schema", "indexes")
+_PATIENCE = 2.0
 NONE_YET = "no tables yet · the first insert makes one"
 
 
@@ -31,10 +33,18 @@ class TablesQuery(LiveQuery):
         try:
             with client.explained():
                 live.wait()
+                live._catch_up()
         except BaseException:
             live.close()
             raise
         return live
+
+    def _catch_up(self) -> None:
+        """Wait a moment for the list of now: an older one may be shared while the connection comes back (after a reset)."""
+        there = {table["name"] for table in self._client.admin("GET", "tables")["tables"]}
+        deadline = time.monotonic() + _PATIENCE
+        while {row["table"] for row in self.value or ()} != there and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def receive(self, outcome: Outcome | None, link: str, problem: NBReactiveError | None) -> None:
         """Take a new list (client thread)."""
