@@ -327,10 +327,6 @@ def test_snapshots_from_before_an_index_was_made_anew_are_not_answered(world: Wo
 
 
 def test_files_of_which_most_rows_are_dead_are_written_anew(world: World) -> None:
-    monkeypatch.setattr(
-        "nbreactive.engine.vector_upkeep.LOOK", 0.02
-    )  # a fast machine writes thousands of rows a second
-
     async def main() -> None:
         chance = random.Random(6)
         async with world.running() as engine:
