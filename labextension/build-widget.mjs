@@ -4,9 +4,9 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 
 const target = '../nbreactive/static';
 mkdirSync(target, { recursive: true });
-for (const [source, name] of [['widget', 'live_table'], ['file_upload', 'file_upload'], ['presence', 'presence']]) {
+for (const name of ['live_table', 'file_upload', 'presence']) {
   await build({
-    entryPoints: [`src/${source}.ts`],
+    entryPoints: [`src/widgets/${name}.ts`],
     outfile: `${target}/${name}.js`,
     bundle: true,
     format: 'esm',

@@ -10,10 +10,10 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
-import { answer, type Awareness } from './collaborators';
-import { DrawingOutput } from './drawing';
-import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './payload';
-import { LiveOutput, type Host, type KernelMessage } from './renderer';
+import { answer, type Awareness } from './views/collaborators';
+import { DrawingOutput } from './outputs/drawing';
+import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './outputs/payload';
+import { LiveOutput, type Host, type KernelMessage } from './outputs/renderer';
 
 interface Signal<T = unknown> {
   connect(slot: (sender: unknown, value: T) => void): boolean;

@@ -1,7 +1,7 @@
 """Avatars of who is in a room: ``nbreactive.PresenceBar("report")``.
 
 The page that shows it joins as whoever looks at it, over a connection of its own to its Jupyter server (see
-``labextension/src/joining.ts``). Where it cannot (a backend without a Jupyter server, another front end), the kernel is
+``labextension/src/connection/joining.ts``). Where it cannot (a backend without a Jupyter server, another front end), the kernel is
 in the room as long as any page shows the bar. Nothing of who is there is saved with the notebook.
 """
 

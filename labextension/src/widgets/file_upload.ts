@@ -1,8 +1,8 @@
 /** `nbreactive.FileUpload` as an anywidget: the kernel calls the functions, this sends the files. */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
-import { readPlace } from './storage';
-import { Uploads, type Arrived, type Told } from './uploads';
+import { readPlace } from '../connection/storage';
+import { Uploads, type Arrived, type Told } from '../connection/uploads';
 
 export interface UploadModel {
   accept: string;

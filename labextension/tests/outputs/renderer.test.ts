@@ -1,8 +1,8 @@
 import { Panel, Widget } from '@lumino/widgets';
 import { expect, test, vi } from 'vitest';
-import { Follower, type Hearing } from '../src/following';
-import { MIME_TYPE, WIDGET_MIME_TYPE } from '../src/payload';
-import { LiveOutput, type Host } from '../src/renderer';
+import { Follower, type Hearing } from '../../src/connection/following';
+import { MIME_TYPE, WIDGET_MIME_TYPE } from '../../src/outputs/payload';
+import { LiveOutput, type Host } from '../../src/outputs/renderer';
 
 /** Stands for the renderer of widgets: it finds its model when `found` is called. */
 class FakeView extends Panel {

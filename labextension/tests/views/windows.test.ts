@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { readFrame, readSource, Windows, type Frame, type Shown, type Source } from '../src/windows';
+import { readFrame, readSource, Windows, type Frame, type Shown, type Source } from '../../src/views/windows';
 
 interface Asked {
   source: Source;

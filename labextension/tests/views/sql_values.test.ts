@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { columnClass, sqlText } from '../src/sql_values';
+import { columnClass, sqlText } from '../../src/views/sql_values';
 
 const special = (kind: string, write: (view: DataView) => void) => {
   const bytes = new Uint8Array(8);

@@ -6,13 +6,13 @@
  */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
-import { Follower } from './following';
-import { below } from './joining';
-import { readTable } from './payload';
-import { readPlace } from './storage';
-import { EMPTY, LiveTable, type LiveState, type More, type Status } from './table';
-import { Thumbnails } from './thumbnails';
-import { fetchOver, readFrame, readSource, Windows, type Fetch, type Shown } from './windows';
+import { Follower } from '../connection/following';
+import { below } from '../connection/joining';
+import { readTable } from '../outputs/payload';
+import { readPlace } from '../connection/storage';
+import { EMPTY, LiveTable, type LiveState, type More, type Status } from '../views/table';
+import { Thumbnails } from '../views/thumbnails';
+import { fetchOver, readFrame, readSource, Windows, type Fetch, type Shown } from '../views/windows';
 
 export interface LiveModel {
   table: unknown;

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test, vi } from 'vitest';
-import widget from '../src/widget';
-import { FakeModel } from './fakes';
+import widget from '../../src/widgets/live_table';
+import { FakeModel } from '../fakes';
 
 let model: FakeModel;
 let render: (props: never) => void;

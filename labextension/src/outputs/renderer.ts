@@ -18,12 +18,12 @@
 
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
-import { followerOf, type Follower } from './following';
-import { LIMIT } from './grid';
-import { below } from './joining';
+import { followerOf, type Follower } from '../connection/following';
+import { LIMIT } from '../views/grid';
+import { below } from '../connection/joining';
 import { MIME_TYPE, readOrigin, readPayload, WIDGET_MIME_TYPE } from './payload';
-import { EMPTY, LiveTable, type LiveState } from './table';
-import { fetchOver, Windows, type Shown, type Source } from './windows';
+import { EMPTY, LiveTable, type LiveState } from '../views/table';
+import { fetchOver, Windows, type Shown, type Source } from '../views/windows';
 
 /** What the output needs of the notebook around it. */
 export interface Host {

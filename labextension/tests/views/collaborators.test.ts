@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { answer, ask, readCollaborators, together, type Awareness } from '../src/collaborators';
+import { answer, ask, readCollaborators, together, type Awareness } from '../../src/views/collaborators';
 
 const user = (username: string, name: string, more: object = {}) => ({ user: { username, name, display_name: name, ...more } });
 

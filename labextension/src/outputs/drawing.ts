@@ -12,9 +12,10 @@
 import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
-import { DRAWING_MIME_TYPE, isRecord, readDrawing, type Drawing } from './payload';
+import { isRecord } from '../records';
+import { DRAWING_MIME_TYPE, readDrawing, type Drawing } from './payload';
 import { GONE, type Host, type KernelMessage } from './renderer';
-import { describeTime } from './table';
+import { describeTime } from '../views/table';
 
 /** A drawing that takes longer (a widget whose kernel is gone never ends) is shown as far as it is. */
 const PATIENCE = 2_000;

@@ -5,9 +5,10 @@
  * does not fit is left out rather than trusted.
  */
 
-import { readPlace } from './storage';
-import { EMPTY, type LiveState, type TableData } from './table';
-import { readFrame, readSource, type Frame, type Source } from './windows';
+import { isRecord } from '../records';
+import { readPlace } from '../connection/storage';
+import { EMPTY, type LiveState, type TableData } from '../views/table';
+import { readFrame, readSource, type Frame, type Source } from '../views/windows';
 
 export const MIME_TYPE = 'application/vnd.nbreactive.live.v1+json';
 export const DRAWING_MIME_TYPE = 'application/vnd.nbreactive.drawing.v1+json';
@@ -98,9 +99,6 @@ export function readTable(data: unknown, maxRows = Infinity, maxColumns = Infini
   return { columns, rows, total: Math.max(total, rows.length), ...(data.document === true && { document: true }) };
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 function list(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];

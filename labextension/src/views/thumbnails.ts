@@ -5,7 +5,7 @@
  * part of the page. What is no image, is too large or cannot be fetched stays the text that it was.
  */
 
-import { downloadRequest, storedFile, type Place } from './storage';
+import { downloadRequest, storedFile, type Place } from '../connection/storage';
 
 const IMAGES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/avif', 'image/bmp'];
 const MAX_BYTES = 10 << 20;

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { below, join, joinOnce } from '../src/joining';
-import { PeopleBar, readPeople, type PeopleState } from '../src/people';
-import widget from '../src/presence';
-import { FakeModel, FakeSocket } from './fakes';
+import { below, join, joinOnce } from '../../src/connection/joining';
+import { PeopleBar, readPeople, type PeopleState } from '../../src/views/people';
+import widget from '../../src/widgets/presence';
+import { FakeModel, FakeSocket } from '../fakes';
 
 const ADA = { user: 'a', name: 'Ada Lovelace', initials: 'AL', color: '#336699', guest: false, sessions: 2 };
 const GRACE = { user: 'g', name: 'Grace Hopper', initials: 'GH', color: '#993366', guest: false, sessions: 1 };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readPayload, readTable } from '../src/payload';
+import { readPayload, readTable } from '../../src/outputs/payload';
 
 test('a payload becomes a snapshot', () => {
   const state = readPayload({

@@ -4,9 +4,9 @@
  */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
-import { ask, together } from './collaborators';
-import { below, joinOnce } from './joining';
-import { PeopleBar, readPeople, type PersonShown } from './people';
+import { ask, together } from '../views/collaborators';
+import { below, joinOnce } from '../connection/joining';
+import { PeopleBar, readPeople, type PersonShown } from '../views/people';
 
 export interface PresenceModel {
   people: unknown;

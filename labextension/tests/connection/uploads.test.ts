@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import widget from '../src/file_upload';
-import { accepts, describeSize, PIECE, Uploads, type Told } from '../src/uploads';
+import widget from '../../src/widgets/file_upload';
+import { accepts, describeSize, PIECE, Uploads, type Told } from '../../src/connection/uploads';
 
 class FakeRequest {
   static all: FakeRequest[] = [];

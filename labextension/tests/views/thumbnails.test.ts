@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { LiveTable, EMPTY } from '../src/table';
-import { Thumbnails } from '../src/thumbnails';
+import { LiveTable, EMPTY } from '../../src/views/table';
+import { Thumbnails } from '../../src/views/thumbnails';
 
 const uuid = (n: number) => `01234567-89ab-cdef-0123-${String(n).padStart(12, '0')}`;
 const address = (n: number) => `http://127.0.0.1:3210/api/storage/${uuid(n)}`;

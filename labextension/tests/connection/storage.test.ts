@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
-import { downloadRequest, pageBase, readPlace, storedFile, uploadAddress } from '../src/storage';
+import { downloadRequest, pageBase, readPlace, storedFile, uploadAddress } from '../../src/connection/storage';
 
 const UUID = '01234567-89ab-cdef-0123-456789abcdef';
 

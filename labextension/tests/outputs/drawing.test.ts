@@ -2,9 +2,9 @@ import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
 import { expect, test, vi } from 'vitest';
-import { DrawingOutput } from '../src/drawing';
-import { DRAWING_MIME_TYPE } from '../src/payload';
-import type { Host, KernelMessage } from '../src/renderer';
+import { DrawingOutput } from '../../src/outputs/drawing';
+import { DRAWING_MIME_TYPE } from '../../src/outputs/payload';
+import type { Host, KernelMessage } from '../../src/outputs/renderer';
 
 /** A renderer that draws text, when it is let. */
 class Painter extends Widget {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Follower } from '../src/following';
-import { FakeSocket } from './fakes';
+import { Follower } from '../../src/connection/following';
+import { FakeSocket } from '../fakes';
 
 const hearing = () => ({ value: vi.fn(), failed: vi.fn(), linked: vi.fn() });
 let follower: Follower;

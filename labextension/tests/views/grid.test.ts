@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
-import { Grid, LIMIT, ROW } from '../src/grid';
-import type { Frame } from '../src/windows';
+import { Grid, LIMIT, ROW } from '../../src/views/grid';
+import type { Frame } from '../../src/views/windows';
 
 const MILLION = 1_000_000;
 let wishes: [number, number][];

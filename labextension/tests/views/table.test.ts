@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { cellText, describeCount, describeStatus, EMPTY, LiveTable, type LiveState } from '../src/table';
+import { cellText, describeCount, describeStatus, EMPTY, LiveTable, type LiveState } from '../../src/views/table';
 
 function paint(state: Partial<LiveState>): LiveTable {
   const table = new LiveTable(document);

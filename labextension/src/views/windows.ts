@@ -5,8 +5,8 @@
  * scrolls. The last window stays, live, until the next one has come; while one is awaited, only the newest wish counts.
  */
 
-import { isRecord } from './payload';
-import type { Follower } from './following';
+import { isRecord } from '../records';
+import type { Follower } from '../connection/following';
 
 /** A statement with its parameters, and where it is asked. */
 export interface Source {
