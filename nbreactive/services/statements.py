@@ -113,7 +113,7 @@ class Statements:
         ruled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._inner = inner
-        self._reader = index.reader()
+        self._index = index
         self._columns = columns
         self._production = production
         self._ruled = ruled
@@ -169,8 +169,7 @@ class Statements:
         text: str = args["sql"].strip()
         await self._check(text)
         id = bytes.fromhex(hash_of(text))
-        self._reader.renew()
-        found = self._reader.document(STATEMENTS, id, call.snapshot)
+        found = self._document(id, call.snapshot)
         reads = ReadSetBuilder()
         reads.add_point(index_id(STATEMENTS, BY_ID), id)
         writes: list[Write] = []
@@ -204,14 +203,18 @@ class Statements:
             if id:
                 if reads is not None:
                     reads.add_point(index_id(STATEMENTS, BY_ID), id)
-                self._reader.renew()
-                found = self._reader.document(STATEMENTS, id, self._engine.durable if ts is None else ts)
+                found = self._document(id, self._engine.durable if ts is None else ts)
                 if found is not None:
-                    return unpack(found[0])["sql"]
+                    return unpack(found)["sql"]
         raise FunctionNotFound(
             f"there is no SQL statement {hash[:40]!a} in this deployment: whoever may deploy registers it, by running its"
             " cell or with nbreactive sql"
         )
+
+    def _document(self, id: bytes, ts: int) -> bytes | None:  # noqa: A002
+        with self._index.reader() as reader:  # not kept: what is open keeps every page that it sees
+            found = reader.document(STATEMENTS, id, ts)
+        return None if found is None else found[0]
 
     # ---- results -----------------------------------------------------------------------------------------------
 
