@@ -211,7 +211,7 @@ class Statements:
             " cell or with nbreactive sql"
         )
 
-    def _document(self, id: bytes, ts: int) -> bytes | None:  # noqa: A002
+    def _document(self, id: bytes, ts: int) -> bytes | None:
         with self._index.reader() as reader:  # not kept: what is open keeps every page that it sees
             found = reader.document(STATEMENTS, id, ts)
         return None if found is None else found[0]
