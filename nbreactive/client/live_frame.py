@@ -231,6 +231,17 @@ class LiveFrame(LiveQuery):
         """Say how the result is kept up to date, and why that way."""
         return Explanation(self._client.call(EXPLAIN, {"hash": self.statement.key, "params": self._params()}))
 
+    @staticmethod
+    def explained(client: Client, text: str, given: Mapping[str, Any]) -> Explanation:
+        """Say how the result of a statement would be kept up to date; nothing is registered."""
+        arguments = StatementArguments.of(text, hash_of(text), given)
+        try:
+            params = (arguments.current() or {}).get("params", {})
+        finally:
+            arguments.close()
+        with client.explained():
+            return Explanation(client.call(EXPLAIN, {"sql": text, "params": params}))
+
     def _params(self) -> dict[str, Any]:
         return (self.args or {}).get("params", {})
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from nbreactive.client import current
 from nbreactive.client.live_frame import LiveFrame
-from nbreactive.errors import NBReactiveError
+from nbreactive.client.statement import to_explain
+from nbreactive.errors import ArgumentError, NBReactiveError
 
 
 def sql(text: str, /, **params: Any) -> LiveFrame:
@@ -26,6 +27,8 @@ def sql(text: str, /, **params: Any) -> LiveFrame:
     >>> long = nbreactive.sql("SELECT * FROM trips WHERE minutes > $least", least=slider)       # doctest: +SKIP
     >>> long.df()       # doctest: +SKIP
     """
+    if to_explain(text) is not None:
+        raise ArgumentError("EXPLAIN LIVE is for cells of SQL; here it is sql(...).explain(), of the statement alone.")
     try:
         return LiveFrame.open(current(), text, params)
     except NBReactiveError as error:

@@ -26,12 +26,25 @@ _TOKENS = re.compile(
     | \$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$ | \$(?P<name>[A-Za-z_][A-Za-z0-9_]*)""",
     re.VERBOSE | re.DOTALL,
 )
+_EXPLAIN_LIVE = re.compile(r"\A(?:\s+|--[^\n]*\n|/\*.*?\*/)*EXPLAIN\s+LIVE\s+", re.IGNORECASE | re.DOTALL)
 _TITLE = 60
 
 
 def hash_of(text: str) -> str:
     """Return the name of a statement: of its text as typed, without blanks around it."""
     return hashlib.sha256(text.strip().encode()).hexdigest()[:32]
+
+
+def to_explain(text: str) -> str | None:
+    """Return the statement behind ``EXPLAIN LIVE``; None if the text is no such one.
+
+    Examples
+    --------
+    >>> to_explain("explain live SELECT 1"), to_explain("SELECT 1")
+    ('SELECT 1', None)
+    """
+    found = _EXPLAIN_LIVE.match(text)
+    return None if found is None else text[found.end() :]
 
 
 def parameters_of(text: str) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbreactive.client.client import Client
-from nbreactive.client.live_frame import LiveFrame
-from nbreactive.client.statement import parameters_of
+from nbreactive.client.live_frame import Explanation, LiveFrame
+from nbreactive.client.statement import parameters_of, to_explain
 from nbreactive.errors import ArgumentError, NBReactiveError
 
 USAGE = "%%reactive sql [NAME <<] [--once]"
@@ -17,8 +17,11 @@ _LINE = re.compile(r"\A\s*(?:(?P<name>\S+?)\s*<<)?\s*(?P<once>--once)?\s*\Z")
 _PLACE = re.compile(r"\bLINE (\d+):")
 
 
-def run(client: Client, line: str, cell: str, namespace: Mapping[str, Any]) -> tuple[str, LiveFrame]:
-    """Run a cell of SQL; returns the name that its result is to have ('' for none), and the result."""
+def run(client: Client, line: str, cell: str, namespace: Mapping[str, Any]) -> tuple[str, LiveFrame | Explanation]:
+    """Run a cell of SQL; returns the name that its result is to have ('' for none), and the result.
+
+    What comes behind ``EXPLAIN LIVE`` is explained instead.
+    """
     given = _LINE.match(line)
     if given is None:
         raise ArgumentError(f"Usage: {USAGE}")
@@ -28,7 +31,10 @@ def run(client: Client, line: str, cell: str, namespace: Mapping[str, Any]) -> t
     if not cell.strip():
         raise ArgumentError(f"The cell has no statement: write SELECT ... below {USAGE}.")
     values = {parameter: _variable(parameter, namespace, cell) for parameter in parameters_of(cell)}
+    explained = to_explain(cell)
     try:
+        if explained is not None:
+            return name, LiveFrame.explained(client, explained, values)
         return name, LiveFrame.open(client, cell, values, title=name, once=bool(given["once"]))
     except NBReactiveError as failure:
         raise _in_cell(failure, cell) from None

@@ -187,3 +187,16 @@ def test_who_only_reads_sees_what_is_registered(backend: Served, kernel: Kernel)
     refused = kernel.run(f'%reactive connect {backend.url}\nnbreactive.sql("{text} AND true")')
     assert refused.error is not None
     assert "admin_key" in refused.error_text
+
+
+def test_explain_live_says_how_a_result_would_be_kept(kernel: Kernel) -> None:
+    kernel.run("floor = 2")
+    ran = kernel.run(
+        "%%reactive sql\nEXPLAIN LIVE\nSELECT item, count(*) AS n FROM orders WHERE amount > $floor GROUP BY item"
+    )
+    assert ran.error is None, ran.error_text
+    assert "kind: groups" in ran.plain + ran.text
+    ran = kernel.run("%%reactive sql how <<\nexplain live SELECT nothing FROM orders")
+    assert "nothing" in ran.error_text
+    ran = kernel.run('nbreactive.sql("EXPLAIN LIVE SELECT 1")')
+    assert ".explain()" in ran.error_text
