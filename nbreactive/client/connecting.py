@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbreactive.client import discovery, standalone, threads
 from nbreactive.client.client import Client
 from nbreactive.client.credentials import Credentials, TokenSource
+from nbreactive.client.deployed import deployed, known
 from nbreactive.errors import NBReactiveError
 
 if TYPE_CHECKING:
@@ -148,11 +149,11 @@ class _CurrentClient:
 
     def paths(self) -> list[str]:
         client = connected()
-        return client.known_paths if client is not None else []
+        return [] if client is None else list(deployed(client)) or client.known_paths
 
     def describe(self, path: str) -> Mapping[str, Any] | None:
         client = connected()
-        return client.describe(path) if client is not None else None
+        return None if client is None else known(client).get(path) or client.describe(path)
 
 
 def be_quiet() -> None:

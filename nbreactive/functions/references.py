@@ -85,14 +85,14 @@ class Reference:
 
     def getdoc(self) -> str:
         """Return the function's documentation, as far as this process knows it: IPython's ``api.chat.send?`` asks so."""
-        spec = _known(self)
+        spec = spec_of(self)
         if spec is None:
             return f"The name of a function, which is not known (yet).\n\n{_HOW_TO_CALL}"
-        return f"{spec['kind']} {self!r}{_signature(spec)}\n\n{spec.get('doc') or ''}".rstrip()
+        return f"{spec['kind']} {self!r}{signature_of(spec)}\n\n{spec.get('doc') or ''}".rstrip()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__signature__" and (spec := _known(self)) is not None:
-            return _signature(spec)
+        if name == "__signature__" and (spec := spec_of(self)) is not None:
+            return signature_of(spec)
         if name.startswith("_"):
             # Tools look for methods such as _repr_html_; no function's name starts so.
             raise AttributeError(
@@ -110,7 +110,7 @@ class Reference:
         return Reference((*self._steps, name), internal=self._internal)
 
     def __dir__(self) -> list[str]:
-        return [*_completions(self._steps), "aio", "live", "options", "path"]
+        return [*next_steps(self), "aio", "live", "options", "path"]
 
     def __repr__(self) -> str:
         return "internal" * self._internal + "api" * (not self._internal) + "".join(map(_step, self._steps))
@@ -153,7 +153,7 @@ class Root:
         return Reference((name,), internal=self._internal)
 
     def __dir__(self) -> list[str]:
-        return _completions(())
+        return next_steps(self)
 
     def __repr__(self) -> str:
         return "internal" if self._internal else "api"
@@ -241,17 +241,21 @@ def keywords_of(ref: Reference | str, args: tuple[Any, ...], kwargs: dict[str, A
     first: Any = args[0]
     if len(args) > 1 or kwargs or not isinstance(first, Mapping):
         ref = ref if isinstance(ref, Reference) else Reference(tuple(ref.replace(":", "/").split("/")))
-        spec = _known(ref)
-        names = [*_signature(spec).parameters] if spec is not None else ["name"]
+        spec = spec_of(ref)
+        names = [*signature_of(spec).parameters] if spec is not None else ["name"]
         example = f"{ref!r}({', '.join(f'{name}=...' for name in names)})"
         raise ArgumentError(f"arguments are keywords, or one dict, not both and not positional; write {example}")
     return dict(cast("Mapping[str, Any]", first))
 
 
-def _known(ref: Reference) -> Mapping[str, Any] | None:
+def spec_of(ref: Reference) -> Mapping[str, Any] | None:
     """Return what the caller knows of a function without asking anybody: kind, args (JSON) and doc."""
+    return _spec(ref.path)
+
+
+def _spec(path: str) -> Mapping[str, Any] | None:
     describe: Callable[[str], Mapping[str, Any] | None] | None = getattr(_installed, "describe", None)
-    return describe(ref.path) if describe is not None else None
+    return describe(path) if describe is not None else None
 
 
 class _LeftOut:
@@ -264,7 +268,8 @@ class _LeftOut:
 _LEFT_OUT = _LeftOut()
 
 
-def _signature(spec: Mapping[str, Any]) -> inspect.Signature:
+def signature_of(spec: Mapping[str, Any]) -> inspect.Signature:
+    """Return the arguments and the result of a function, all of it shown as text."""
     fields: Any = cast("dict[str, Any]", spec.get("args") or {}).get("value")
     said = spec.get("returns")
     returns = HintText(said) if said else inspect.Signature.empty
@@ -297,14 +302,28 @@ def _step(name: str) -> str:
     return f".{name}_" if keyword.iskeyword(name) else f".{name}"
 
 
-def _completions(steps: tuple[str, ...]) -> list[str]:
-    """Return the next steps to deployed functions, if the caller knows them without asking."""
+def next_steps(start: Root | Reference) -> list[str]:
+    """Return the steps from here to deployed functions, as Python writes them, as far as the caller knows them.
+
+    Of functions whose visibility is known ``internal`` leads to internal ones, and ``api`` to the others.
+    """
     paths: Callable[[], Iterable[str]] | None = getattr(_installed, "paths", None)
     if paths is None:
         return []
-    depth = len(steps)
-    found = [path.replace(":", "/").split("/") for path in paths()]
-    return sorted({each[depth] for each in found if len(each) > depth and tuple(each[:depth]) == steps})
+    steps: tuple[str, ...] = getattr(start, "_steps", ())
+    taken = _TAKEN if steps else frozenset[str]()
+    hidden = "public" if start._internal else "internal"  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    found: set[str] = set()
+    for path in paths():
+        each = path.replace(":", "/").split("/")
+        if len(each) <= len(steps) or tuple(each[: len(steps)]) != steps:
+            continue
+        name, spec = each[len(steps)], _spec(path) or {}
+        if name in taken or not name.isidentifier() or spec.get("kind") == "http_action":
+            continue
+        if spec.get("visibility") != hidden:
+            found.add(f"{name}_" if keyword.iskeyword(name) else name)
+    return sorted(found)
 
 
 def _rebuild(steps: tuple[str, ...], is_internal: bool, options: dict[str, Any]) -> Reference:

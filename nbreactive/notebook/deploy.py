@@ -14,8 +14,9 @@ from typing import Any
 
 from nbreactive.client.client import Client
 from nbreactive.errors import DeployRefused
+from nbreactive.functions.paths import PACKAGE
 from nbreactive.notebook.cells import safe_text
-from nbreactive.notebook.errors_view import remember_cell
+from nbreactive.notebook.errors_view import quote, remember_cell
 from nbreactive.notebook.notebook_file import notebook_key, notebook_label, notebook_path, saved_versions
 from nbreactive.notebook.seen import SeenVersions
 
@@ -34,7 +35,8 @@ class Deployer:
         try:
             answer = self._deploy(client, made, force, message)
         except DeployRefused as refused:
-            _quote_lines(refused, source)
+            where = f"Cell In[{getattr(self.shell, 'execution_count', ' ')}]"
+            quote(refused, {f"{PACKAGE}/{module}.py": (where, f"%%reactive deploy {module}\n{source}")})
             raise
         remember_cell(module, source)
         return answer
@@ -58,7 +60,11 @@ class Deployer:
             modules.append({"name": name, "source": file.read_text(encoding="utf-8"), "origin": origin})
         if not modules:
             raise DeployRefused(f"There is no Python file at {path}: give a file (chat.py) or a folder of them.")
-        return self._deploy(client, modules, force, message)
+        try:
+            return self._deploy(client, modules, force, message)
+        except DeployRefused as refused:
+            quote(refused, {f"{PACKAGE}/{m['name']}.py": (_path(m["origin"]["label"]), m["source"]) for m in modules})
+            raise
 
     def remove(self, client: Client, module: str, *, force: bool) -> None:
         """Take a module away, if it is this notebook's and not newer than it knows."""
@@ -106,13 +112,9 @@ class Deployer:
         return answer
 
 
-def _quote_lines(refused: DeployRefused, source: str) -> None:
-    """Add to each issue of a cell the line it is about, and its number in the cell (the magic is the first)."""
-    lines = source.splitlines()
-    for issue in refused.issues:
-        line = issue.get("line")
-        if isinstance(line, int) and 0 < line <= len(lines):
-            issue["code"], issue["cell_line"] = lines[line - 1].strip(), line + 1
+def _path(label: str) -> str:
+    """Return a path in such a way that front ends see that it is one."""
+    return label if label.startswith(("/", "~", "./", "../")) or label[1:2] == ":" else f"./{label}"
 
 
 def deployment_of(client: Client) -> str:

@@ -10,6 +10,7 @@ import linecache
 import re
 import sysconfig
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def _details(error: NBReactiveError) -> list[str]:
     if trace:
         parts.append(_shown(trace))
     if isinstance(error, DeployRefused):
-        parts += [_issue(issue) for issue in getattr(error, "issues", None) or []]
+        issues: list[dict[str, Any]] = getattr(error, "issues", None) or []
+        parts += [_issue(issue) for issue in issues[:_MOST]]
+        parts += [f"... and {len(issues) - _MOST} more"] * (len(issues) > _MOST)
     if isinstance(error, StaleModule):
         if error.diff:
             parts.append(_shown(error.diff))
@@ -126,21 +129,74 @@ def _shown(text: str) -> str:
     return "\n".join(safe_text(line, 2000) for line in text.split("\n"))
 
 
-def _issue(issue: dict[str, Any]) -> str:
-    where = f"{issue.get('file', '')}:{issue.get('line') or ''}".rstrip(":")
-    if issue.get("cell_line"):
-        where += f" (line {issue['cell_line']} of the cell)"
-    code = f"\n      {issue['code']}" if issue.get("code") else ""
-    fix = f"\n    fix: {issue['fix']}" if issue.get("fix") else ""
-    return _shown(f"  {where}{code}\n    {issue.get('reason', '')}{fix}")
+_BEFORE, _AFTER, _MOST = 2, 1, 20
+"""Lines shown around one that is wrong, and how many of these."""
+
+
+def quote(refused: DeployRefused, sources: Mapping[str, tuple[str, str]]) -> None:
+    """Add to each issue where people find its line, and the text there.
+
+    Parameters
+    ----------
+    refused
+        Its issues name files of the deployment.
+    sources
+        By those names: where the text is (``Cell In[5]``, a path), and the text.
+    """
+    for issue in refused.issues:
+        where, source = sources.get(str(issue.get("file")), ("", ""))
+        if where:
+            line = issue.get("line") or 0
+            first = where.startswith("Cell ")  # its magic, which is not part of the module
+            issue |= {"where": where, "lines": source.splitlines(), "shown_line": line + first if line else 0}
+
+
+def _issue(issue: Mapping[str, Any]) -> str:
+    """Return one issue as tracebacks show a line: its place, the lines around it, a mark below; the reason, the fix."""
+    number, lines = issue.get("shown_line") or issue.get("line") or 0, issue.get("lines") or []
+    column = issue.get("column") or 0
+    place = str(issue.get("where") or issue.get("file") or "")
+    is_path = not place.startswith("Cell ")  # JupyterLab links a path with line and column behind it
+    if number and is_path:
+        place += f":{number}" + f":{column}" * bool(column)
+    elif number:
+        place += f", line {number}" + f", column {column}" * bool(column)
+    text = [_coloured(safe_text(place, 2000), "36")]
+    if 0 < number <= len(lines):
+        for at in range(max(1, number - _BEFORE), min(len(lines), number + _AFTER) + 1):
+            line = safe_text(lines[at - 1].expandtabs(4).rstrip(), 200)
+            arrow = f"{'-' * (6 - len(str(at)))}> {at}" if at == number else f"{at:>8}"
+            text.append(_coloured(f"{arrow} {line}", "31" if at == number else ""))
+            if at == number and column:
+                text.append(" " * 9 + _coloured(_mark(lines[at - 1], column), "31"))
+    text.append(safe_text(f"    {issue.get('reason', '')}", 2000))
+    if issue.get("fix"):
+        text.append(safe_text(f"    fix: {issue['fix']}", 2000))
+    return "\n".join(text)
+
+
+def _mark(line: str, column: int) -> str:
+    """Return what stands below a line, to mark the name or the sign at a column."""
+    before = line[: column - 1].expandtabs(4)
+    found = re.match(r"\w+", line[column - 1 :])
+    return " " * len(before) + "^" * (len(found[0]) if found else 1)
+
+
+def _coloured(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[39m" if code and _Style.coloured else text
+
+
+class _Style:
+    coloured = True
 
 
 def _render_traceback(self: NBReactiveError) -> list[str]:
     return error_text(self).split("\n")
 
 
-def install() -> None:
-    """Let IPython print our errors this way."""
+def install(shell: Any) -> None:
+    """Let IPython print our errors this way, in colours if it prints its own in colours."""
+    _Style.coloured = str(getattr(shell, "colors", "")).lower() != "nocolor"
     NBReactiveError._render_traceback_ = _render_traceback  # type: ignore[attr-defined]
 
 

@@ -15,7 +15,6 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 
 import nbreactive.client as client_module
 from nbreactive.client.client import Client, path_of
-from nbreactive.client.live_frame import LiveFrame
 from nbreactive.errors import ArgumentError, NBReactiveError, NotConnected
 from nbreactive.notebook import commits, environment, jobs, logs_view, sql_cell
 from nbreactive.notebook.cells import safe_text
@@ -45,6 +44,8 @@ _USAGE = {
     "help": "help",
     "sql": "",
 }
+
+COMMANDS = tuple(_USAGE)
 
 _WHAT = {
     "connect": "connect to another server (own: this kernel's) or deployment; without URL look for one again",
@@ -178,7 +179,7 @@ class ReactiveMagics(Magics):
 
     # ---- SQL ----
 
-    def _sql(self, rest: str, cell: str) -> LiveFrame:
+    def _sql(self, rest: str, cell: str) -> Any:
         shell: Any = self.shell
         name, frame = sql_cell.run(client(), rest, cell, shell.user_ns)
         if name:

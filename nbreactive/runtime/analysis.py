@@ -51,7 +51,9 @@ class _Analysis:
         return sorted(found, key=lambda issue: (issue.line, issue.column))
 
     def _issue(self, node: ast.AST, reason: str, fix: str) -> Issue:
-        line, column = getattr(node, "lineno", 0), getattr(node, "col_offset", -1) + 1
+        line, offset = getattr(node, "lineno", 0), getattr(node, "col_offset", -1)
+        text = self._module.source.split("\n")[line - 1] if line else ""
+        column = len(text.encode()[:offset].decode(errors="ignore")) + 1 if offset >= 0 else 0  # ast counts bytes
         return Issue(self._file, line, reason, fix, column)
 
     def _syntax(self, error: SyntaxError | ValueError) -> Issue:
