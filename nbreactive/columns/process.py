@@ -34,10 +34,14 @@ from nbreactive.columns.readers import Readers, Reading
 from nbreactive.columns.trimming import trim, wasteful
 from nbreactive.columns.writer import Writer
 from nbreactive.errors import DataFolderError
-from nbreactive.runtime._hardening import bind_to_parent
+from nbreactive.runtime._hardening import bind_to_parent, limit_resources
 
 THREADS = 12
 """Eight statements, and a few of what the backend asks for itself."""
+
+UNCOUNTED = 2 << 30
+"""Bytes besides DuckDB's ``memory_limit``, which is of its buffers alone: values of expressions, rows on their way, Python."""
+DESCRIPTORS = 4096
 
 
 def main() -> None:
@@ -52,6 +56,7 @@ def main() -> None:
     try:
         request = opened.get()
         _check_folder(request)
+        limit_resources(_bytes_of(request.memory_limit) + UNCOUNTED, DESCRIPTORS)
         store = Store(request)
         ready = _Server(request, store, out)
         out.send(frames.Ready(store.applied, store.set_aside))
@@ -59,6 +64,13 @@ def main() -> None:
         ready.run()
     except BaseException as error:  # noqa: BLE001 - reported, then this process ends
         out.fail(error)
+
+
+def _bytes_of(size: str) -> int:
+    """Return how many bytes a size of DuckDB's is, e.g. ``512MB`` or ``1.5 GiB``."""
+    number = size.rstrip("BKMGTibkmgt ")
+    unit = size[len(number) :].strip().upper()
+    return int(float(number) * (1024 if "I" in unit else 1000) ** " KMGT".index(unit[:1].replace("B", " ") or " "))
 
 
 class _Out:

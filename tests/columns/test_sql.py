@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,25 @@ def test_statements_without_measure_end_and_others_go_on(tmp_path: Path) -> None
             await columns.feed([db.commit((NOTES, 60, {"n": 1}))])
             seen = await columns.sql("SELECT count(*) AS many FROM notes", at=db.ts)
             assert table(seen).to_pylist() == [{"many": 21}]
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds what a process takes besides its buffers")
+def test_memory_that_duckdb_does_not_count_is_bounded(tmp_path: Path) -> None:
+    async def main() -> None:
+        db = filled()
+        async with running(tmp_path, db) as columns:
+            await columns.sql("SELECT 1", at=db.ts)
+            limits = Path(f"/proc/{columns.status()['pid']}/limits").read_text().splitlines()
+            most = next(int(line.split()[3]) for line in limits if line.startswith("Max data size"))
+            assert most < 6 << 30
+            with pytest.raises((LimitExceeded, SqlError, Unavailable)):
+                await columns.sql(
+                    "SELECT max(length(repeat('x', 300000000 + i::INT))) FROM range(100000) t(i)", seconds=30
+                )
+            seen = await columns.sql("SELECT count(*) AS many FROM notes", at=db.ts)
+            assert table(seen).to_pylist() == [{"many": 20}]
 
     asyncio.run(main())
 
