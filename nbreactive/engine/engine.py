@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as randomness
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from nbreactive.engine.applied import AppliedState, Turn
@@ -231,6 +231,11 @@ class Engine:
     def idle(self) -> bool:
         """Whether no mutation is under way and everything is durable."""
         return self._flusher.idle and not self.committer.busy
+
+    @property
+    def hits(self) -> Mapping[str, int]:
+        """How many answers of each query needed no run of their own."""
+        return self._runs.hits
 
     @property
     def recent_documents(self) -> RecentDocuments:

@@ -74,6 +74,8 @@ class Runs:
         self._execute = execute
         self._cache = ResultCache(cache_bytes)
         self._queries: dict[QueryKey, Query] = {}
+        self.hits: dict[str, int] = {}
+        """Answers that needed no run of their own, by path."""
         self._map: ReadSetMap[LiveResult] = ReadSetMap()
         self._interests: Interests[LiveResult] = Interests(state)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,12 +109,13 @@ class Runs:
                 if live is not None and self._right(live, snapshot):
                     kept = self._cache.get(live)
                     if kept is not None:
+                        self._hit(query)
                         return Found(live, kept, live.reads, live.interests)
-            run = query.runs.get(identity_key)
+            run, own = query.runs.get(identity_key), False
             if run is None and query.runs and not query.identity_read:
                 run = next(iter(query.runs.values()))
             if run is None:
-                run = self._start(query, spec, identity_key, snapshot)
+                run, own = self._start(query, spec, identity_key, snapshot), True
             await run.done.wait()
             if self._gate.lost(snapshot):
                 raise Lost("the snapshot was rewound; run it again", again=True)
@@ -125,8 +128,14 @@ class Runs:
                 and not self._gate.lost(run.snapshot)
                 and self.unchanged(found.reads, run.snapshot.ts, snapshot.ts, found.interests)
             ):
+                if not own:
+                    self._hit(query)
                 return found
         raise Unavailable("the backend is shutting down; try again in a moment")
+
+    def _hit(self, query: Query) -> None:
+        path = query.key[0]
+        self.hits[path] = self.hits.get(path, 0) + 1
 
     def unchanged(self, reads: Reads, ts: int, other: int, interests: Sequence[Interest] = ()) -> bool:
         """Whether nothing between the two timestamps has touched ``reads``, or what concerns the ``interests``."""

@@ -16,6 +16,7 @@ from nbreactive.runtime import (
     system_cli,
     system_environment,
     system_identity,
+    system_panel,
     system_presence,
     system_sql,
     system_vectors,
@@ -136,6 +137,7 @@ FUNCTIONS: Final[dict[str, Function]] = dict(
 FUNCTIONS.update(system_environment.FUNCTIONS)
 FUNCTIONS.update(system_cli.FUNCTIONS)
 FUNCTIONS.update(system_identity.FUNCTIONS)
+FUNCTIONS.update(system_panel.FUNCTIONS)
 FUNCTIONS.update(system_presence.FUNCTIONS)
 FUNCTIONS.update(system_sql.FUNCTIONS)
 FUNCTIONS.update(system_vectors.FUNCTIONS)

@@ -31,7 +31,9 @@ from nbreactive.server.issuers import Issuers
 from nbreactive.server.keys import Keys
 from nbreactive.server.limits import Limits, described
 from nbreactive.server.logs import Logs
+from nbreactive.server.operations import Operations
 from nbreactive.server.origins import OriginPolicy
+from nbreactive.server.panel import Panel
 from nbreactive.server.parts import Parts
 from nbreactive.server.reset import complete, discard, unfinished
 from nbreactive.server.sign_in import SignIn
@@ -70,6 +72,9 @@ class Backend:
         self.keys = Keys(config.data)
         calls = Calls(parts.engine, parts.actions, lambda: self.deployer.functions, logs, config.mode)
         calls.presence, calls.past = parts.presence, parts.past
+        calls.operations = Operations(self)
+        self._panel = Panel(logs, config.data, self.status)
+        self._panel.use(parts)
         self._sign_in = SignIn(
             lambda: self.deployer.manifest.providers, Issuers(config.trusted_issuers), calls.ask_inside, logs.event
         )
@@ -299,6 +304,7 @@ class Backend:
         self._closed = False
         self.site.calls.use(self._parts.engine, self._parts.actions)
         self.site.calls.presence, self.site.calls.past = self._parts.presence, self._parts.past
+        self._panel.use(self._parts)
         await self.tell_address()
         self.site.sockets.admit_again()
         await self._watch_functions()

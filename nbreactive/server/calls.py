@@ -31,13 +31,14 @@ from nbreactive.errors import (
 )
 from nbreactive.functions.paths import BUILT_IN
 from nbreactive.functions.specs import FunctionSpec, Kind
+from nbreactive.runtime.system import FUNCTIONS as SYSTEM
+from nbreactive.runtime.system_identity import ROLES
 from nbreactive.server.deltas import MOST, Deltas
 from nbreactive.server.failures import Mode, logged_text
 from nbreactive.server.identity import Caller
 from nbreactive.server.incoming import args_of, not_found, path_of
 from nbreactive.server.logs import Logs
 from nbreactive.services.actions import ActionRequest
-from nbreactive.services.presence import LIST
 from nbreactive.values.instants import instant_of
 from nbreactive.values.json import encode_json
 from nbreactive.values.packing import pack, unpack
@@ -45,14 +46,14 @@ from nbreactive.values.packing import pack, unpack
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
     from nbreactive.runtime.action_pool import Exchange
+    from nbreactive.server.operations import Operations
     from nbreactive.services.actions import Actions
     from nbreactive.services.past import Past
     from nbreactive.services.presence import Presence
 
 _NO_ARGS = pack({})
-WHO = "nbreactive/identity:who"
-"""What tells a client who is signed in through it."""
 _BUILT_IN = f"{BUILT_IN}/"
+_PANEL = ("_system/panel:", "nbreactive/panel:")
 _ids = Random()
 
 
@@ -99,6 +100,8 @@ class Calls:
         """Who is in which room; None where nobody can be in any."""
         self.past: Past | None = None
         """Earlier times; None where nothing is kept of them."""
+        self.operations: Operations | None = None
+        """What people do from the side panel."""
         self.deltas = Deltas(MOST)
         """What clients show, of those that are told what is new only."""
 
@@ -143,7 +146,8 @@ class Calls:
         started = time.perf_counter()
         try:
             caller.require("read")
-            name, packed = path_of(path, component), args_of(args)
+            name = path_of(path, component)
+            packed = _args_for(caller, name, args)
             request = QueryRequest(
                 path=name, args=packed, identity=caller.identity, reach=caller.reach_to(name), request_id=request_id
             )
@@ -329,10 +333,15 @@ class Calls:
             caller.require("write")
             name, packed = path_of(path, component), args_of(args)
             reach = caller.reach_to(name)
+            if self.operations is not None and name in self.operations:
+                done = await self.operations.run(caller, name, packed, request_id)
+                return Answer(request_id, encode_json(done), ts=self._engine.durable)
             request = ActionRequest(name, packed, caller.identity, reach, request_id, origin=caller.origin)
             outcome = await self._actions.run(request)
             answer = Answer(request_id, outcome.value, outcome.failure, outcome.logs, self._engine.durable)
-        except (InvalidValue, FunctionNotFound, Refused) as error:
+        except NBReactiveError as error:
+            if isinstance(error, Overloaded):
+                raise
             answer = _failed(request_id, error)
         self._record(answer, path, "action", started, caller)
         return answer
@@ -363,7 +372,7 @@ class Calls:
         except FunctionNotFound:
             return None
         if name.startswith(_BUILT_IN):
-            return "query" if name in (LIST, WHO) else "mutation"
+            return SYSTEM[name].kind if name in SYSTEM else "mutation"
         spec = self._functions().get(name)
         return spec.kind if spec is not None else None
 
@@ -377,7 +386,11 @@ class Calls:
             caller.require("read")
             name = path_of(path, component)
             return QuerySpec(
-                path=name, args=args_of(args), identity=caller.identity, reach=caller.reach_to(name), journal=journal
+                path=name,
+                args=_args_for(caller, name, args),
+                identity=caller.identity,
+                reach=caller.reach_to(name),
+                journal=journal,
             )
         except (InvalidValue, FunctionNotFound, Refused) as error:
             answer = _failed(new_request_id(), error)
@@ -390,7 +403,8 @@ class Calls:
             caller.require("read")
         except Refused as error:
             return _failed(new_request_id(), error)
-        return msgspec.structs.replace(spec, identity=caller.identity, reach=caller.reach_to(spec.path))
+        args = _args_for(caller, spec.path) if spec.path == ROLES else spec.args
+        return msgspec.structs.replace(spec, args=args, identity=caller.identity, reach=caller.reach_to(spec.path))
 
     def failed(self, code: str, message: str) -> Answer:
         """An answer that says why nothing was run."""
@@ -403,6 +417,8 @@ class Calls:
         self._log(answer.request_id, path, kind, seconds, caller.label, answer.failure, answer.logs)
 
     def _record_live(self, spec: QuerySpec, outcome: Outcome, request_id: str) -> None:
+        if spec.path.startswith(_PANEL) and outcome.failure is None:
+            return  # it looks at this log, among others: each look would bring the next one
         who = str((spec.identity or {}).get("subject") or "anonymous")
         self._log(request_id, spec.path, "query", outcome.duration_us / 1e6, who, outcome.failure, outcome.logs)
 
@@ -420,6 +436,11 @@ class Calls:
             self.logs.call(request_id, path, kind, seconds, who, lines=lines)
         else:
             self.logs.call(request_id, path, kind, seconds, who, failure.code, logged_text(failure), lines)
+
+
+def _args_for(caller: Caller, path: str, args: Raw | bytes = b"{}") -> bytes:
+    """Return the arguments of a query, packed; who asks for roles is told their own, and shares that with their equals."""
+    return pack({"roles": sorted(caller.roles)}) if path == ROLES else args_of(args)
 
 
 def _failed(request_id: str, error: NBReactiveError) -> Answer:

@@ -103,6 +103,8 @@ class Logs:
         self._number = time.time_ns() // 1000
         self._followers: list[asyncio.Future[None]] = []
         self._told: asyncio.TimerHandle | None = None
+        self.on_call: Callable[[str, str, float, str], None] | None = None
+        """Told of every call: path, kind, seconds, code of the failure."""
 
     @property
     def newest(self) -> int:
@@ -136,6 +138,8 @@ class Logs:
         self._calls.append(entry)
         if self._followers:
             self._tell_soon()
+        if self.on_call is not None:
+            self.on_call(path, kind, duration, code)
         if self._verbose or text is not None:
             self._write(_record(entry))
 

@@ -30,6 +30,7 @@ from nbreactive.engine.segments import SegmentLog
 from nbreactive.engine.upload_tokens import upload_key
 from nbreactive.errors import DataFolderError, Unavailable
 from nbreactive.functions.specs import Manifest
+from nbreactive.runtime import system_panel
 from nbreactive.runtime.action_pool import ActionPool
 from nbreactive.runtime.pool import Pool
 from nbreactive.runtime.storage import NOWHERE, URL
@@ -43,6 +44,7 @@ from nbreactive.services.deploys import Deployer
 from nbreactive.services.env import env_at
 from nbreactive.services.files import Files
 from nbreactive.services.loads import Loads
+from nbreactive.services.own_answers import OwnAnswers
 from nbreactive.services.past import Past
 from nbreactive.services.presence import Presence
 from nbreactive.services.retention import KEEP_SECONDS, Retention
@@ -87,6 +89,7 @@ class Parts:
         pool: Pool,
         engine: Engine,
         statements: Statements,
+        own_answers: OwnAnswers,
         deployer: Deployer,
         action_pool: ActionPool,
         actions: Actions,
@@ -102,6 +105,7 @@ class Parts:
         self.pool = pool
         self.engine = engine
         self.statements = statements
+        self.own_answers = own_answers
         self.deployer = deployer
         self.action_pool = action_pool
         self.actions = actions
@@ -165,18 +169,21 @@ class Parts:
                 ruled=lambda: pool.manifest is not None and bool(pool.manifest.rules),
             )
             opened.callback(statements.close)
+            own_answers = OwnAnswers(statements, system_panel.FUNCTIONS)
+            opened.callback(own_answers.close)
             action_pool = ActionPool(seconds=config.action_seconds)
             pool.on_switch = lambda setup, manifest: action_pool.use(setup, start=_has_actions(manifest))
             engine = await Engine.open(
                 log=log,
                 index=index,
-                executor=statements,
+                executor=own_answers,
                 clock=SystemClock(),
                 limits=EngineLimits(transaction=config.limits),
                 source=(lambda consume: _all_documents(columns, log, consume)) if tail else None,
             )
             opened.push_async_callback(engine.close)
             statements.use(engine)
+            own_answers.use(engine)
             opened.push_async_callback(action_pool.close)
             deployer = Deployer(engine, pool)
             await deployer.start()
@@ -206,6 +213,7 @@ class Parts:
             pool,
             engine,
             statements,
+            own_answers,
             deployer,
             action_pool,
             actions,
@@ -231,6 +239,7 @@ class Parts:
         await self.loads.close()
         await self.past.close()
         self.statements.close()
+        self.own_answers.close()
         await self.engine.close()
         await self.files.close()
         await self.pool.close()

@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 def read_crons(reader: SnapshotReader, ts: int) -> list[tuple[bytes, int, Document]]:
     """Return id, version and document of all cron jobs."""
-    return list(_documents(reader, CRONS, ts))
+    return list(documents_of(reader, CRONS, ts))
 
 
 def cron_writes(
@@ -45,12 +45,13 @@ def cron_writes(
     gone = set(stored)
     writes += [Write(CRONS, id, None, version) for id, version, _ in stored.values()]
     if gone:
-        logs = _documents(reader, CRON_LOGS, ts)
+        logs = documents_of(reader, CRON_LOGS, ts)
         writes += [Write(CRON_LOGS, id, None, version) for id, version, log in logs if log["name"] in gone]
     return writes
 
 
-def _documents(reader: SnapshotReader, table: int, ts: int) -> Iterator[tuple[bytes, int, Document]]:
+def documents_of(reader: SnapshotReader, table: int, ts: int) -> Iterator[tuple[bytes, int, Document]]:
+    """Yield id, version and document of everything in a table."""
     for _, id in reader.scan(index_id(table, BY_CREATION_TIME), b"", END, ts):
         found = reader.document(table, id, ts)
         if found is not None:
