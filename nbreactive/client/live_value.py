@@ -313,6 +313,11 @@ class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
 
         return live_bundle(self)
 
+    def _display_(self) -> Any:  # marimo asks so
+        from nbreactive.notebook.elsewhere import table_of
+
+        return table_of(self)
+
     def render(self, draw: Callable[[Any], Any]) -> Any:
         """Show what ``draw(value)`` returns (a chart, a widget, HTML ...) and draw it again after every change."""
         from nbreactive.notebook.render import Rendering

@@ -93,6 +93,9 @@ def _widget_class(static: Path) -> type[Any]:
         arrived = traitlets.List().tag(sync=True)  # for pages that are loaded again
         value = traitlets.Tuple(())
 
+        def __repr__(self) -> str:  # what terminals show
+            return "<FileUpload: drop files onto it in a notebook; without one, nbreactive.upload(address, path)>"
+
     return FileUploadWidget
 
 

@@ -109,11 +109,21 @@ class PresenceBar:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from nbreactive.notebook.display import _in_kernel  # pyright: ignore[reportPrivateUsage]
 
-        data: dict[str, Any] = {"text/plain": repr(self)}
-        if _in_kernel():
-            view = BarView(self)
-            data[WIDGET_MIME] = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
-        return data, {}
+        if not _in_kernel():
+            return {"text/plain": self.text()}, {}
+        view = BarView(self)
+        shown = {"version_major": 2, "version_minor": 1, "model_id": view.widget.model_id}
+        return {"text/plain": repr(self), WIDGET_MIME: shown}, {}
+
+    def _display_(self) -> Any:  # marimo asks so
+        return BarView(self).widget
+
+    def text(self) -> str:
+        """Who is there, in a line: for terminals, which show no avatars."""
+        self.people.wait()
+        names = [str(person["name"]) for person in self.people.value or []]
+        more = [f"and {len(names) - self.most} more"] * (len(names) > self.most)
+        return safe_text(f"{self.room}: {', '.join([*names[: self.most], *more]) or 'nobody'}", 2000)
 
 
 class BarView:

@@ -47,7 +47,13 @@ class Rendering:
         self.queries = list(queries)
 
     def _ipython_display_(self) -> None:
-        RenderView(self).start()
+        view = RenderView(self)
+        view.start()
+        if not kernel_id():
+            view.close()  # what a terminal has printed stays
+
+    def _display_(self) -> Any:  # marimo asks so; it draws again when the cell runs again
+        return self.draw()
 
     def __repr__(self) -> str:
         return f"<rendering of {', '.join(query.path for query in self.queries)}>"
