@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,10 +21,10 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from nbreactive.client.bulk_sources import Source, source_of
+from nbreactive.client.bulk_sources import Piece, Source, source_of
 from nbreactive.client.client import Client
 from nbreactive.client.target import http_error
-from nbreactive.errors import NotConnected, ReadOnly, Unavailable
+from nbreactive.errors import NotConnected, ReadOnly, Refused, Unavailable
 from nbreactive.values.id_columns import ids_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _PATIENCE: Final = 60.0
 """Seconds without an answer after which a load gives up."""
 _SECONDS: Final = 120.0
 _ARROW: Final = "application/vnd.apache.arrow.stream"
+_FEW: Final = 10_000
+"""Rows that are sent without asking first whether they are there."""
+_FEW_BYTES: Final = 256 << 10
 
 
 class Loaded(int):
@@ -88,12 +92,20 @@ def load(
     source = source_of(data, chunk)
     load_id = id or source.id
     with client.explained(), contextlib.closing(_Door(client, name, load_id)) as door:
-        before = done = _begin(door, source, given=id is not None)
-        load_id = door.load
+        few = _few(source)
         try:
-            for piece in source.pieces(done):
-                done = door.send(piece.row, piece.data, piece.arrow)
-                say(_line(name, done, source.total))
+            if few is not None:
+                state = _at_once(door, few, source, given=id is not None)
+                say(_line(name, state.rows, source.total))
+            else:
+                done = _begin(door, source, given=id is not None)
+                for piece in source.pieces(done):
+                    done = door.send(piece).rows
+                    say(_line(name, done, source.total))
+                state = door.state() if done else _State()
+            load_id = door.load
+        except Refused:
+            raise
         except BaseException as failure:
             say(f"\r{name}: stopped after {door.rows:,} rows{_of(source.total)}\n")
             failure.add_note(
@@ -101,22 +113,52 @@ def load(
                 + (" by loading the same data again." if source.stable or id else f" with id={load_id!r}.")
             )
             raise
-        state: dict[str, Any] = door.state() if done else {"rows": 0, "table": 0, "parts": []}
-    parts = [(part["rows"], bytes.fromhex(part["first"])) for part in state["parts"]]
-    loaded = Loaded(done, name, load_id, state["table"], parts, min(before, done))
+    parts = [(part.rows, bytes.fromhex(part.first)) for part in state.parts]
+    repeated = sum(part.rows for part in state.parts if part.run != door.run)
+    loaded = Loaded(state.rows, name, load_id, state.table, parts, repeated)
     loaded.moments = source.moments
     return loaded
+
+
+class _Part(msgspec.Struct, frozen=True):
+    rows: int
+    first: str
+    run: str = ""
+
+
+class _State(msgspec.Struct, frozen=True):
+    """How far a load is, as the backend tells."""
+
+    rows: int = 0
+    table: int = 0
+    parts: Sequence[_Part] = ()
+    gone: bool = False
+
+
+def _few(source: Source) -> Piece | None:
+    """Return all rows, if they are few: what is there already may be sent again, as that takes less than to ask."""
+    if not source.total or source.total > _FEW:
+        return None
+    pieces = list(source.pieces(0))
+    return pieces[0] if len(pieces) == 1 and len(pieces[0].data) <= _FEW_BYTES else None
+
+
+def _at_once(door: _Door, piece: Piece, source: Source, *, given: bool) -> _State:
+    """Load all rows with one request."""
+    state = door.send(piece, whole=True)
+    if door.another(state, source, given=given):
+        _begin(door, source, given=given)
+        state = door.send(piece, whole=True)
+    return state
 
 
 def _begin(door: _Door, source: Source, *, given: bool) -> int:
     """Return how many rows are there already. A load that is over, and whose documents were deleted since, is another one."""
     if source.total == 0:
         return 0
-    name, times = door.load, 1
-    while (state := door.state())["rows"] == source.total and state["gone"] and not given:
-        times += 1
-        door.load = f"{name} {times}"
-    return int(state["rows"])
+    while door.another(state := door.state(), source, given=given):
+        pass
+    return state.rows
 
 
 def _quiet(_line: str) -> None:
@@ -139,7 +181,10 @@ class _Door:
 
     def __init__(self, client: Client, table: str, load: str) -> None:
         self._client = client
-        self.load = load
+        self.load = self._load = load
+        self._times = 1
+        self.run = secrets.token_hex(4)
+        """Names this call, beside others that load the same."""
         self._table = quote(table, safe="")
         self._connection: http.client.HTTPConnection | None = None
         self.rows = 0
@@ -150,15 +195,25 @@ class _Door:
             self._connection.close()
             self._connection = None
 
-    def state(self) -> Any:
-        """Ask how far the load is."""
-        return msgspec.json.decode(self._patiently("GET", "", None, ""))
+    def another(self, state: _State, source: Source, *, given: bool) -> bool:
+        """Take another id if what was loaded with this one is over and gone; return whether it is."""
+        gone = state.gone and state.rows == source.total and not given
+        if gone:
+            self._times += 1
+            self.load = f"{self._load} {self._times}"
+        return gone
 
-    def send(self, row: int, data: bytes, arrow: bool) -> int:
-        """Send rows; return how many the load has now."""
-        answer = self._patiently("POST", f"&row={row}", data, _ARROW if arrow else "application/msgpack")
-        self.rows = int(msgspec.json.decode(answer)["rows"])
-        return self.rows
+    def state(self) -> _State:
+        """Ask how far the load is."""
+        return msgspec.json.decode(self._patiently("GET", "", None, ""), type=_State)
+
+    def send(self, piece: Piece, *, whole: bool = False) -> _State:
+        """Send rows; return how many the load has now, and with ``whole`` all that the backend knows of it."""
+        query = f"&row={piece.row}&run={self.run}{'&state=1' if whole else ''}"
+        answer = self._patiently("POST", query, piece.data, _ARROW if piece.arrow else "application/msgpack")
+        state = msgspec.json.decode(answer, type=_State)
+        self.rows = state.rows
+        return state
 
     def _patiently(self, method: str, query: str, data: bytes | None, content_type: str) -> bytes:
         deadline, pause = time.monotonic() + _PATIENCE, 0.05

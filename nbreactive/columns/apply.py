@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from nbreactive.columns._frames import Commit
 from nbreactive.columns._project import Projection, project, survey
-from nbreactive.columns.batches import FOLDER, batch_of, typed_rows
+from nbreactive.columns.batches import FOLDER, batch_of, gathered
 from nbreactive.columns.database import Store
 from nbreactive.columns.documents import LATEST
 from nbreactive.columns.schema import Layout, alterable, complete, create_statement, declared_layout, free_name, quote
@@ -119,10 +119,9 @@ class Applier:
             for number, projection in projections.items():
                 if number not in anew:
                     self._write_rows(projection, changes[number].replaced)
-            for doc in _batches_in(commits):
-                number = batch_of(doc).table
+            for number, docs in _batches_in(commits).items():
                 if number in tables and number not in anew:
-                    self._insert(f"main.{quote(tables[number].layout.name)}", self._typed_rows(tables[number], doc))
+                    self._insert_batches(tables[number].layout, docs)
             self._record(tables)
             self._connection.execute("UPDATE nbreactive.state SET applied = ?", [commits[-1].ts])
         self._tables = tables
@@ -257,9 +256,9 @@ class Applier:
         if table.layout.batches:
             self._connection.execute(create_statement(table.layout))
             named = LATEST.format(where=f"WHERE table_number = {BATCHES:d}")
-            for (doc,) in self._rows(f"SELECT doc FROM ({named}) ORDER BY ts, id"):  # noqa: S608 - our own text
-                if batch_of(found := unpack(doc)).table == table.layout.number:
-                    self._insert(f"main.{quote(table.layout.name)}", self._typed_rows(table, found))
+            found = self._rows(f"SELECT doc FROM ({named}) ORDER BY ts, id")  # noqa: S608 - our own text
+            docs = (unpack(doc) for (doc,) in found)
+            self._insert_batches(table.layout, (doc for doc in docs if batch_of(doc).table == table.layout.number))
             return table
         layout = complete(table.layout, self._survey(table.layout.number))
         self._connection.execute(create_statement(layout))
@@ -271,8 +270,9 @@ class Applier:
             self._write_rows(projection, set())
         return msgspec.structs.replace(table, layout=layout)
 
-    def _typed_rows(self, table: _Table, doc: dict[str, Any]) -> pa.Table:
-        return typed_rows(self.folder, table.layout, doc)
+    def _insert_batches(self, layout: Layout, docs: Iterable[dict[str, Any]]) -> None:
+        for rows in gathered(self.folder, layout, docs):
+            self._insert(f"main.{quote(layout.name)}", rows)
 
     def _survey(self, number: int) -> Iterator[tuple[str, Any]]:
         for docs in self._pages(number):
@@ -326,9 +326,12 @@ class Applier:
         return self._connection.execute(query).fetchall()
 
 
-def _batches_in(commits: Iterable[Commit]) -> Iterator[dict[str, Any]]:
-    """Yield the documents that name new rows of tables that are kept in columns."""
+def _batches_in(commits: Iterable[Commit]) -> dict[int, list[dict[str, Any]]]:
+    """Return the documents that bring new rows to tables that are kept in columns, by table, in their order."""
+    found: dict[int, list[dict[str, Any]]] = {}
     for commit in commits:
         for write in commit.writes:
             if write.table == BATCHES and write.doc is not None:
-                yield unpack(write.doc)
+                doc = unpack(write.doc)
+                found.setdefault(batch_of(doc).table, []).append(doc)
+    return found

@@ -193,9 +193,9 @@ class Snapshot:
 
     def _leave_out_later(self, layout: Layout, stored: Layout) -> None:
         """Show the first rows only: those of a table in columns are in the order of the commits that brought them."""
-        named = f"SELECT doc FROM nbreactive.history WHERE table_number = {BATCHES:d} AND ts <= {self.at:d}"  # noqa: S608
-        batches = [batch_of(unpack(doc)) for (doc,) in self._rows(named)]
-        rows = sum(batch.rows for batch in batches if batch.table == layout.number)
+        named = f"SELECT doc FROM nbreactive.history WHERE table_number = {BATCHES:d} AND ts <= {self.at:d} ORDER BY ts DESC"  # noqa: S608
+        batches = map(batch_of, map(unpack, self._column(named)))
+        rows = next((batch.rows_before + batch.rows for batch in batches if batch.table == layout.number), 0)
         self._cursor.execute(
             f"CREATE TEMP VIEW {quote(layout.name)} AS SELECT * FROM {self._main(stored)} WHERE rowid < {rows:d}"  # noqa: S608
         )
@@ -272,6 +272,11 @@ class Snapshot:
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._cursor.execute(query).fetchall()
+
+    def _column(self, query: str) -> Iterator[Any]:
+        rows = self._cursor.execute(query)
+        while page := rows.fetchmany(_FEW):
+            yield from (value for (value,) in page)
 
 
 @lru_cache(1024)

@@ -30,14 +30,16 @@ from nbreactive.values.validators import Validator, v
 _SAMPLED: Final = 20
 
 
-def _batches(ctx: QueryContext, number: int) -> list[dict[str, Any]]:
-    """The files of a table that keeps its rows in columns."""
-    return ctx.db.system.query("_batches").with_index("by_table", lambda q: q.eq("table", float(number))).collect()
+def _in_columns(ctx: QueryContext, number: int, what: str) -> int:
+    """How many ``rows`` or ``bytes`` a table has in columns: its last batch knows what was before it."""
+    batches = ctx.db.system.query("_batches").with_index("by_table", lambda q: q.eq("table", float(number)))
+    last = batches.order("desc").first()
+    return 0 if last is None else int(last[what] + last[f"{what}Before"])
 
 
 def _rows_of(ctx: QueryContext, table: TableInfo) -> int:
     if table.storage == "columns":
-        return sum(int(batch["rows"]) for batch in _batches(ctx, table.number))
+        return _in_columns(ctx, table.number, "rows")
     return ctx.db.query(table.name).count()
 
 
@@ -70,8 +72,7 @@ def _sizes(ctx: QueryContext) -> list[dict[str, Any]]:
         if table["storage"] == "columns":
             found = ctx.table_info(table["name"])
             assert found is not None
-            size = sum(int(batch["bytes"]) for batch in _batches(ctx, found.number))
-            tables.append(table | {"bytes": size})
+            tables.append(table | {"bytes": _in_columns(ctx, found.number, "bytes")})
             continue
         newest = ctx.db.query(table["name"]).order("desc").take(_SAMPLED)
         each = sum(map(size_of, newest)) / max(len(newest), 1)

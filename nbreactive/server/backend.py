@@ -252,8 +252,9 @@ class Backend:
         """Tables with their sizes."""
         engine = self._parts.engine
         reader, ts = engine.reader(), engine.durable
-        tables = sorted(engine.catalog().by_name.values(), key=lambda table: table.name)
-        in_columns = rows_in_columns(reader, ts)
+        catalog = engine.catalog()
+        tables = sorted(catalog.by_name.values(), key=lambda table: table.name)
+        in_columns = rows_in_columns(reader, catalog, ts)
         return describe_tables(
             tables,
             lambda table: in_columns.get(table.number, 0) or reader.count(count_key(table.indexes[0].id), ts),

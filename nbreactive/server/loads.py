@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
 from tornado.web import HTTPError
 
 from nbreactive.server._handler import SiteHandler
@@ -12,6 +11,7 @@ from nbreactive.server.site import Site
 from nbreactive.services.loads import Loads
 
 ARROW = "application/vnd.apache.arrow.stream"
+_RUN = 32
 
 
 class Loading(Protocol):
@@ -24,7 +24,10 @@ class Loading(Protocol):
 
 
 class LoadHandler(SiteHandler):
-    """``GET`` and ``POST /api/load/<table>?load=<id>&row=<number of the first row>``."""
+    """``GET`` and ``POST /api/load/<table>?load=<id>&row=<number of the first row>[&run=<name of the call>][&state=1]``.
+
+    With ``state`` it answers a ``POST`` as it does a ``GET`` after it.
+    """
 
     def initialize(self, site: Site, backend: Loading) -> None:  # type: ignore[override]
         """Take what handlers share."""
@@ -44,12 +47,15 @@ class LoadHandler(SiteHandler):
             raise HTTPError(400, "row is not a number")
         arrow = self.request.headers.get("Content-Type", "") == ARROW
         load = self.get_query_argument("load")
+        run = self.get_query_argument("run", "")[:_RUN]
         who = str((self.caller.identity or {}).get("name") or self.caller.label)
         done = await self.backend.loads.add(
-            table, load, int(row), self.request.body, self.caller.identity, arrow=arrow, who=who
+            table, load, int(row), self.request.body, self.caller.identity, arrow=arrow, who=who, run=run
         )
-        self.set_header("Content-Type", "application/json")
-        self.finish(msgspec.json.encode({"rows": done}))
+        if self.get_query_argument("state", ""):
+            self.answer(self.backend.loads.state(table, load, self.caller.identity))
+        else:
+            self.answer({"rows": done})
 
 
 ROUTES = [(r"/api/load/([A-Za-z][A-Za-z0-9_]{0,63})", LoadHandler)]

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from nbreactive.columns.batches import write_file
+from nbreactive.columns.batches import FEW_BYTES, write_file, write_stream
 from nbreactive.engine._rebuild import receive, send
 from nbreactive.engine.bulk import prepare_bulk
 from nbreactive.engine.catalog import CREATION_TIME
@@ -48,6 +48,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bind_to_parent()
     gc.disable()  # many small objects and no cycles
+    gc.collect()
+    gc.freeze()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     if os.name == "posix":
@@ -57,7 +59,7 @@ def main() -> None:
             request = receive(source, Prepare)
             for reply in _answer(request):
                 send(sink, reply)
-            sink.flush()
+                sink.flush()  # whoever reads begins while the next one is made
             gc.collect()
 
 
@@ -80,9 +82,8 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
         skip = request.skip
         batch = batch.slice(skip) if skip else batch
         if request.folder:
-            columns = intake.batch(batch, request.row + skip)
-            digest, size = write_file(request.folder, columns)
-            yield ColumnsDone(digest, columns.num_rows, size)
+            if batch.num_rows:
+                yield _of_rows(request.folder, intake.batch(batch, request.row + skip))
             return
         for start in range(0, batch.num_rows, request.rows):
             part = batch.slice(start, request.rows)
@@ -106,6 +107,16 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
         part = slice(start, start + request.rows)
         some = {name: [row.get(name, UNSET) for row in checked[part]] for name in _indexed(request)}
         yield _commit(request, start, docs[part], created[part], some)
+
+
+def _of_rows(folder: str, rows: pa.RecordBatch) -> ColumnsDone:
+    """Keep rows for a table in columns."""
+    if rows.nbytes <= FEW_BYTES:
+        data = write_stream(rows)
+        if len(data) <= FEW_BYTES:
+            return ColumnsDone(rows.num_rows, len(data), "", data)
+    digest, size = write_file(folder, rows)
+    return ColumnsDone(rows.num_rows, size, digest, b"")
 
 
 def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int, start: int) -> Reply:

@@ -48,11 +48,14 @@ class BulkDone(msgspec.Struct, frozen=True, array_like=True, tag="bulk"):
 
 
 class ColumnsDone(msgspec.Struct, frozen=True, array_like=True, tag="columns"):
-    """A file of columns, which is durable."""
+    """All rows of a request, as columns."""
 
-    hash: str
     rows: int
-    bytes: int
+    size: int
+    hash: str
+    """Names a file, which is durable; empty: there is none."""
+    data: bytes
+    """The rows, if there is no file: they are few."""
 
 
 class Wrong(msgspec.Struct, frozen=True, array_like=True, tag="wrong"):

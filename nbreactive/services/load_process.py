@@ -12,16 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+if sys.platform == "linux":
+    import fcntl
+
 import nbreactive
 from nbreactive.engine._rebuild import receive, send
 from nbreactive.errors import Unavailable, from_wire
-from nbreactive.services.load_frames import Prepare, Reply, Wrong
+from nbreactive.services.load_frames import ColumnsDone, Prepare, Reply, Wrong
 
 T = TypeVar("T")
 
 _SECONDS: Final = 60.0
 """For the rows of one request, after which the process is killed."""
-_IDLE: Final = 20.0
+_IDLE: Final = 60.0
+_PIPE: Final = 1 << 20
+"""Bytes of a pipe that hold a whole reply: so the process need not wait until it is taken, nor it be read in pieces."""
 
 
 class LoadProcess:
@@ -39,20 +44,23 @@ class LoadProcess:
         return self._process.pid if self._process is not None else None
 
     async def prepare(self, request: Prepare) -> AsyncGenerator[Reply]:
-        """Yield what is to be committed; raises what is wrong with the rows, or Unavailable if the process died."""
+        """Yield what is to be committed; raises what is wrong with the rows, or Unavailable if the process died.
+
+        The next reply is made while the one before is committed. Close this generator, or another request waits for ever.
+        """
         loop = asyncio.get_running_loop()
         async with self._lock:
             if self._ending is not None:
                 self._ending.cancel()
             whole = False
             try:
-                await self._run(self._ask, request)
-                while (reply := await self._run(self._next)) is not None:
+                reply = await self._run(self._ask, request)
+                while reply is not None:
+                    whole = isinstance(reply, _LAST)
                     if isinstance(reply, Wrong):
-                        await self._run(self._next)
-                        whole = True
                         raise from_wire(reply.code, reply.message)
                     yield reply
+                    reply = None if whole else await self._run(self._next)
                 whole = True
             finally:
                 if not whole:
@@ -77,18 +85,22 @@ class LoadProcess:
             self._kill()
             raise Unavailable(f"the process that prepares rows has ended ({error}); send them again") from None
 
-    def _ask(self, request: Prepare) -> None:
+    def _ask(self, request: Prepare) -> Reply | None:
         if self._process is None or self._process.poll() is not None:
             self._process = _start()
         assert self._process.stdin is not None
         send(self._process.stdin, request)
         self._process.stdin.flush()
+        return self._next()
 
     def _next(self) -> Reply | None:
         process = self._process
         if process is None or process.stdout is None:
             raise EOFError("it was stopped")
-        return receive(process.stdout, Reply | None)
+        reply: Reply | None = receive(process.stdout, Reply | None)
+        if isinstance(reply, _LAST):
+            receive(process.stdout, Reply | None)  # the end, which would take another change of threads
+        return reply
 
     def _kill(self) -> None:
         process, self._process = self._process, None
@@ -102,13 +114,22 @@ class LoadProcess:
         # Its output is left to whoever still reads it, and closed with the last of them
 
 
+_LAST: Final = (ColumnsDone, Wrong)
+"""Nothing but the end comes after these."""
+
+
 def _start() -> subprocess.Popen[bytes]:
     # -P: what lies in the working directory is not ours. So the package's own place must be said
     place = str(Path(nbreactive.__file__).resolve().parent.parent)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-m", "nbreactive.services._load_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))},
         creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
     )
+    assert process.stdout is not None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a limit of the system's: then it is shorter
+            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+    return process

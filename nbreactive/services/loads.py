@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from nbreactive.columns.batches import Batch, document_of
 from nbreactive.engine.bulk import Bulk, Plan, plan_of
-from nbreactive.engine.catalog import BATCHES, CREATION_TIME, FIRST_USER_TABLE, Catalog, TableInfo
+from nbreactive.engine.catalog import BATCHES, FIRST_USER_TABLE, Catalog, TableInfo
 from nbreactive.engine.committer import Recorded
 from nbreactive.engine.entries import By, Request
 from nbreactive.engine.requests import owner_key
@@ -29,23 +31,21 @@ from nbreactive.engine.row_index import Reader, request_key
 from nbreactive.engine.transactions import Write
 from nbreactive.errors import FunctionNotFound, InvalidValue, Unavailable
 from nbreactive.services.blobs import Blobs
-from nbreactive.services.column_files import batches
+from nbreactive.services.column_files import batches, newest
 from nbreactive.services.contents import Contents
 from nbreactive.services.imports import Imports
 from nbreactive.services.load_frames import BulkDone, ColumnsDone, DocumentsDone, Prepare, Reply, ids_from
+from nbreactive.services.load_pace import Pace
 from nbreactive.services.load_process import LoadProcess
 from nbreactive.values.packing import pack
 
 if TYPE_CHECKING:
     from nbreactive.engine.engine import Engine
 
-_SECONDS, _SECONDS_ALONE = 8e-3, 40e-3
-"""Of the processor that a commit may take, while functions run, and while none do."""
-_FEWEST, _MOST = 100, 5000
-_GLANCE: Final = 0.06
-"""Seconds in which it shows whether functions run."""
 _FEW: Final = 200
 """Rows of a commit whose keys the backend computes itself."""
+_AHEAD: Final = 2
+"""Commits of a load that are applied and not durable."""
 _REMEMBERED: Final = 1000
 _ATTEMPTS: Final = 5
 
@@ -56,6 +56,8 @@ class Part(msgspec.Struct, frozen=True):
     rows: int
     first: str
     """Internal id of the first one, base16; the others follow (:func:`nbreactive.services.load_frames.ids_from`)."""
+    run: str = ""
+    """Names the call that has loaded them: a load may take several."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -87,9 +89,7 @@ class Loads:
         self._folder = folder
         self._process = LoadProcess()
         self._locks: OrderedDict[bytes, asyncio.Lock] = OrderedDict()
-        self._row_seconds = 8e-6
-        self._executed = 0
-        self._looked = 0.0
+        self._pace = Pace(lambda: sum(engine.executions.values()))
         self._last = 0
         self._naming = asyncio.Lock()
         """Held while a file of columns is written and named by a commit: none may be deleted meanwhile."""
@@ -112,7 +112,7 @@ class Loads:
         await self._engine.release(self._engine.applied)
         reader = self._engine.reader()
         try:
-            return {batch.hash for batch in batches(reader, self._engine.durable)}
+            return {batch.hash for batch in batches(reader, self._engine.durable) if batch.hash}
         finally:
             reader.close()
 
@@ -136,7 +136,7 @@ class Loads:
             reader.close()
 
     async def add(
-        self, table: str, load: str, row: int, data: bytes, identity: Any, *, arrow: bool, who: str = ""
+        self, table: str, load: str, row: int, data: bytes, identity: Any, *, arrow: bool, who: str = "", run: str = ""
     ) -> int:
         """Add rows, of which the first has the number ``row`` in its load; return how many the load has now, durably.
 
@@ -156,6 +156,8 @@ class Loads:
             Which of the two.
         who
             Whom the log names.
+        run
+            Noted with the rows that are new.
 
         Raises
         ------
@@ -170,7 +172,8 @@ class Loads:
         async with lock:
             owner = owner_key(identity)
             for attempt in range(_ATTEMPTS):
-                done = sum(part.rows for part in self._parts(owner, session))
+                parts = self._parts(owner, session)
+                done = sum(part.rows for part in parts)
                 if row > done:
                     raise InvalidValue(
                         f"the load {load!r} has {done} rows here, so row {row} cannot be the next one; go on at {done}"
@@ -179,8 +182,10 @@ class Loads:
                 if info is None:
                     await Imports(self._engine).tables({table: 0})
                     continue
+                before = done - parts[-1].rows if parts else -1
+                target = _Target(info, _plan(info), owner, session, By(f"load {table}", who), run)
                 try:
-                    return await self._add(info, owner, session, row, done, data, arrow, By(f"load {table}", who))
+                    return await self._add(target, row, done, before, data, arrow)
                 except _Changed:
                     if attempt == _ATTEMPTS - 1:
                         raise Unavailable(
@@ -188,80 +193,94 @@ class Loads:
                         ) from None
         raise AssertionError
 
-    async def _add(
-        self, info: TableInfo, owner: bytes, session: bytes, row: int, done: int, data: bytes, arrow: bool, by: By
-    ) -> int:
+    async def _add(self, target: _Target, row: int, done: int, before: int, data: bytes, arrow: bool) -> int:
+        """Prepare rows and commit them; ``before`` is the first row of the last commit so far, negative if there is none."""
+        info, plan = target.info, target.plan
         if info.number < FIRST_USER_TABLE:
             raise FunctionNotFound(f"there is no table {info.name!r} to load into")
         columns = info.storage == "columns"
-        plan = _plan(info)
         begun = max(self._engine.clock.now_ns(), self._engine.applied)
-        catalog = self._engine.catalog()
-        first = self._first(begun)
         request = Prepare(
             data,
             arrow,
             row,
             done - row,
-            await self._rows() if plan is not None else _FEW,
-            first,
+            await self._pace.rows(len(data)) if plan is not None else _FEW,
+            self._first(begun),
             begun / 1e6,
             plan,
             info.validator,
-            {number: table.name for number, table in catalog.by_number.items()},
+            {number: table.name for number, table in self._engine.catalog().by_number.items()},
             str(self._folder) if columns else "",
         )
-        async with self._naming if columns else contextlib.nullcontext():
-            async for reply in self._process.prepare(request):
-                done += await self._commit(reply, info, plan, owner, session, done, by, first, begun)
+        committing: deque[asyncio.Task[int]] = deque()
+        try:
+            async with (
+                self._naming if columns else contextlib.nullcontext(),
+                contextlib.aclosing(self._process.prepare(request)) as replies,
+            ):
+                async for reply in replies:
+                    rows, first = _extent(reply, request.first)
+                    if not rows:
+                        continue
+                    self._last = max(self._last, int.from_bytes(first[:8], "big") + rows)
+                    applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    commit = self._commit(target, reply, Part(rows, first.hex(), target.run), done, before, applied)
+                    committing.append(asyncio.create_task(commit))
+                    before, done = done, done + rows
+                    await asyncio.wait([applied, committing[-1]], return_when=asyncio.FIRST_COMPLETED)
+                    while len(committing) > _AHEAD or (committing and committing[0].done()):
+                        await committing.popleft()
+                while committing:
+                    await committing.popleft()
+        finally:
+            await asyncio.gather(*committing, return_exceptions=True)
         return done
 
     async def _commit(
-        self,
-        reply: Reply,
-        info: TableInfo,
-        plan: Plan | None,
-        owner: bytes,
-        session: bytes,
-        row: int,
-        by: By,
-        first: bytes,
-        created: int,
+        self, target: _Target, reply: Reply, part: Part, row: int, before: int, applied: asyncio.Future[None]
     ) -> int:
-        """Commit what was prepared, durably; return how many rows that are."""
-        rows, begin, writes = _content(reply, info, first, created, self._engine)
-        if not rows:
-            return 0
-        self._last = max(self._last, int.from_bytes(begin[:8], "big") + rows)
-        record = Request(owner, session, row, msgspec.json.encode(Part(rows, begin.hex())))
+        """Commit what was prepared, durably; ``applied`` is told when the next commit may begin."""
+        info, owner, session = target.info, target.owner, target.session
+        record = Request(owner, session, row, msgspec.json.encode(part))
 
-        def write(reader: Reader, catalog: Catalog, _ts: int) -> Recorded:
+        def write(reader: Reader, catalog: Catalog, ts: int) -> Recorded:
             now = catalog.number(info.number)
-            if now is None or now.validator != info.validator or now.storage != info.storage or _plan(now) != plan:
+            if (
+                now is None
+                or now.validator != info.validator
+                or now.storage != info.storage
+                or _plan(now) != target.plan
+            ):
                 raise _Changed
+            if before >= 0 and reader.request(request_key(owner, session, before)) is None:
+                raise Unavailable("the rows before these could not be written; load again")
             if reader.request(request_key(owner, session, row)) is not None:
                 raise InvalidValue("these rows are being loaded by somebody else with the same id of the load")
+            writes = self._writes(reply, part, info, reader, ts)
             if isinstance(writes, Bulk):  # told when the loop is free again
-                asyncio.get_running_loop().call_soon(self._pace, rows, time.thread_time())
-            return Recorded(writes, record, by)
+                asyncio.get_running_loop().call_soon(self._pace.note, len(writes.ids), time.thread_time())
+            if not applied.done():
+                applied.set_result(None)
+            return Recorded(writes, record, target.by)
 
-        await self._engine.transact(write, remember=False)
-        return rows
+        return await self._engine.transact(write, remember=False)
 
-    async def _rows(self) -> int:
-        """Choose how many rows a commit of the next request has."""
-        if time.monotonic() > self._looked + 1.0:
-            self._executed = sum(self._engine.executions.values())
-            await asyncio.sleep(_GLANCE)
-        executed = sum(self._engine.executions.values())
-        seconds = _SECONDS_ALONE if executed == self._executed else _SECONDS
-        self._executed, self._looked = executed, time.monotonic()
-        return max(_FEWEST, min(_MOST, round(seconds / self._row_seconds)))
-
-    def _pace(self, rows: int, begun: float) -> None:
-        """Note what a commit took, in the moment in which the loop is free again."""
-        if rows >= _FEWEST:  # what a commit takes by itself counts little then
-            self._row_seconds += ((time.thread_time() - begun) / rows - self._row_seconds) / 4
+    def _writes(self, reply: Reply, part: Part, info: TableInfo, reader: Reader, ts: int) -> Bulk | list[Write]:
+        if isinstance(reply, BulkDone):
+            return reply.bulk
+        if isinstance(reply, DocumentsDone):
+            return [Write(info.number, id, doc) for id, doc in reply.documents]
+        assert isinstance(reply, ColumnsDone)
+        last = newest(reader, info.number, ts)
+        created = max(self._engine.clock.now_ns(), ts) / 1e6
+        rows_before = size_before = 0
+        if last is not None:
+            created = max(created, math.nextafter(last.created, math.inf))
+            rows_before, size_before = last.rows_before + last.rows, last.size_before + last.size
+        first, before = bytes.fromhex(part.first), (rows_before, size_before)
+        batch = Batch(info.number, reply.rows, reply.size, first, created, *before, reply.hash, reply.data)
+        return [Write(BATCHES, self._engine.new_internal(), pack(document_of(batch)))]
 
     def _first(self, now_ns: int) -> bytes:
         """Make the first internal id of rows that follow each other."""
@@ -282,6 +301,17 @@ class Loads:
         return parts
 
 
+class _Target(NamedTuple):
+    """What rows are loaded into, and by whom."""
+
+    info: TableInfo
+    plan: Plan | None
+    owner: bytes
+    session: bytes
+    by: By
+    run: str
+
+
 class _Changed(Exception):  # noqa: N818 - never leaves this module
     """The table is not as it was when rows were prepared for it."""
 
@@ -296,22 +326,11 @@ def _session(table: str, load: str) -> bytes:
     return blake2b(f"load\0{table}\0{load}".encode(), digest_size=16).digest()
 
 
-def _content(
-    reply: Reply, info: TableInfo, first: bytes, created: int, engine: Engine
-) -> tuple[int, bytes, Bulk | list[Write]]:
-    """Return how many rows there are, the first internal id, and what is to be written."""
-    if isinstance(reply, BulkDone):
-        return len(reply.bulk.ids), reply.bulk.ids[0], reply.bulk
+def _extent(reply: Reply, first: bytes) -> tuple[int, bytes]:
+    """Return how many rows there are, and the internal id of the first one; ``first`` is that of the request."""
     if isinstance(reply, ColumnsDone):
-        batch = {
-            "table": float(info.number),
-            "hash": reply.hash,
-            "rows": float(reply.rows),
-            "bytes": float(reply.bytes),
-            "first": first,
-            CREATION_TIME: created / 1e6,
-        }
-        return reply.rows, first, [Write(BATCHES, engine.new_internal(), pack(batch))]
+        return reply.rows, first
+    if isinstance(reply, BulkDone):
+        return len(reply.bulk.ids), reply.bulk.ids[0]
     assert isinstance(reply, DocumentsDone)
-    writes = [Write(info.number, id, doc) for id, doc in reply.documents]
-    return len(writes), writes[0].id if writes else b"", writes
+    return len(reply.documents), reply.documents[0][0] if reply.documents else b""

@@ -156,7 +156,8 @@ async def _write_log(
         size = 0
         for entry in entries_of(archive, manifest, name):
             named = (write.doc for write in entry.writes if write.table == BATCHES)
-            batches.update(batch_of(unpack(doc)).hash for doc in named if doc is not None)
+            found = (batch_of(unpack(doc)).hash for doc in named if doc is not None)
+            batches.update(sha256 for sha256 in found if sha256)
             if to_ts is not None and entry.ts > to_ts:
                 continue  # what follows is read all the same: it may be damaged
             whole = fold.complete(entry) if entry.ts <= manifest.horizon else entry

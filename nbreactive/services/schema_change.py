@@ -118,7 +118,7 @@ class SchemaChange:
 
     def _empty(self, catalog: Catalog) -> set[int]:
         reader, ts = self._engine.reader(), self._engine.applied
-        in_columns = rows_in_columns(reader, ts)
+        in_columns = rows_in_columns(reader, catalog, ts)
         return {
             table.number
             for table in catalog.by_name.values()

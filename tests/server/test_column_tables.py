@@ -14,10 +14,12 @@ import pyarrow as pa
 import pytest
 
 from nbreactive.cli.main import main
+from nbreactive.client import bulk
 from nbreactive.client.bulk import Loaded, load
 from nbreactive.client.client import Client
+from nbreactive.client.exports import export
 from nbreactive.client.target import Target
-from nbreactive.errors import DeployRefused, InvalidValue, NBReactiveError, SchemaError
+from nbreactive.errors import DeployRefused, InvalidValue, NBReactiveError, NotConnected, SchemaError
 from nbreactive.functions import define_table
 from nbreactive.values import v
 from tests.served import KEY, Served
@@ -230,3 +232,72 @@ def test_backup_restore_doctor_retention_and_reset_know_the_files(tmp_path: Path
         client.admin("POST", "reset", {"confirm": "default"})
         until(lambda: sql(client, "SELECT count(*) FROM facts") == [[0]])
         assert not files[0].exists()
+
+
+def test_few_rows_stand_in_the_log_and_are_the_same_everywhere(tmp_path: Path) -> None:
+    many = "SELECT count(*), count(DISTINCT _id), sum(n), min(_id), max(_creationTime) FROM facts"
+    with Served(tmp_path, {"facts": FACTS}) as backend, connected(backend) as client:
+        live = client.live(
+            "_system/sql:live", {"hash": client.call("_system/sql:register", {"sql": SUMS}), "params": {}}
+        )
+        few = [load(client, "facts", facts(3, 3 * n)) for n in range(30)]
+        until(lambda: live.value["rows"] == [[f"product {k}", 30, sum(range(k, 90, 3))] for k in range(3)])
+        ids = [id for loaded in few for id in loaded.ids.to_pylist()]
+        assert sql(client, "SELECT _id FROM facts ORDER BY n") == [[id] for id in ids]
+        assert not [path for path in (backend.data / "batches").iterdir() if path.is_file()]
+        ((last,),) = sql(client, "SELECT max(_creationTime) FROM facts")
+        then = int(last) + 1
+        until(lambda: time.time() * 1000 > then + 1)
+        load(client, "facts", facts(5000, 1000))
+        load(client, "facts", facts(3, 90))
+        assert len([path for path in (backend.data / "batches").iterdir() if path.is_file()]) == 1
+        assert load(client, "facts", facts(3, 90)).repeated == 3
+        until(lambda: sum(row[1] for row in live.value["rows"]) == 5093)
+        whole = sql(client, many)
+        earlier = sql(client, f"SELECT count(*), sum(n) FROM facts AT ({then})")
+        assert earlier == [[90, sum(range(90))]]
+        tables = {table["name"]: table for table in client.live("_system/tables:sizes").value}
+        assert (tables["facts"]["count"], tables["facts"]["bytes"] > 5093 * 20) == (5093, True)
+        assert {table["name"]: table for table in client.admin("GET", "tables")["tables"]}["facts"]["documents"] == 5093
+
+        saved = tmp_path / "saved.zip"
+        assert main(["backup", backend.url, str(saved), "--admin-key", KEY]) == 0
+        assert main(["restore", str(saved), str(tmp_path / "again" / "data")]) == 0
+        with Served(tmp_path / "again", {"facts": FACTS}) as again, connected(again) as restored:
+            assert sql(restored, many) == whole
+            assert load(restored, "facts", facts(3, 90)).repeated == 3
+            assert restored.admin("GET", "doctor")["problems"] == []
+
+        client.admin("POST", "retention", {"keep": "0s"})
+        assert sql(client, many) == whole
+        backend.kill()
+        for name in ("store.duckdb", "store.duckdb.wal"):
+            (backend.data / name).unlink(missing_ok=True)
+        shutil.rmtree(backend.data / "index")
+        backend.start()
+        assert sql(client, many) == whole
+        assert export(client, "facts", tmp_path / "facts.parquet", {}) == 5093
+        assert load(client, "facts", facts(3, 96)).repeated == 0
+        assert sql(client, "SELECT count(*) FROM facts") == [[5096]]
+        assert client.admin("GET", "doctor")["problems"] == []
+
+
+def test_a_load_that_was_answered_by_nobody_is_known(
+    backend: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a load is lost after its commit: it is sent again, and not repeated."""
+    asked = bulk._Door._ask  # pyright: ignore[reportPrivateUsage]
+    lost: list[bytes] = []
+
+    def lose_the_first(door: Any, method: str, *more: Any) -> bytes:
+        body = asked(door, method, *more)
+        if method == "POST" and not lost:
+            lost.append(body)
+            raise NotConnected("the answer is lost")
+        return body
+
+    monkeypatch.setattr(bulk._Door, "_ask", lose_the_first)  # pyright: ignore[reportPrivateUsage]
+    before = client.live("_system/tables:count", {"table": "facts"}).value
+    loaded = load(client, "facts", facts(2, 77_000))
+    assert (lost != [], loaded, loaded.repeated) == (True, 2, 0)
+    assert client.live("_system/tables:count", {"table": "facts"}).value == before + 2
