@@ -316,6 +316,12 @@ class Client:
         self.check_thread("functions()")
         return self._wait(self._calls.load_functions())
 
+    def function(self, path: str) -> dict[str, Any]:
+        """Return what is deployed under a path: kind, arguments, documentation; raises with near names if nothing is."""
+        self.functions()
+        kind = self._wait(self._calls.kind_of(path))
+        return self._calls.described.get(path) or {"path": path, "kind": kind, "args": {"type": "any"}}
+
     @property
     def known_paths(self) -> list[str]:
         """Paths of the functions that were there when they were last looked up; asks nobody."""

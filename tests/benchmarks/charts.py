@@ -41,7 +41,7 @@ def charts_in_a_browser(*, quick: bool) -> list[Figure]:
         grown = kernel.memory_info().rss / held
     figures: list[Figure] = []
     for name, chart in zip(("Altair", "matplotlib"), seen, strict=True):
-        figures.append(Figure("C1", f"{name}: drawings", chart["swaps"] / took, "/s", LEAST, at_least=True))
+        figures.append(Figure("C1", f"{name}: drawings", chart["drawings"] / took, "/s", LEAST, at_least=True))
         figures.append(Figure("C1", f"{name}: frames without a chart", chart["blank"], "", 0))
         figures.append(Figure("C1", f"{name}: heights it has had", len(chart["heights"]), "", 1))
     figures.append(Figure("C1", f"memory of the page after {seconds} s", after[0], "MB", GROWTH, before[0]))

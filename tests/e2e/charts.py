@@ -66,11 +66,12 @@ CELLS = (SETUP, MODULE, FILL, ALTAIR, MATPLOTLIB)
 
 WATCH = """() => {
     window.charts = [...document.querySelectorAll('.nbr-drawing')].map(node => {
-        const seen = { swaps: 0, heights: {}, blank: 0, frames: 0 };
+        const seen = { swaps: 0, drawings: 0, heights: {}, blank: 0, frames: 0 };
         const painted = child => child.querySelector('canvas, svg.marks, img');
         new MutationObserver(changes => changes.forEach(({ removedNodes }) => {
             seen.swaps += [...removedNodes].filter(n => !n.classList.contains('nbr-staged')).length;
         })).observe(node, { childList: true });
+        new MutationObserver(changes => (seen.drawings += changes.length)).observe(node, { attributeFilter: ['data-number'] });
         const look = () => {
             const shown = [...node.children].filter(child => !child.classList.contains('nbr-staged') && painted(child));
             const image = shown[0]?.querySelector('img');

@@ -13,6 +13,7 @@ import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
 import { isRecord } from '../records';
+import { ChartData } from './chart_data';
 import { DRAWING_MIME_TYPE, readDrawing, type Drawing } from './payload';
 import { GONE, type Host, type KernelMessage } from './renderer';
 import { describeTime } from '../views/table';
@@ -26,12 +27,17 @@ const TEXTS = ['text/html', 'text/plain'];
 const FRESH = 5_000;
 const VEGA = 'application/vnd.vega';
 const DIM_DELAY = 150;
+/** Milliseconds without new rows after which a chart is saved as a picture, too. */
+const PICTURE_DELAY = 1_000;
 
 export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
   private readonly _note = new Widget();
   private _shown: IRenderMime.IRenderer | null = null;
   private _number = -1;
   private _turn = 0;
+  private _chart: ChartData | null = null;
+  private _light: string | undefined;
+  private _picturing: ReturnType<typeof setTimeout> | undefined;
   private _model: IRenderMime.IMimeModel | null = null;
   private _drawing: Drawing | null = null;
   private _mimeType = '';
@@ -79,6 +85,7 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
 
   override dispose(): void {
     clearTimeout(this._dimming);
+    clearTimeout(this._picturing);
     this._stops.forEach(stop => stop());
     super.dispose();
   }
@@ -94,6 +101,15 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     }
     const light = document.body.dataset.jpThemeLight;
     const turn = ++this._turn;
+    const chart = light === this._light && mimeType === this._mimeType ? this._chart : null;
+    if (await chart?.take(data[mimeType]).catch(() => false)) {
+      this.node.dataset.number = String(this._number);
+      this._picture(model, chart!);
+      return;
+    }
+    if (turn < this._turn || this.isDisposed) {
+      return;
+    }
     const renderer = this._rendermime.createRenderer(mimeType);
     const old = this._shown;
     if (old !== null) {
@@ -129,10 +145,24 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
       }
     }
     this._shown = renderer;
+    this.node.dataset.number = String(this._number);
     this._mimeType = mimeType;
+    this._light = light;
+    this._chart = mimeType.startsWith(VEGA) ? ChartData.of(renderer, data[mimeType]) : null;
     if (light !== document.body.dataset.jpThemeLight && mimeType.startsWith(VEGA)) {
       await this._draw(model); // the theme came while it was drawn, when there was nothing yet to draw again
     }
+  }
+
+  /** Save a chart that has taken new rows as a picture, as its renderer does with what it draws. */
+  private _picture(model: IRenderMime.IMimeModel, chart: ChartData): void {
+    clearTimeout(this._picturing);
+    this._picturing = setTimeout(async () => {
+      const png = await chart.picture().catch(() => '');
+      if (png !== '' && model === this._model && chart === this._chart && !this.isDisposed) {
+        model.setData({ data: { ...model.data, 'image/png': png } });
+      }
+    }, PICTURE_DELAY);
   }
 
   /** Draw a chart again in the colours of a new theme; it is the only drawing whose renderer looks at them. */
