@@ -10,6 +10,7 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import panel from './panel/plugin';
 import { answer, type Awareness } from './views/collaborators';
 import { DrawingOutput } from './outputs/drawing';
 import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './outputs/payload';
@@ -163,4 +164,4 @@ const plugin: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default plugin;
+export default [plugin, panel];
