@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync } from 'node:fs';
 
 const target = '../nbreactive/static';
 mkdirSync(target, { recursive: true });
-for (const name of ['live_table', 'file_upload', 'presence']) {
+for (const name of ['live_table', 'file_upload', 'presence', 'infinite_list', 'live_form', 'live_value', 'text_editor']) {
   await build({
     entryPoints: [`src/widgets/${name}.ts`],
     outfile: `${target}/${name}.js`,

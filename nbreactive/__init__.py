@@ -73,7 +73,13 @@ if TYPE_CHECKING:
     from nbreactive.functions.schema import define_schema, define_table
     from nbreactive.notebook import load_ipython_extension, unload_ipython_extension
     from nbreactive.notebook.file_upload import FileUpload
+    from nbreactive.notebook.infinite_list import InfiniteList
+    from nbreactive.notebook.live_chart import LiveChart
+    from nbreactive.notebook.live_form import LiveForm
+    from nbreactive.notebook.live_table import LiveTable
+    from nbreactive.notebook.live_value import LiveValue
     from nbreactive.notebook.presence_bar import PresenceBar
+    from nbreactive.notebook.text_editor import TextEditor
     from nbreactive.runtime.typed import ActionCtx, BlockingActionCtx, MutationCtx, QueryCtx
     from nbreactive.values.ids import Id
     from nbreactive.values.kinds import UNSET, Int64
@@ -142,6 +148,12 @@ _HOMES = {
     "nbreactive.notebook": ("load_ipython_extension", "unload_ipython_extension"),
     "nbreactive.notebook.presence_bar": ("PresenceBar",),
     "nbreactive.notebook.file_upload": ("FileUpload",),
+    "nbreactive.notebook.infinite_list": ("InfiniteList",),
+    "nbreactive.notebook.live_chart": ("LiveChart",),
+    "nbreactive.notebook.live_form": ("LiveForm",),
+    "nbreactive.notebook.live_table": ("LiveTable",),
+    "nbreactive.notebook.live_value": ("LiveValue",),
+    "nbreactive.notebook.text_editor": ("TextEditor",),
     "nbreactive.runtime.typed": ("ActionCtx", "BlockingActionCtx", "MutationCtx", "QueryCtx"),
     "nbreactive.values.ids": ("Id",),
     "nbreactive.values.kinds": ("UNSET", "Int64"),
@@ -162,9 +174,14 @@ __all__ = [
     "FunctionNotFound",
     "HttpRouter",
     "Id",
+    "InfiniteList",
     "Int64",
+    "LiveChart",
+    "LiveForm",
     "LiveFrame",
     "LiveQuery",
+    "LiveTable",
+    "LiveValue",
     "LocalStore",
     "MutationCtx",
     "NBReactiveError",
@@ -177,6 +194,7 @@ __all__ = [
     "Refused",
     "Response",
     "RuleRefused",
+    "TextEditor",
     "Unauthenticated",
     "__version__",
     "action",

@@ -102,9 +102,9 @@ export class DrawingOutput extends Panel implements IRenderMime.IRenderer {
     const light = document.body.dataset.jpThemeLight;
     const turn = ++this._turn;
     const chart = light === this._light && mimeType === this._mimeType ? this._chart : null;
-    if (await chart?.take(data[mimeType]).catch(() => false)) {
+    if (chart !== null && (await chart.take(data[mimeType]).catch(() => false))) {
       this.node.dataset.number = String(this._number);
-      this._picture(model, chart!);
+      this._picture(model, chart);
       return;
     }
     if (turn < this._turn || this.isDisposed) {
