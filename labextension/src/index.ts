@@ -9,11 +9,15 @@
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import { pageOver } from './connection/backend';
+import { offer } from './connection/page';
 import panel from './panel/plugin';
 import { answer, type Awareness } from './views/collaborators';
 import { DrawingOutput } from './outputs/drawing';
 import { DRAWING_MIME_TYPE, MIME_TYPE, WIDGET_MIME_TYPE } from './outputs/payload';
+import { Policy } from './outputs/policy';
 import { LiveOutput, type Host, type KernelMessage } from './outputs/renderer';
 
 interface Signal<T = unknown> {
@@ -126,12 +130,35 @@ function hostOf(panel: NotebookPanel): NotebookHost {
   };
 }
 
+/** Follow the user's setting; without settings, outputs are live. */
+function policyOf(settings: ISettingRegistry | null): Policy {
+  const policy = new Policy();
+  const take = (said?: unknown) => policy.set(said);
+  if (settings === null) {
+    take();
+  } else {
+    void settings.load(ID).then(
+      loaded => {
+        take(loaded.composite.liveOutputs);
+        loaded.changed.connect(({ composite }) => take(composite.liveOutputs));
+      },
+      () => take(),
+    );
+  }
+  return policy;
+}
+
+const ID = 'nbreactive:plugin';
+
 const plugin: JupyterFrontEndPlugin<void> = {
-  id: 'nbreactive:plugin',
+  id: ID,
   description: 'Renders the outputs of live queries.',
   autoStart: true,
   requires: [IRenderMimeRegistry],
-  activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry) => {
+  optional: [ISettingRegistry],
+  activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry, settings: ISettingRegistry | null) => {
+    const policy = policyOf(settings);
+    offer(pageOver(app.serviceManager.serverSettings.baseUrl));
     const hosts = new WeakMap<IRenderMime.IResolver, NotebookHost>();
     app.docRegistry.addWidgetExtension('Notebook', {
       createNew: widget => {
@@ -145,7 +172,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       {
         safe: true,
         mimeTypes: [MIME_TYPE],
-        createRenderer: ({ resolver }) => new LiveOutput(find(resolver)),
+        createRenderer: ({ resolver }) => new LiveOutput(find(resolver), policy),
       },
       RANK,
     );

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
@@ -55,10 +55,13 @@ def own_address(target: Target, url: str) -> str:
 
 
 def place_of(target: Target) -> dict[str, str]:
-    """Say where a page finds stored files: below the mount of its own Jupyter server, or at the backend."""
+    """Say where a page finds the deployment: below the mount of its own Jupyter server, or at the backend.
+
+    The mount is always with its name: a page has one connection for each mount.
+    """
     if target.kind == "jupyter":
-        rest = target.base.rpartition("/nbreactive")[2]
-        return {"mount": f"nbreactive{rest}", "url": ""} if target.label == "your server" else {"mount": "", "url": ""}
+        name = quote(target.health.get("deployment", "default"), safe="")
+        return {"mount": f"nbreactive/{name}" if target.label == "your server" else "", "url": ""}
     return {"mount": "", "url": target.base}
 
 

@@ -119,6 +119,12 @@ class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
         return self._arguments.current()
 
     @property
+    def bound(self) -> dict[str, Any]:
+        """The arguments that widgets give, as they are now."""
+        args = self.args or {}
+        return {name: args[name] for name in getattr(self._arguments, "bound", ()) if name in args}
+
+    @property
     def declared(self) -> Mapping[str, Any] | None:
         """The validator of its results, where one is known: it says what are moments."""
         return (self._client.describe(self.path) or {}).get("returns")

@@ -29,6 +29,11 @@ class WidgetArguments:
         self._changed: Callable[[], None] = _nothing
         self.current()  # complains now about what is no value
 
+    @property
+    def bound(self) -> list[str]:
+        """The names of the arguments that are widgets."""
+        return [name for name, value in self._given.items() if isinstance(value, traitlets.HasTraits)]
+
     def current(self) -> dict[str, Any] | None:
         """Return the arguments as the widgets stand now; None when one of them is SKIP."""
         args = {name: self._convert(value, name) for name, value in self._given.items()}

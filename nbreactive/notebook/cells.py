@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST = 500
@@ -50,11 +50,20 @@ def cell(value: Any) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    return safe_text(json.dumps(value, default=_scalar, ensure_ascii=False))
+    return safe_text(json.dumps(_plain(value), default=_scalar, ensure_ascii=False))
 
 
 def _scalar(value: Any) -> str:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with numbers as a page reads them from JSON, where 1.0 is 1."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _is_number(value: Any) -> bool:
@@ -80,6 +89,17 @@ def cell_text(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.12g}" if isinstance(value, float) and not value.is_integer() else str(value)
+
+
+def args_text(args: Mapping[str, Any]) -> str:
+    """Return arguments as a note beside rows.
+
+    Examples
+    --------
+    >>> args_text({"least": 5, "author": "Ada"})
+    'least = 5, author = Ada'
+    """
+    return safe_text(", ".join(f"{name} = {value}" for name, value in args.items()), 80)
 
 
 def table_of(

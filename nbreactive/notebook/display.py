@@ -14,8 +14,10 @@ from typing import Any
 
 from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.live_value import LiveValue
+from nbreactive.client.paginated import PaginatedQuery
 from nbreactive.errors import NBReactiveError
-from nbreactive.notebook.cells import cell_text, safe_text, table_of
+from nbreactive.notebook.cells import args_text, cell_text, safe_text, table_of
+from nbreactive.notebook.field_kinds import declared_kinds
 from nbreactive.notebook.frame_table import frame_of, params_text, text_table
 from nbreactive.notebook.lifecycle import after_cell
 from nbreactive.notebook.settings import settings
@@ -99,7 +101,7 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
     """Return what the notebook extension needs to make the saved output live again."""
     from nbreactive.values.json import to_jsonable
 
-    payload = {
+    payload: dict[str, Any] = {
         "v": 1,
         "deployment": live.deployment,
         "path": live.path,
@@ -109,12 +111,26 @@ def live_payload(live: LiveValue, table: dict[str, Any]) -> dict[str, Any]:
         "table": table,
         "renderedAt": time.time() * 1000,
     }
-    if isinstance(live, LiveFrame):
-        payload["frame"] = frame_of(live, len(table["rows"]))
-        payload["badge"] = payload["badge"] or params_text(live)
-        if not live.frozen and not live.at:  # a page asks for what is new by itself
-            payload["place"] = live.place
+    payload |= _layout(live, len(table["rows"]))
+    if live.args is not None and not live.at and not live.closed:
+        payload["place"] = live.place  # where a page asks for what is new, by itself
     return payload
+
+
+def _layout(live: LiveValue, rows: int) -> dict[str, Any]:
+    """Return what a page needs to lay new results out as it is done here."""
+    if isinstance(live, LiveFrame):
+        return {"frame": frame_of(live, rows), "badge": badge_of(live) or params_text(live)}
+    columns = live.columns
+    names = [name for name in columns if isinstance(name, str)] if isinstance(columns, list | tuple | dict) else []
+    layout: dict[str, Any] = {"columns": names, "kinds": declared_kinds(live.declared)}
+    if isinstance(live, PaginatedQuery):
+        layout["pageSize"] = live.page_size
+    if live.identity_read:
+        layout["personal"] = True
+    if bound := live.bound:  # without the kernel, widgets move nothing
+        layout["badge"] = ", ".join(filter(None, [badge_of(live), args_text(bound)]))
+    return layout
 
 
 def page(live: LiveValue, table: dict[str, Any], note: str = "") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.statement import SQL_LIVE
-from nbreactive.notebook.cells import cell, safe_text
+from nbreactive.notebook.cells import args_text, cell, safe_text
 from nbreactive.values.json import to_jsonable
 
 FIRST_ROWS = 200
@@ -44,7 +44,7 @@ def params_text(frame: LiveFrame) -> str:
     'least = 5'
     """
     params: dict[str, Any] = (frame.args or {}).get("params", {})
-    return safe_text(", ".join(f"{name} = {value}" for name, value in params.items()), 80)
+    return args_text(params)
 
 
 def view_rows(frame: LiveFrame, most: int) -> int:

@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid,outputs]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .history import s2
 from .isolation import isolation
 from .live_sql import prepare as prepare_live_sql
 from .live_sql import w4
+from .outputs import outputs_in_a_browser
 from .presence import presence
 from .proxy import proxy
 from .reads import w3, w6
@@ -47,7 +48,7 @@ WORKLOADS = (
     "vectors",
     "presence",
 )
-IN_A_BROWSER = ("charts", "grid")
+IN_A_BROWSER = ("charts", "grid", "outputs")
 """Only if they are named: they need Chromium, and charts takes five minutes."""
 
 
@@ -129,6 +130,8 @@ def main() -> int:
         figures += charts_in_a_browser(quick=options.quick)
     if "grid" in only:
         figures += grid_in_a_browser(quick=options.quick)
+    if "outputs" in only:
+        figures += outputs_in_a_browser(quick=options.quick)
     print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))
     return 0 if all(figure.held for figure in figures) else 1
 

@@ -37,6 +37,11 @@ class Person:
         self.page.goto(f"{self._server.url}/{_PAGES[app]}/{path}?token={self.name.lower()}-token&reset")
         self._wait_for_notebook()
 
+    def look_at(self, path: str, app: App = "lab") -> None:
+        """Open a notebook, whether it finds a kernel or not."""
+        self.page.goto(f"{self._server.url}/{_PAGES[app]}/{path}?token={self.name.lower()}-token&reset")
+        expect(self.page.locator(".jp-Notebook")).to_be_visible(timeout=PATIENCE)
+
     def reload(self) -> None:
         """Press F5."""
         self.page.reload()
@@ -57,7 +62,8 @@ class Person:
 
     def trusts_outputs(self) -> bool:
         """Whether Jupyter trusts the outputs of this notebook."""
-        return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets[0].model.trusted")
+        cells = "window.jupyterapp.shell.currentWidget.content.widgets"  # those without outputs are always trusted
+        return self.page.evaluate(f"() => {cells}.every(({{ model }}) => model.trusted)")
 
     def run_all(self) -> None:
         """Run every cell, and wait for the last one."""

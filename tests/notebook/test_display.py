@@ -38,7 +38,8 @@ class Live:
         self.error, self.message, self.title, self.state = None, "", "m:f", "live"
         self.identity_read = self.dimmed = False
         self.moments: frozenset[str] = frozenset()
-        self.total, self.deployment = None, "default"
+        self.total, self.deployment, self.at, self.closed = None, "default", 0, False
+        self.place, self.bound, self.declared = {"mount": "nbreactive/default", "url": ""}, {}, None
         self.__dict__.update(more)
 
 

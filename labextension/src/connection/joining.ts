@@ -4,8 +4,6 @@
  * It speaks as much of the sync protocol as that takes. The room is left when the connection ends, however it does.
  */
 
-import { newId } from './following';
-
 export interface Joining {
   /** The address of the backend's WebSocket. */
   readonly url: string;
@@ -167,4 +165,16 @@ export function below(document: Document, path: string): string | null {
   } catch {
     return null;
   }
+}
+
+function newId(): string {
+  if (typeof crypto.randomUUID === 'function') {
+    return crypto.randomUUID();
+  }
+  // pages without TLS have no randomUUID
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -15,9 +15,15 @@ export interface Hearing {
   readonly value: (value: Json) => void;
   /** Why there is none. */
   readonly failed: (message: string) => void;
-  /** Whether the connection stands; told at once, and whenever that changes. */
-  readonly linked: (open: boolean) => void;
+  /** Whether the connection stands; told at once, and whenever that, or what is known of why, changes. */
+  readonly linked: (open: boolean, trouble?: Trouble) => void;
 }
+
+/**
+ * Why there is no connection, where waiting will not mend it: the server does not let this browser in any more, or has no
+ * such deployment.
+ */
+export type Trouble = '' | 'signed out' | 'not here';
 
 /** Results of queries that a mutation will have changed; what is set holds until its own result is shown. */
 export interface OptimisticStore {
@@ -58,7 +64,7 @@ export function offer(page: Page): void {
   (globalThis as { [KEY]?: Page })[KEY] = page;
 }
 
-const MOUNT = /^nbreactive(?:\/[A-Za-z0-9_%.-]+)?$/;
+const MOUNT = /^nbreactive(?:\/(?!(?:\.|%2[eE]){1,2}$)[A-Za-z0-9_%.-]+)?$/;
 
 /** The deployment below a mount; null where this page has no Jupyter server with the extension. */
 export function backendOf(mount: string): Backend | null {

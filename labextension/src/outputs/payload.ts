@@ -5,8 +5,10 @@
  * does not fit is left out rather than trusted.
  */
 
-import { isRecord } from '../records';
+import type { Args } from '../connection/page';
 import { readPlace } from '../connection/storage';
+import { isRecord } from '../records';
+import type { Layout } from '../views/cells';
 import { EMPTY, type LiveState, type TableData } from '../views/table';
 import { readFrame, readSource, type Frame, type Source } from '../views/windows';
 
@@ -45,14 +47,60 @@ function readSavedFrame(data: unknown): Frame | null {
   );
 }
 
-/** Where the rows of a saved output come from, and the way there from a page; null if that is not told. */
-export function readOrigin(data: unknown): { source: Source; sync: string } | null {
+/** Where the rows of a saved output come from: a query by name and arguments, below a mount of the page's own server. */
+export type Origin =
+  | { readonly mount: string; readonly source: Source }
+  | {
+      readonly mount: string;
+      readonly source: null;
+      readonly path: string;
+      readonly args: Args;
+      readonly layout: Layout;
+      /** How many rows a page has, where it is a paginated query; else 0. */
+      readonly pageSize: number;
+    };
+
+/** What functions are called; of those of the system, only this one is a view. */
+const PATH = /^(?!_)[\w./-]{1,200}:\w{1,100}$/;
+export const TABLE_ROWS = '_system/tables:rows';
+
+/** Where a page may ask for what is new; null if that is not told. */
+export function readOrigin(data: unknown): Origin | null {
   if (!isRecord(data) || data.v !== 1) {
     return null;
   }
-  const source = readSource(data.path, data.args);
   const { mount } = readPlace(data.place);
-  return source && mount ? { source, sync: `${mount}/api/sync` } : null;
+  const source = readSource(data.path, data.args);
+  if (!mount || source !== null) {
+    return mount && source ? { mount, source } : null;
+  }
+  const { path, args } = data;
+  if (typeof path !== 'string' || !isRecord(args) || !(PATH.test(path) || path === TABLE_ROWS)) {
+    return null;
+  }
+  const size = data.pageSize;
+  return {
+    mount,
+    source,
+    path,
+    args: args as Args,
+    layout: { columns: list(data.columns).slice(0, MAX_COLUMNS).filter(isText), kinds: readKinds(data.kinds) },
+    pageSize: typeof size === 'number' && Number.isInteger(size) ? Math.min(Math.max(size, 0), MAX_ROWS) : 0,
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function readKinds(said: unknown): Record<string, string> {
+  const pairs = Object.entries(isRecord(said) ? said : {}).slice(0, MAX_COLUMNS);
+  return Object.fromEntries(pairs.filter((pair): pair is [string, string] => isText(pair[1])));
+}
+
+/** Whether the rows depend on who looks, so that none are saved. */
+export function readPersonal(data: unknown): boolean {
+  return isRecord(data) && data.personal === true;
 }
 
 /** How a drawing stands. */
@@ -98,7 +146,6 @@ export function readTable(data: unknown, maxRows = Infinity, maxColumns = Infini
   const total = typeof data.total === 'number' && Number.isFinite(data.total) ? data.total : rows.length;
   return { columns, rows, total: Math.max(total, rows.length), ...(data.document === true && { document: true }) };
 }
-
 
 function list(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];

@@ -9,8 +9,8 @@
  * an output area themselves, and registers a factory of this notebook's own for those which come later; a view made
  * before would wait for ever. So a view that shows nothing is made again whenever there is another factory.
  *
- * A saved result of SQL needs no kernel: its statement is known to the backend by its hash, and the page asks for it itself,
- * with the rights of whoever looks, while the snapshot is in sight.
+ * The snapshot needs no kernel to be live: the page asks for its rows itself, by the name and the arguments of a query, with the
+ * rights of whoever looks, while no kernel's view is shown. The settings say for which outputs.
  *
  * A kernel that stops while its view is shown leaves rows that are no longer live: a line
  * above them says so, also when the kernel is back, for the new one knows nothing of them.
@@ -18,12 +18,13 @@
 
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, Widget } from '@lumino/widgets';
-import { followerOf, type Follower } from '../connection/following';
-import { LIMIT } from '../views/grid';
-import { below } from '../connection/joining';
-import { MIME_TYPE, readOrigin, readPayload, WIDGET_MIME_TYPE } from './payload';
+import { backendOf, type Backend } from '../connection/page';
+import { readPlace } from '../connection/storage';
 import { EMPTY, LiveTable, type LiveState } from '../views/table';
-import { fetchOver, Windows, type Shown, type Source } from '../views/windows';
+import { Thumbnails } from '../views/thumbnails';
+import { Following, messageOf, statusOf, type Now } from './live';
+import { MIME_TYPE, readOrigin, readPayload, readPersonal, WIDGET_MIME_TYPE, type Origin } from './payload';
+import { Policy } from './policy';
 
 /** What the output needs of the notebook around it. */
 export interface Host {
@@ -56,9 +57,11 @@ export interface KernelMessage {
 type WidgetView = IRenderMime.IRenderer & Partial<Pick<Panel, 'widgets'>>;
 
 export const GONE = 'This output is no longer live: run the cell again.';
+export const PERSONAL = 'These rows depend on who looks, so none are saved.';
 
 export class LiveOutput extends Panel implements IRenderMime.IRenderer {
   private readonly _table: LiveTable;
+  private readonly _thumbnails: Thumbnails;
   private readonly _snapshot: Widget;
   private readonly _trouble: Widget;
   private _model: IRenderMime.IMimeModel | null = null;
@@ -70,17 +73,28 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
   private _checked = '';
   private _gone = false;
   private _state: LiveState = EMPTY;
-  private _origin: { source: Source; url: string } | null = null;
-  private _windows: Windows | null = null;
-  private _updated = 0;
+  private _personal = false;
+  private _place: unknown = null;
+  private _trusted = false;
+  private _origin: Origin | null = null;
+  private _following: Following | null = null;
+  private _now: Now | null = null;
+  private _frame = 0;
+  private readonly _stopAsking: () => void;
 
   constructor(
     private readonly _host: Host | null,
-    private readonly _follower: (url: string) => Follower = followerOf,
+    private readonly _policy: Policy = new Policy('always'),
+    private readonly _backend: (mount: string) => Backend | null = backendOf,
   ) {
     super();
     this.addClass('nbr-output');
-    this._table = new LiveTable(document, undefined, null, (offset, limit) => this._windows?.want(offset, limit));
+    this._thumbnails = new Thumbnails(document, () => readPlace(this._following && this._place));
+    this._table = new LiveTable(document, {
+      loadMore: () => this._following?.more(),
+      thumbnails: this._thumbnails,
+      want: (offset, limit) => this._following?.want(offset, limit),
+    });
     this._snapshot = new Widget({ node: this._table.node });
     this._trouble = new Widget();
     this._trouble.addClass('nbr-detached');
@@ -88,29 +102,35 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
     this._trouble.hide();
     this.addWidget(this._trouble);
     this.addWidget(this._snapshot);
+    this._stopAsking = this._policy.onChange(() => this._choose());
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
-    const state = readPayload(model.data[MIME_TYPE]);
+    const payload = model.data[MIME_TYPE];
+    const state = readPayload(payload);
     this._state = state ?? {
       ...readPayload({ v: 1 })!,
       message: 'This output was saved by a newer nbreactive: run the cell again, or update nbreactive.',
     };
-    const origin = readOrigin(model.data[MIME_TYPE]);
-    const url = origin && below(document, origin.sync);
-    this._origin = origin && url ? { source: origin.source, url } : null;
-    this._table.update(this._state);
+    this._personal = readPersonal(payload);
+    this._place = (payload as { place?: unknown } | null)?.place;
+    this._trusted = model.trusted;
+    this._ask(false); // what was asked before was of another output
+    this._origin = readOrigin(payload);
     if (model.data[WIDGET_MIME_TYPE] !== undefined && this._host !== null) {
       this._model = model;
       this._stopListening ??= this._host.onKernelChange(() => this._follow());
       this._follow();
     } else {
-      this._watch(true);
+      this._choose();
     }
+    this._paint();
   }
 
   override dispose(): void {
-    this._windows?.close();
+    this._ask(false);
+    this._stopAsking();
+    this._thumbnails.dispose();
     this._watcher?.disconnect();
     this._stopListening?.();
     super.dispose();
@@ -181,44 +201,61 @@ export class LiveOutput extends Panel implements IRenderMime.IRenderer {
     const shown = this._mounted && (!this._gone || this._ended !== '');
     this._view?.setHidden(!shown);
     this._snapshot.setHidden(shown);
-    this._watch(!shown);
+    this._ask(!shown && this._policy.allows(this._trusted));
     if (shown && this._host?.kernelEnded()) {
       this._ended = this._host.kernelTrouble();
     }
-    const missing = this._gone && this._host?.kernelId() && this._windows === null ? GONE : '';
+    const missing = this._gone && this._host?.kernelId() && this._following === null ? GONE : '';
     const trouble = shown ? this._ended || (this._host?.kernelTrouble() ?? '') : missing;
     this._trouble.node.textContent = trouble;
     this._trouble.setHidden(trouble === '');
     this.toggleClass('nbr-mod-detached', shown && trouble !== '');
   }
 
-  /** Ask for the rows of a saved result of SQL as long as the snapshot is in sight. */
-  private _watch(wanted: boolean): void {
-    if (this._origin === null || !wanted) {
-      this._windows?.close();
-      this._windows = null;
-      return;
+  /** Ask for the rows, or ask no longer: then the snapshot is what it was. */
+  private _ask(wanted: boolean): void {
+    if (wanted && this._following === null && this._origin !== null) {
+      const backend = this._backend(this._origin.mount);
+      this._following =
+        backend &&
+        new Following(backend, this._origin, now => {
+          this._now = now;
+          this._paintSoon();
+        });
+    } else if (!wanted && this._following !== null) {
+      this._following.close();
+      this._following = this._now = null;
+      this._paint();
     }
-    if (this._windows === null) {
-      this._windows = new Windows(fetchOver(this._follower(this._origin.url)), shown => this._paint(shown));
-      this._windows.want(0, LIMIT);
-    }
-    this._windows.aim(this._origin.source);
   }
 
-  /** The window that is here in the place of the snapshot; the snapshot until there is one. */
-  private _paint({ frame, message, open }: Shown): void {
-    if (this.isDisposed || frame === null) {
-      this._table.update({ ...this._state, message });
+  /** At most once a frame, and never while nobody can see the page. */
+  private _paintSoon(): void {
+    if (this._frame === 0) {
+      this._frame = requestAnimationFrame(() => {
+        this._frame = 0;
+        this._paint();
+      });
+    }
+  }
+
+  private _paint(): void {
+    if (this.isDisposed) {
       return;
     }
+    if (this._now === null) {
+      const note = this._personal && this._following === null ? PERSONAL : '';
+      this._table.update({ ...this._state, message: this._state.message || note });
+      return;
+    }
+    const { rows, updated } = this._now;
     this._table.update({
       ...this._state,
-      frame: this._state.frame ?? frame,
-      window: frame,
-      message,
-      status: message ? 'error' : open ? 'live' : 'reconnecting',
-      updated: (this._updated = open && !message ? Date.now() : this._updated),
+      ...rows,
+      frame: this._state.frame ?? rows?.window ?? null,
+      message: messageOf(this._now, this._origin?.mount ?? ''),
+      status: statusOf(this._now),
+      updated: updated || this._state.updated,
     });
   }
 }

@@ -6,7 +6,7 @@
  */
 
 import { isRecord } from '../records';
-import type { Follower } from '../connection/following';
+import type { Args, Backend, Trouble } from '../connection/page';
 
 /** A statement with its parameters, and where it is asked. */
 export interface Source {
@@ -29,6 +29,8 @@ export interface Shown {
   readonly frame: Frame | null;
   readonly message: string;
   readonly open: boolean;
+  /** Why there is no connection, where that is known. */
+  readonly trouble: Trouble;
   /** The rows belong to other parameters, or to another place, than those that are awaited. */
   readonly awaited: boolean;
 }
@@ -38,15 +40,20 @@ export type Fetch = (
   source: Source,
   offset: number,
   limit: number,
-  heard: { frame: (frame: Frame) => void; failed: (message: string) => void; linked: (open: boolean) => void },
+  heard: {
+    frame: (frame: Frame) => void;
+    failed: (message: string) => void;
+    linked: (open: boolean, trouble?: Trouble) => void;
+  },
 ) => () => void;
 
-/** Live SQL over a connection of the page's own. */
+/** Live SQL. */
 export const SQL_LIVE = '_system/sql:live';
 
-export function fetchOver(follower: Follower): Fetch {
+/** Windows over the connection of the page itself. */
+export function fetchOver(backend: Backend): Fetch {
   return (source, offset, limit, heard) =>
-    follower.follow(SQL_LIVE, { ...source.args, offset, limit }, {
+    backend.follow(SQL_LIVE, { ...(source.args as unknown as Args), offset, limit }, {
       value: value => {
         const frame = readFrame(value);
         if (frame !== null) {
@@ -70,7 +77,7 @@ export class Windows {
   private _stopNext: (() => void) | null = null;
   private _wish: Wish | null = null;
   private _asked: Wish | null = null;
-  private _shown: Shown = { frame: null, message: '', open: true, awaited: false };
+  private _shown: Shown = { frame: null, message: '', open: true, trouble: '', awaited: false };
 
   constructor(
     private readonly _fetch: Fetch,
@@ -144,7 +151,7 @@ export class Windows {
           this._tell({ message, awaited: false });
         }
       },
-      linked: open => this._tell({ open }),
+      linked: (open, trouble = '') => this._tell({ open, trouble }),
     });
     stop = () => {
       current = false;

@@ -6,8 +6,7 @@
  */
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
-import { Follower } from '../connection/following';
-import { below } from '../connection/joining';
+import { backendOf } from '../connection/page';
 import { readTable } from '../outputs/payload';
 import { readPlace } from '../connection/storage';
 import { EMPTY, LiveTable, type LiveState, type More, type Status } from '../views/table';
@@ -75,10 +74,9 @@ function withWindow(state: LiveState, shown: Shown | null): LiveState {
 }
 
 /** How this page gets windows: by itself below its own Jupyter server (also while the kernel works), else by the kernel. */
-function fetchFor(model: AnyModel<LiveModel>, document: Document): Fetch {
-  const { mount } = readPlace(model.get('files'));
-  const url = mount ? below(document, `${mount}/api/sync`) : null;
-  return url !== null ? fetchOver(new Follower(url)) : fetchFrom(model);
+function fetchFor(model: AnyModel<LiveModel>): Fetch {
+  const backend = backendOf(readPlace(model.get('files')).mount);
+  return backend !== null ? fetchOver(backend) : fetchFrom(model);
 }
 
 function fetchFrom(model: AnyModel<LiveModel>): Fetch {
@@ -110,7 +108,7 @@ export default () => {
   function render({ model, el, signal }: RenderProps<LiveModel>): void {
     const thumbnails = new Thumbnails(el.ownerDocument, () => readPlace(model.get('files')));
     let shown: Shown | null = null;
-    const windows = new Windows(fetchFor(model, el.ownerDocument), now => {
+    const windows = new Windows(fetchFor(model), now => {
       shown = now;
       later();
     });
