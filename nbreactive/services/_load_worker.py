@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ from nbreactive.values.packing import decoder_of, pack
 from nbreactive.values.sizes import check_document_size
 from nbreactive.values.validators import from_json
 
+_FEW_BYTES: Final = 64 << 10
+"""Of a request for whose answer somebody waits."""
 _SHORT: Final = {bool, int, float, Int64, type(None), type(MISSING)}
 _decode_rows = decoder_of(list[dict[str, Any]])
 
@@ -52,15 +55,28 @@ def main() -> None:
     gc.freeze()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    if os.name == "posix":
-        os.nice(5)
+    polite = ThreadPoolExecutor(1, initializer=_step_back)
+
+    def serve(request: Prepare) -> None:
+        for reply in _answer(request):
+            send(sink, reply)
+            sink.flush()  # whoever reads begins while the next one is made
+
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             request = receive(source, Prepare)
-            for reply in _answer(request):
-                send(sink, reply)
-                sink.flush()  # whoever reads begins while the next one is made
+            if len(request.data) > _FEW_BYTES:
+                polite.submit(serve, request).result()
+            else:
+                serve(request)
+            del request
             gc.collect()
+
+
+def _step_back() -> None:
+    """Let everybody else go first; on Linux a priority is that of a thread."""
+    if sys.platform == "linux":
+        os.nice(5)
 
 
 def _answer(request: Prepare) -> Iterator[Reply | None]:
@@ -88,7 +104,8 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
         for start in range(0, batch.num_rows, request.rows):
             part = batch.slice(start, request.rows)
             columns = intake.columns(part, request.row + skip + start)
-            yield _of_columns(request, columns, part.num_rows, start)
+            last = start + request.rows >= batch.num_rows
+            yield _of_columns(request, columns, part.num_rows, start, last=last)
         return
     if request.folder:
         raise InvalidValue("rows for a table that keeps its rows in columns come as Arrow")
@@ -106,7 +123,8 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
     for start in range(0, len(rows), request.rows):
         part = slice(start, start + request.rows)
         some = {name: [row.get(name, UNSET) for row in checked[part]] for name in _indexed(request)}
-        yield _commit(request, start, docs[part], created[part], some)
+        last = start + request.rows >= len(rows)
+        yield _commit(request, start, docs[part], created[part], some, last=last)
 
 
 def _of_rows(folder: str, rows: pa.RecordBatch) -> ColumnsDone:
@@ -119,7 +137,7 @@ def _of_rows(folder: str, rows: pa.RecordBatch) -> ColumnsDone:
     return ColumnsDone(rows.num_rows, size, digest, b"")
 
 
-def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int, start: int) -> Reply:
+def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int, start: int, *, last: bool) -> Reply:
     """Make documents of columns."""
     created = _created(start, start + count, request)
     docs = list(map(pack, map(_document(*columns), *columns.values(), created)))
@@ -127,7 +145,7 @@ def _of_columns(request: Prepare, columns: dict[str, list[Any]], count: int, sta
         _check_sizes(columns, docs, request.row + request.skip + start)
     indexed = _indexed(request) & columns.keys()
     some = {name: [UNSET if value is MISSING else value for value in columns[name]] for name in indexed}
-    return _commit(request, start, docs, created, some)
+    return _commit(request, start, docs, created, some, last=last)
 
 
 @cache
@@ -158,13 +176,19 @@ def _check_sizes(columns: Mapping[str, Sequence[Any]], docs: Sequence[bytes], fi
 
 
 def _commit(
-    request: Prepare, start: int, docs: list[bytes], created: list[float], columns: Mapping[str, list[Any]]
+    request: Prepare,
+    start: int,
+    docs: list[bytes],
+    created: list[float],
+    columns: Mapping[str, list[Any]],
+    *,
+    last: bool,
 ) -> Reply:
     begin = int.from_bytes(request.first[:8], "big") + start
     ids = ids_from(begin.to_bytes(8, "big") + request.first[8:], len(docs))
     if request.plan is None:
-        return DocumentsDone(list(zip(ids, docs, strict=True)))
-    return BulkDone(prepare_bulk(request.plan, ids, docs, columns, created))
+        return DocumentsDone(list(zip(ids, docs, strict=True)), last)
+    return BulkDone(prepare_bulk(request.plan, ids, docs, columns, created), last)
 
 
 def _indexed(request: Prepare) -> set[str]:

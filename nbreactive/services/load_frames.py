@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -39,17 +39,22 @@ class DocumentsDone(msgspec.Struct, frozen=True, array_like=True, tag="documents
     """One commit without index keys: internal ids and packed documents."""
 
     documents: Sequence[tuple[bytes, bytes]]
+    last: bool
+    """Whether it is the last one of its request."""
 
 
 class BulkDone(msgspec.Struct, frozen=True, array_like=True, tag="bulk"):
     """One commit."""
 
     bulk: Bulk
+    last: bool
+    """Whether it is the last one of its request."""
 
 
 class ColumnsDone(msgspec.Struct, frozen=True, array_like=True, tag="columns"):
     """All rows of a request, as columns."""
 
+    last: ClassVar[bool] = True
     rows: int
     size: int
     hash: str
@@ -61,6 +66,7 @@ class ColumnsDone(msgspec.Struct, frozen=True, array_like=True, tag="columns"):
 class Wrong(msgspec.Struct, frozen=True, array_like=True, tag="wrong"):
     """Something is wrong with the rows; none of them is to be committed."""
 
+    last: ClassVar[bool] = True
     code: str
     message: str
 

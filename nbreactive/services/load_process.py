@@ -18,7 +18,7 @@ if sys.platform == "linux":
 import nbreactive
 from nbreactive.engine._rebuild import receive, send
 from nbreactive.errors import Unavailable, from_wire
-from nbreactive.services.load_frames import ColumnsDone, Prepare, Reply, Wrong
+from nbreactive.services.load_frames import Prepare, Reply, Wrong
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class LoadProcess:
             try:
                 reply = await self._run(self._ask, request)
                 while reply is not None:
-                    whole = isinstance(reply, _LAST)
+                    whole = reply.last
                     if isinstance(reply, Wrong):
                         raise from_wire(reply.code, reply.message)
                     yield reply
@@ -98,7 +98,7 @@ class LoadProcess:
         if process is None or process.stdout is None:
             raise EOFError("it was stopped")
         reply: Reply | None = receive(process.stdout, Reply | None)
-        if isinstance(reply, _LAST):
+        if reply is not None and reply.last:
             receive(process.stdout, Reply | None)  # the end, which would take another change of threads
         return reply
 
@@ -112,10 +112,6 @@ class LoadProcess:
             process.stdin.close()
         process.wait()
         # Its output is left to whoever still reads it, and closed with the last of them
-
-
-_LAST: Final = (ColumnsDone, Wrong)
-"""Nothing but the end comes after these."""
 
 
 def _start() -> subprocess.Popen[bytes]:
