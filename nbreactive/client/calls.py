@@ -26,6 +26,7 @@ WHO = "nbreactive/identity:who"
 _SYSTEM_KINDS = {
     "_system/tables:rows": "query",
     "_system/tables:insert_many": "mutation",
+    "_system/tables:patch": "mutation",
     "_system/sql:register": "mutation",
     "_system/sql:live": "query",
     "_system/sql:explain": "query",

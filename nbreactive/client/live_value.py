@@ -29,6 +29,7 @@ from nbreactive.errors import NBReactiveError, NotConnected
 
 if TYPE_CHECKING:
     from nbreactive.client.client import Client
+    from nbreactive.notebook.live_table import LiveTable
 
 FIRST_VALUE = 5.0
 ANSWER = 0.5
@@ -318,6 +319,17 @@ class LiveValue(traitlets.HasTraits, Rows, metaclass=_Meta):
         from nbreactive.notebook.display import live_bundle
 
         return live_bundle(self)
+
+    def table(self, **options: Any) -> LiveTable:
+        """Return a table of it to work with: ``edit``, ``selection``, ``formats``, ``height``; see :class:`nbreactive.LiveTable`.
+
+        Examples
+        --------
+        >>> api.posts.list.live().table(edit=api.posts.update, selection="many")       # doctest: +SKIP
+        """
+        from nbreactive.notebook.live_table import LiveTable
+
+        return LiveTable(self, **options)
 
     def _display_(self) -> Any:  # marimo asks so
         from nbreactive.notebook.elsewhere import table_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.live_value import LiveValue
@@ -23,21 +23,24 @@ from nbreactive.notebook.lifecycle import after_cell
 from nbreactive.notebook.settings import settings
 from nbreactive.notebook.table_widget import TableView, badge_of, message_of, open_views
 
+if TYPE_CHECKING:
+    from nbreactive.notebook.live_table import LiveTable
+
 LIVE_MIME = "application/vnd.nbreactive.live.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
-def live_bundle(live: LiveValue) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the MIME bundle of a live query and make its view."""
-    view, note = _view(live)
+def live_bundle(live: LiveValue, table: LiveTable | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the MIME bundle of a live query and make its view, as ``table`` wants it."""
+    view, note = _view(live, table)
     return _data(live, view, note), {}
 
 
-def show(live: LiveValue) -> None:
-    """Display a live query."""
+def show(live: LiveValue, table: LiveTable | None = None) -> None:
+    """Display a live query, as ``table`` wants it."""
     from IPython.display import publish_display_data
 
-    view, note = _view(live)
+    view, note = _view(live, table)
     data = _data(live, view, note)
     if view is None:
         publish_display_data(data)
@@ -61,12 +64,12 @@ def save_again() -> None:
 after_cell.append(save_again)
 
 
-def _view(live: LiveValue) -> tuple[TableView | None, str]:
+def _view(live: LiveValue, table: LiveTable | None) -> tuple[TableView | None, str]:
     """Make the view of a kernel's front end; None and why, if there is none."""
     if not _in_kernel():
         return None, ""
     try:
-        return TableView(live), ""
+        return TableView(live, table), ""
     except NBReactiveError as failure:
         return None, str(failure)
 

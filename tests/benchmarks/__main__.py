@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid,outputs]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid,outputs,table]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .scale import fill, scale
 from .scheduled import s1
 from .search import prepare as prepare_search
 from .search import search
+from .table import table_in_a_browser
 from .vectors import prepare as prepare_vectors
 from .vectors import vectors
 from .writes import w1, w2
@@ -48,7 +49,7 @@ WORKLOADS = (
     "vectors",
     "presence",
 )
-IN_A_BROWSER = ("charts", "grid", "outputs")
+IN_A_BROWSER = ("charts", "grid", "outputs", "table")
 """Only if they are named: they need Chromium, and charts takes five minutes."""
 
 
@@ -130,6 +131,8 @@ def main() -> int:
         figures += charts_in_a_browser(quick=options.quick)
     if "grid" in only:
         figures += grid_in_a_browser(quick=options.quick)
+    if "table" in only:
+        figures += table_in_a_browser(quick=options.quick)
     if "outputs" in only:
         figures += outputs_in_a_browser(quick=options.quick)
     print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))

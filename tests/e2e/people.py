@@ -89,7 +89,7 @@ class Person:
 
     def sees(self, text: str) -> None:
         """Wait until the live table has a cell with ``text``."""
-        expect(self.table.get_by_role("cell", name=text, exact=True)).to_be_visible(timeout=PATIENCE)
+        expect(self.table.get_by_role("gridcell", name=text, exact=True)).to_be_visible(timeout=PATIENCE)
 
     def sees_state(self, text: str) -> None:
         """Wait until the live table says that it is in this state."""

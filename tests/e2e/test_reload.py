@@ -74,7 +74,7 @@ def test_live_again_after_a_reload(person: Callable[[str], Person], lab: Jupyter
     bob.start_cell(4)
     expect(alice.table.get_by_role("row")).to_have_count(6, timeout=PATIENCE)
     assert alice.table.evaluate("""table => {
-        const scroll = table.querySelector('.nbr-scroll');
+        const scroll = table.querySelector('.nbr-grid');
         const output = table.closest('.jp-OutputArea-output');
         const inside = table.getBoundingClientRect().right <= output.closest('.jp-Cell').getBoundingClientRect().right;
         return inside && output.scrollWidth <= output.clientWidth && scroll.scrollWidth > scroll.clientWidth;

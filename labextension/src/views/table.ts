@@ -1,90 +1,101 @@
 /**
- * The live table: a pure painter, shared by the widget (with a kernel) and the MIME renderer (a saved output).
+ * The live table: rows of a query or of SQL, shared by the widget (with a kernel), saved outputs (without one) and the panel.
  *
- * What collaborators write arrives here, so everything is painted through `textContent`; no value is ever parsed
- * as HTML. Cells are reused between paints: what did not change is not touched, so a selection survives an update.
+ * It needs nothing but a document: `new LiveTable(document)`, put its `node` somewhere, and call `update({...EMPTY, table, status})`
+ * whenever something is new. What `hooks` leaves out is not offered. What a reader has done (sorted, filtered, moved columns,
+ * selected, scrolled) belongs to the table and survives updates.
+ *
+ * What collaborators write arrives here, so everything is painted through `textContent`; no value is ever parsed as HTML.
  */
 
+import type { Json } from '../connection/page';
 import { cellText } from './cell_text';
 import { Grid } from './grid';
+import { columnsOf, columnsOfTypes, isSystem, sameColumns, type Cells, type Column } from './table/columns';
+import { Edits, type Edit } from './table/edits';
+import { Editor, type Next } from './table/editor';
+import { textOf, wholeText } from './table/formats';
+import { columnChooser, columnMenu, type MenuHooks } from './table/menus';
+import { isWhole, type Field } from './table/parsing';
+import { button, Popup } from './table/popup';
+import { Rows } from './table/rows';
+import { RowSelection, type Key } from './table/selection';
+import type { Sort } from './table/sorting';
+import {
+  ANY_FIELD,
+  describeCount,
+  describeFiltered,
+  describeFrame,
+  describeStatus,
+  EMPTY,
+  type LiveState,
+  type More,
+  type Options,
+} from './table/state';
 import type { Thumbnails } from './thumbnails';
-import type { Frame } from './windows';
 
 export { cellText };
+export { describeCount, describeStatus, describeTime, EMPTY } from './table/state';
+export type { LiveState, More, Options, Status, TableData } from './table/state';
 
-export type Status = 'loading' | 'live' | 'reconnecting' | 'error' | 'closed' | 'snapshot';
-
-/** Whether there are more rows to load, and whether they are being loaded. */
-export type More = '' | 'more' | 'loading';
-
-export interface TableData {
-  columns: readonly string[];
-  rows: readonly (readonly unknown[])[];
-  /** How many rows there are; `rows` may hold fewer. */
-  total: number;
-  /** The rows are the fields of one document. */
-  document?: boolean;
+/** What a table can ask of those around it. */
+export interface Hooks {
+  /** Load the next page. */
+  loadMore: () => void;
+  /** These rows of a large result are looked at. */
+  want: (offset: number, limit: number) => void;
+  /** Other rows are selected: their `_id`s, or where they stand in the result. */
+  selected: (keys: Key[]) => void;
+  /** Set a field of the document with this id; rejects with why that was refused. */
+  edit: (id: string, field: string, value: Json) => Promise<unknown>;
+  thumbnails: Thumbnails | null;
 }
 
-export interface LiveState {
-  table: TableData;
-  status: Status;
-  message: string;
-  title: string;
-  badge: string;
-  dimmed: boolean;
-  /** When the rows were last right, in ms since the epoch; 0 when unknown. */
-  updated: number;
-  more: More;
-  /** A result of SQL, of which the first rows are here; it is shown as a grid in the place of `table`. */
-  frame: Frame | null;
-  /** The part of it that is looked at, where that is not among the first rows. */
-  window: Frame | null;
-}
-
-export const EMPTY: LiveState = {
-  table: { columns: [], rows: [], total: 0 },
-  status: 'loading',
-  message: '',
-  title: '',
-  badge: '',
-  dimmed: false,
-  updated: 0,
-  more: '',
-  frame: null,
-  window: null,
+const NOTHING: Hooks = {
+  loadMore: () => undefined,
+  want: () => undefined,
+  selected: () => undefined,
+  edit: () => Promise.reject(new Error('this table cannot be edited')),
+  thumbnails: null,
 };
 
-/** Texts of more characters or lines get a box of a few lines: one cell must not make its whole row high. */
-const LONG = 200;
-const LINES = 4;
-/** Columns of the system, e.g. `_id`: there when they are looked for, quiet otherwise. */
-const SYSTEM = /^_/;
 /** Rows mostly come in a blink: only a longer wait is told of, or the words would flicker. */
 const WAIT = 200;
+/** Milliseconds after the last letter of a filter. */
+const TYPING = 80;
 
 export class LiveTable {
   readonly node: HTMLElement;
+  private readonly _hooks: Hooks;
   private readonly _state: HTMLElement;
   private readonly _title: HTMLElement;
   private readonly _badge: HTMLElement;
   private readonly _count: HTMLElement;
+  private readonly _search: HTMLInputElement;
+  private readonly _chooser: HTMLButtonElement;
   private readonly _message: HTMLElement;
-  private readonly _scroll: HTMLElement;
-  private readonly _caption: HTMLElement;
-  private readonly _head: HTMLTableRowElement;
-  private readonly _body: HTMLTableSectionElement;
   private readonly _empty: HTMLElement;
   private readonly _more: HTMLButtonElement;
+  private readonly _said: HTMLElement;
+  private readonly _bubble: HTMLElement;
+  private readonly _stage: HTMLElement;
+  private readonly _rows = new Rows();
+  private readonly _selection: RowSelection;
+  private readonly _grid: Grid;
+  private readonly _popup: Popup;
+  private readonly _editor: Editor;
+  private readonly _edits: Edits;
+  private _now: LiveState = EMPTY;
+  private _columns: readonly Column[] = [];
+  /** What is edited, or why an edit was refused: where the field and the bubble are. */
+  private _editing: { key: Key; field: string } | null = null;
+  private _refused: Edit | null = null;
+  private _selected: readonly Key[] = [];
   private _waiting: ReturnType<typeof setTimeout> | undefined;
-  private _grid: Grid | null = null;
+  private _typing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(
-    document: Document,
-    loadMore: () => void = () => undefined,
-    private readonly _thumbnails: Thumbnails | null = null,
-    private readonly _want: (offset: number, limit: number) => void = () => undefined,
-  ) {
+  constructor(document: Document, hooks: Partial<Hooks> = {}) {
+    this._hooks = { ...NOTHING, ...hooks };
     const make = <K extends keyof HTMLElementTagNameMap>(tag: K, parent: HTMLElement, className = '') => {
       const node = document.createElement(tag);
       node.className = className;
@@ -99,28 +110,67 @@ export class LiveTable {
     this._title = make('span', bar, 'nbr-title');
     this._badge = make('span', bar, 'nbr-badge');
     this._count = make('span', bar, 'nbr-count');
-    this._message = make('div', this.node, 'nbr-message');
-    this._message.setAttribute('role', 'alert');
-    this._scroll = make('div', this.node, 'nbr-scroll');
-    this._scroll.tabIndex = 0; // so that a keyboard can scroll it
-    this._scroll.setAttribute('role', 'region');
-    const table = make('table', this._scroll);
-    this._caption = make('caption', table);
-    this._head = make('tr', make('thead', table));
-    this._body = make('tbody', table);
-    this._empty = make('div', this._scroll, 'nbr-empty');
-    this._more = make('button', this.node, 'nbr-more');
-    this._more.type = 'button';
-    this._more.addEventListener('click', () => {
-      if (this._more.getAttribute('aria-disabled') !== 'true') {
-        loadMore();
+    this._search = make('input', bar, 'nbr-search');
+    this._search.type = 'search';
+    this._search.placeholder = 'Filter';
+    this._search.setAttribute('aria-label', 'Filter rows');
+    this._search.setAttribute('data-lm-suppress-shortcuts', 'true');
+    this._search.addEventListener('input', () => {
+      clearTimeout(this._typing);
+      this._typing = setTimeout(() => this._filter(), TYPING);
+    });
+    this._search.addEventListener('keydown', event => {
+      event.stopPropagation();
+      if (event.key === 'Enter' || event.key === 'ArrowDown') {
+        event.preventDefault();
+        this._filter();
+        this._grid.node.focus();
       }
     });
+    this._chooser = button(bar, 'Columns', () =>
+      columnChooser(this._popup, this._chooser, this._columns, this._grid.layout, this._menus()),
+    );
+    this._chooser.className = 'nbr-chooser';
+    this._chooser.setAttribute('aria-haspopup', 'dialog');
+    this._message = make('div', this.node, 'nbr-message');
+    this._message.setAttribute('role', 'alert');
+    this._stage = make('div', this.node, 'nbr-stage');
+    this._popup = new Popup(this.node);
+    this._editor = new Editor(this._stage);
+    this._edits = new Edits(this._hooks.edit, edit => this._edited(edit));
+    this._selection = new RowSelection(keys => {
+      this._selected = keys;
+      this._hooks.selected(keys);
+    });
+    this._grid = new Grid(document, this._rows, this._selection, {
+      want: this._hooks.want,
+      sort: column => this._sortNext(column),
+      menu: (column, cell) => this._openMenu(column, cell),
+      open: ({ row, column, cell, typed }) => this._open(row, column, cell, typed),
+      copied: rows => this._say(rows === 1 ? 'copied' : `copied ${rows.toLocaleString('en')} rows`),
+      painted: () => this._place(),
+      editable: column => this._fieldOf(column) !== null,
+    });
+    this._grid.thumbnails = this._hooks.thumbnails;
+    this._grid.edits = this._edits;
+    this._stage.append(this._grid.node);
+    this._bubble = make('div', this._stage, 'nbr-bubble');
+    this._bubble.setAttribute('role', 'alert');
+    this._bubble.hidden = true;
+    this._empty = make('div', this.node, 'nbr-empty');
+    this._more = button(this.node, '', () => {
+      if (this._more.getAttribute('aria-disabled') !== 'true') {
+        this._hooks.loadMore();
+      }
+    });
+    this._more.className = 'nbr-more';
+    this._said = make('div', this.node, 'nbr-said');
+    this._said.setAttribute('role', 'status');
     this.update(EMPTY);
   }
 
   update(state: LiveState): void {
-    const { table, status } = state;
+    const { table, frame, window, status, options } = state;
     const name = state.title || 'live query';
     clearTimeout(this._waiting);
     if (state.dimmed && status === 'loading') {
@@ -131,32 +181,32 @@ export class LiveTable {
     setOptional(this._title, state.title);
     setOptional(this._badge, state.badge);
     setOptional(this._message, state.message);
-    setText(this._count, state.frame ? describeFrame(state.window ?? state.frame) : describeCount(table));
-    this._scroll.hidden = state.frame !== null;
-    if (state.frame !== null) {
-      this._paintGrid(name, state.frame, state.window);
-      return;
+    this._setOptions(options);
+    this._now = state;
+    const newest = window ?? frame;
+    const formats = options.formats;
+    let sample: readonly Cells[];
+    if (newest === null) {
+      this._setColumns(columnsOf(table.columns, table.kinds, table.rows, formats));
+      this._rows.setLocal(this._columns, table.rows);
+      sample = table.rows;
+    } else {
+      this._setColumns(columnsOfTypes(newest.columns, newest.types, formats));
+      if (newest.offset === 0 && newest.rows.length >= newest.total) {
+        this._rows.setLocal(this._columns, newest.rows);
+      } else {
+        this._rows.setWindowed(this._columns, frame ?? newest, window);
+      }
+      sample = newest.rows;
     }
-    this._grid?.node.remove();
-    this._grid = null;
-    setText(this._caption, name);
-    this._scroll.setAttribute('aria-label', name);
-    this._scroll.setAttribute('aria-busy', String(state.dimmed || status === 'loading'));
-    const kinds = table.columns.map((name, i) => columnKind(name, table.rows, i));
-    this._paintHead(table.columns, kinds);
-    this._paintBody(table, kinds);
+    this._edits.settle((key, field) => this._valueOf(key, field));
+    this._grid.update(name, this._columns, sample);
+    this._grid.node.hidden = this._columns.length === 0;
     this._paintMore(state.more);
-    setOptional(this._empty, table.rows.length === 0 ? (status === 'loading' ? 'loading…' : 'no rows') : '');
+    this._paintCount();
   }
 
-  private _paintGrid(name: string, frame: Frame, window: Frame | null): void {
-    if (this._grid === null) {
-      this._grid = new Grid(this.node.ownerDocument, this._want);
-      this._scroll.after(this._grid.node);
-    }
-    this._more.hidden = true;
-    this._grid.update(name, frame, window);
-  }
+  // ---- what is told around the rows ----
 
   private _paintState({ status, dimmed, updated }: LiveState): void {
     this.node.dataset.status = status;
@@ -165,116 +215,235 @@ export class LiveTable {
     this._state.title = updated > 0 ? `last update ${new Date(updated).toLocaleString()}` : '';
   }
 
+  private _paintCount(): void {
+    const { table, frame, window, status } = this._now;
+    const { count, total, filtered, local } = this._rows;
+    const newest = window ?? frame;
+    setText(
+      this._count,
+      filtered ? describeFiltered(count, total) : newest ? describeFrame(newest) : describeCount(table),
+    );
+    const plain = table.document === true || (total < 2 && !filtered);
+    this._search.hidden = plain || !local;
+    this._chooser.hidden = plain && this._columns.length < 2;
+    setOptional(this._empty, count > 0 ? '' : filtered ? 'no rows like that' : status === 'loading' ? 'loading…' : 'no rows');
+  }
+
   /** The button stays in the order of tabs while rows are loaded, so that a keyboard can go on where it was. */
   private _paintMore(more: More): void {
-    if (more === '' && this.node.ownerDocument.activeElement === this._more) {
-      this._scroll.focus();
+    const root = this.node.getRootNode() as Document | ShadowRoot;
+    if (more === '' && root.activeElement === this._more) {
+      this._grid.node.focus();
     }
     setOptional(this._more, more === '' ? '' : more === 'loading' ? 'Loading…' : 'Load more');
     this._more.setAttribute('aria-disabled', String(more === 'loading'));
   }
 
-  private _paintHead(columns: readonly string[], kinds: readonly string[]): void {
-    resize(this._head, columns.length, () => {
-      const cell = this.node.ownerDocument.createElement('th');
-      cell.scope = 'col';
-      return cell;
-    });
-    columns.forEach((name, i) => {
-      const cell = this._head.children[i] as HTMLElement;
-      setText(cell, name);
-      setClass(cell, kinds[i]!);
-    });
+  /** Tell a screen reader. */
+  private _say(text: string): void {
+    this._said.textContent = text;
   }
 
-  private _paintBody({ columns, rows }: TableData, kinds: readonly string[]): void {
-    const document = this.node.ownerDocument;
-    resize(this._body, rows.length, () => document.createElement('tr'));
-    rows.forEach((row, r) => {
-      const tr = this._body.children[r] as HTMLElement;
-      resize(tr, columns.length, () => document.createElement('td'));
-      for (let c = 0; c < columns.length; c++) {
-        const cell = tr.children[c] as HTMLElement;
-        if (!this._thumbnails?.paint(cell, row[c])) {
-          paintCell(cell, row[c], kinds[c]!);
-        }
-      }
-    });
+  private _setOptions(options: Options): void {
+    if (options === this._now.options) {
+      return;
+    }
+    this._selection.mode = options.selection;
+    if (JSON.stringify(options.selected) !== JSON.stringify(this._selected)) {
+      this._selected = options.selected;
+      this._selection.set(options.selected);
+    }
+    this.node.style.setProperty('--nbr-height', options.height > 0 ? `${options.height}px` : '');
   }
-}
 
-/** How a column is set: numbers to the right, what the system adds in a quiet colour. */
-function columnKind(name: string, rows: TableData['rows'], at: number): string {
-  if (SYSTEM.test(name)) {
-    return 'nbr-system';
-  }
-  const given = rows.some(row => typeof row[at] === 'number');
-  return given && rows.every(row => typeof row[at] === 'number' || row[at] == null) ? 'nbr-number' : '';
-}
-
-/** Paint one value: as text, whatever it is. */
-function paintCell(cell: HTMLElement, value: unknown, column: string): void {
-  const text = cellText(value);
-  const kind = value === null ? 'nbr-null' : typeof value === 'number' ? 'nbr-number' : '';
-  setClass(cell, column && column !== kind ? `${column} ${kind}`.trim() : kind);
-  if (cell.textContent !== text) {
-    if (text.length > LONG || text.split('\n', LINES + 1).length > LINES) {
-      const clip = cell.ownerDocument.createElement('div');
-      clip.className = 'nbr-clip';
-      clip.textContent = text;
-      cell.replaceChildren(clip);
-    } else {
-      cell.textContent = text;
+  private _setColumns(columns: Column[]): void {
+    if (!sameColumns(columns, this._columns)) {
+      this._columns = columns;
     }
   }
-  // The whole of it on hovering, where less is shown.
-  const whole = typeof value === 'number' ? String(value) : text;
-  const title = whole !== text || column === 'nbr-system' || text.length > 60 ? whole : '';
-  if (cell.title !== title) {
-    cell.title = title;
+
+  // ---- sorting and filtering ----
+
+  /** Ascending, descending, as they come. */
+  private _sortNext(column: Column): void {
+    const { sort } = this._rows;
+    const mine = sort?.column === column.name;
+    this._sort(!mine ? { column: column.name, descending: false } : sort.descending ? null : { ...sort, descending: true });
   }
-}
 
-export function describeCount({ rows, total, document }: TableData): string {
-  if (document) {
-    return '1 document';
+  private _sort(sort: Sort | null): void {
+    if (!this._rows.local) {
+      this._say('Only some of the rows are here: sort them in the statement, with ORDER BY.');
+      return;
+    }
+    this._rows.sort = sort;
+    this._arrange(sort ? `sorted by ${sort.column}, ${sort.descending ? 'descending' : 'ascending'}` : 'not sorted');
   }
-  const count = (n: number) => `${n.toLocaleString('en')} ${n === 1 ? 'row' : 'rows'}`;
-  return total > rows.length
-    ? `first ${rows.length.toLocaleString('en')} of ${count(total)}`
-    : count(rows.length);
-}
 
-function describeFrame({ total, columns }: Frame): string {
-  const count = (n: number, what: string) => `${n.toLocaleString('en')} ${n === 1 ? what : `${what}s`}`;
-  return `${count(total, 'row')} × ${count(columns.length, 'column')}`;
-}
-
-export function describeStatus(status: Status, updated: number, now: number = Date.now()): string {
-  const since = updated > 0 ? describeTime(updated, now) : '';
-  switch (status) {
-    case 'snapshot':
-      return since ? `snapshot of ${since}` : 'snapshot';
-    case 'reconnecting':
-      return since ? `reconnecting, rows of ${since}` : 'reconnecting';
-    case 'error':
-      return since ? `error, rows of ${since}` : 'error';
-    case 'closed':
-      return since ? `closed, rows of ${since}` : 'closed';
-    case 'loading':
-      return since ? 'updating' : 'loading';
-    default:
-      return status;
+  private _filter(): void {
+    clearTimeout(this._typing);
+    if (this._rows.search !== this._search.value) {
+      this._rows.search = this._search.value;
+      this._arrange();
+    }
   }
-}
 
-/** "12:03" today, else with its date. */
-export function describeTime(ms: number, now: number): string {
-  const when = new Date(ms);
-  const pad = (n: number) => String(n).padStart(2, '0');
-  const clock = `${pad(when.getHours())}:${pad(when.getMinutes())}`;
-  const day = `${when.getFullYear()}-${pad(when.getMonth() + 1)}-${pad(when.getDate())}`;
-  return when.toDateString() === new Date(now).toDateString() ? clock : `${day} ${clock}`;
+  private _arrange(said = ''): void {
+    this._rows.arrange();
+    this._grid.arranged();
+    this._paintCount();
+    this._say(said || (this._rows.filtered ? `${this._count.textContent} shown` : 'all rows shown'));
+  }
+
+  private _openMenu(column: Column, anchor: Element): void {
+    const { sort, conditions, local } = this._rows;
+    const state = { sort, condition: conditions.get(column.name) ?? '', local };
+    columnMenu(this._popup, anchor, column, state, this._menus());
+  }
+
+  private _menus(): MenuHooks {
+    const grid = this._grid;
+    return {
+      sort: sort => this._sort(sort),
+      filter: (column, text) => {
+        if (text.trim()) {
+          this._rows.conditions.set(column.name, text);
+        } else {
+          this._rows.conditions.delete(column.name);
+        }
+        clearTimeout(this._typing);
+        this._typing = setTimeout(() => this._arrange(), TYPING);
+      },
+      move: (column, by) => {
+        const shown = grid.columns;
+        const to = shown[shown.indexOf(column) + by];
+        if (to) {
+          grid.move(column, to);
+        }
+      },
+      widen: (column, by) => grid.widen(column, by === null ? null : Math.max(36, grid.widthOf(column) + by)),
+      hide: (column, hidden) => {
+        if (hidden && grid.columns.length > 1) {
+          grid.layout.hidden.add(column.name);
+        } else {
+          grid.layout.hidden.delete(column.name);
+        }
+        grid.relayout();
+      },
+    };
+  }
+
+  // ---- editing ----
+
+  private _fieldOf(column: Column): Field | null {
+    const { edit } = this._now.options;
+    const { name, kind } = column;
+    const field = edit === null ? null : Object.hasOwn(edit, name) ? edit[name]! : isSystem(column) ? null : (edit[ANY_FIELD] ?? null);
+    // What is shown as a moment is typed as one, also where its validator takes any number
+    return field && (field.kind === '' || kind === 'datetime') ? { ...field, kind } : field;
+  }
+
+  private _valueOf(key: Key, field: string): unknown {
+    const column = this._columns.find(({ name }) => name === field);
+    return column && this._rows.byKey(key)?.[column.at];
+  }
+
+  /** Edit a cell, or show the whole of what it has. */
+  private _open(row: number, column: Column, cell: HTMLElement | null, typed?: string): void {
+    const cells = this._rows.row(row);
+    const key = this._rows.keyOf(row);
+    const field = this._fieldOf(column);
+    if (cells === undefined) {
+      return;
+    }
+    const edit = this._edits.of(key, column.name);
+    const pending = edit !== undefined && edit.state !== 'refused' ? edit.value : undefined;
+    const value = pending ?? cells[column.at];
+    if (field === null || typeof key !== 'string' || !isWhole(value)) {
+      this._peek(column, value, cell);
+      return;
+    }
+    const refused = edit?.state === 'refused' ? edit : undefined;
+    if (refused) {
+      this._edits.dismiss(key, column.name);
+    }
+    this._refused = null;
+    this._editing = { key, field: column.name };
+    this._editor.start(
+      {
+        name: `${column.name} of row ${row + 1}`,
+        field,
+        value,
+        text: typed ?? (refused && wholeText(refused.value)),
+        problem: refused?.problem,
+      },
+      {
+        commit: changed => this._edits.begin(key, column.name, changed, cells[column.at]),
+        closed: next => this._next(next),
+      },
+    );
+    this._place();
+  }
+
+  private _next(next: Next): void {
+    this._editing = null;
+    const { active } = this._grid;
+    this._grid.node.focus();
+    if (active !== null && next !== 'stay') {
+      const [row, column] = { down: [1, 0], right: [0, 1], left: [0, -1] }[next] as [number, number];
+      this._grid.go(active.row + row, active.column + column);
+    }
+  }
+
+  private _edited(edit: Edit): void {
+    const { key, field } = edit;
+    const now = this._edits.of(key, field);
+    this._refused = now?.state === 'refused' ? now : this._refused?.key === key && this._refused.field === field ? null : this._refused;
+    setOptional(this._bubble, this._refused?.problem.slice(0, 1_000) ?? '');
+    this._grid.paint();
+  }
+
+  private _peek(column: Column, value: unknown, cell: HTMLElement | null): void {
+    const link = cell?.querySelector('a');
+    if (link) {
+      link.click();
+      return;
+    }
+    const whole = wholeText(value);
+    if (cell === null || (whole === textOf(value, column) && cell.scrollWidth <= cell.clientWidth)) {
+      return;
+    }
+    this._popup.open(`${column.name.slice(0, 100)}, the whole of it`, cell, box => {
+      const text = box.ownerDocument.createElement('pre');
+      text.tabIndex = 0;
+      text.textContent = whole.slice(0, 100_000);
+      box.append(text);
+    });
+  }
+
+  /** Let what lies over the grid follow its cell. */
+  private _place(): void {
+    if (!this._editor.open && this._refused === null) {
+      if (!this._bubble.hidden) {
+        setOptional(this._bubble, '');
+      }
+      return;
+    }
+    const stage = this._stage.getBoundingClientRect();
+    const over = (key: Key, field: string) => {
+      const rect = this._grid.rectOf(key, field);
+      return rect && { left: rect.left - stage.left, top: rect.top - stage.top, width: rect.width, height: rect.height };
+    };
+    if (this._editor.open && this._editing) {
+      this._editor.place(over(this._editing.key, this._editing.field));
+    }
+    const cell = this._refused && over(this._refused.key, this._refused.field);
+    this._bubble.hidden = cell === null;
+    if (cell) {
+      this._bubble.style.left = `${cell.left}px`;
+      this._bubble.style.top = `${cell.top + cell.height}px`;
+    }
+  }
 }
 
 function setText(node: HTMLElement, text: string): void {
@@ -283,22 +452,7 @@ function setText(node: HTMLElement, text: string): void {
   }
 }
 
-function setClass(node: HTMLElement, name: string): void {
-  if (node.className !== name) {
-    node.className = name;
-  }
-}
-
 function setOptional(node: HTMLElement, text: string): void {
   setText(node, text);
   node.hidden = text === '';
-}
-
-function resize(parent: HTMLElement, count: number, make: () => HTMLElement): void {
-  while (parent.children.length > count) {
-    parent.lastElementChild!.remove();
-  }
-  while (parent.children.length < count) {
-    parent.append(make());
-  }
 }

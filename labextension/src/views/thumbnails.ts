@@ -55,6 +55,12 @@ export class Thumbnails {
     return true;
   }
 
+  /** Whether a value is the address of a stored file that this page can fetch. */
+  shows(value: unknown): boolean {
+    const file = storedFile(value);
+    return file !== null && downloadRequest(this._place(), this._document, file) !== null;
+  }
+
   /** Let go of all images. */
   dispose(): void {
     this._stop.abort();

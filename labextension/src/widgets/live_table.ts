@@ -7,13 +7,17 @@
 
 import type { AnyModel, RenderProps } from '@anywidget/types';
 import { backendOf } from '../connection/page';
-import { readTable } from '../outputs/payload';
+import { isRecord } from '../records';
 import { readPlace } from '../connection/storage';
-import { EMPTY, LiveTable, type LiveState, type More, type Status } from '../views/table';
+import { EMPTY, LiveTable, type LiveState, type More, type Status, type TableData } from '../views/table';
+import { readOptions, type Options } from '../views/table/state';
 import { Thumbnails } from '../views/thumbnails';
 import { fetchOver, readFrame, readSource, Windows, type Fetch, type Shown } from '../views/windows';
+import { Editing } from './table_edit';
+import { TableRows } from './table_rows';
 
-export interface LiveModel {
+export interface LiveModel extends Record<string, unknown> {
+  /** All rows; changes of them come as messages. */
   table: unknown;
   status: Status;
   message: string;
@@ -30,10 +34,13 @@ export interface LiveModel {
   source: unknown;
   /** A window of it, from the kernel, for pages that cannot ask themselves. */
   window: unknown;
+  /** What may be done with the table. */
+  options: unknown;
+  /** The rows that are selected: their ids, or where they stand in the result. */
+  selected: unknown;
 }
 
-const TRAITS: (keyof LiveModel)[] = [
-  'table',
+const TRAITS: string[] = [
   'status',
   'message',
   'title',
@@ -43,13 +50,16 @@ const TRAITS: (keyof LiveModel)[] = [
   'more',
   'frame',
   'source',
+  'options',
+  'selected',
 ];
 
-export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>): LiveState {
+export function readModel(model: Pick<AnyModel<LiveModel>, 'get'>, table: TableData, options: Options): LiveState {
   return {
     ...EMPTY,
+    options,
     frame: readFrame(model.get('frame')),
-    table: readTable(model.get('table')),
+    table,
     status: model.get('status'),
     message: model.get('message'),
     title: model.get('title'),
@@ -104,24 +114,65 @@ function readMore(said: unknown): More {
 
 export default () => {
   let views = 0;
+  const rows = new TableRows();
+  const repaint = new Set<() => void>();
+  let known = false;
+  let asked = false;
+
+  /** Follow the rows of a model, once for all its views. */
+  function follow(model: AnyModel<LiveModel>): void {
+    if (known) {
+      return;
+    }
+    known = true;
+    const whole = () => {
+      asked = false;
+      rows.whole(model.get('table'));
+      repaint.forEach(work => work());
+    };
+    whole();
+    model.on('change:table', whole);
+    model.on('msg:custom', (said: unknown) => {
+      if (!isRecord(said) || said.type !== 'rows') {
+        return;
+      }
+      if (rows.change(said)) {
+        repaint.forEach(work => work());
+      } else if (!asked) {
+        asked = true; // something got lost
+        model.send({ type: 'again' });
+      }
+    });
+  }
+
+  function initialize({ model }: { model: AnyModel<LiveModel> }): void {
+    follow(model);
+  }
 
   function render({ model, el, signal }: RenderProps<LiveModel>): void {
+    follow(model);
     const thumbnails = new Thumbnails(el.ownerDocument, () => readPlace(model.get('files')));
+    const editing = new Editing(model);
     let shown: Shown | null = null;
+    let options = readOptions(model.get('options'), model.get('selected'));
     const windows = new Windows(fetchFor(model), now => {
       shown = now;
       later();
     });
-    const view = new LiveTable(
-      el.ownerDocument,
-      () => model.send({ type: 'more' }),
+    const view = new LiveTable(el.ownerDocument, {
+      loadMore: () => model.send({ type: 'more' }),
       thumbnails,
-      (offset, limit) => windows.want(offset, limit),
-    );
+      want: (offset, limit) => windows.want(offset, limit),
+      selected: keys => {
+        model.set('selected', keys);
+        model.save_changes();
+      },
+      edit: (document, field, value) => editing.send(document, field, value),
+    });
     const paint = () => {
       const { path, args } = record(model.get('source'));
       windows.aim(readSource(path, args));
-      view.update(withWindow(readModel(model), shown));
+      view.update(withWindow(readModel(model, rows.table, options), shown));
     };
     let waiting = false;
     // One message of the kernel may change several traits: paint once, when all of them are set.
@@ -136,22 +187,32 @@ export default () => {
         });
       }
     };
+    const chosen = () => {
+      options = readOptions(model.get('options'), model.get('selected'));
+    };
+    model.on('change:options', chosen);
+    model.on('change:selected', chosen);
     paint();
     el.append(view.node);
+    repaint.add(later);
     for (const trait of TRAITS) {
       model.on(`change:${trait}`, later);
     }
-    model.send({ type: 'views', count: ++views });
+    model.send({ type: 'views', count: ++views, version: rows.version });
     signal.addEventListener('abort', () => {
       for (const trait of TRAITS) {
         model.off(`change:${trait}`, later);
       }
+      model.off('change:options', chosen);
+      model.off('change:selected', chosen);
+      repaint.delete(later);
       view.node.remove();
       windows.close();
+      editing.close();
       thumbnails.dispose();
       model.send({ type: 'views', count: --views });
     });
   }
 
-  return { render };
+  return { initialize, render };
 };

@@ -1,10 +1,12 @@
 import { beforeEach, expect, test } from 'vitest';
-import { Grid, LIMIT, ROW } from '../../src/views/grid';
+import { LIMIT, ROW } from '../../src/views/grid';
+import { EMPTY, LiveTable } from '../../src/views/table';
 import type { Frame } from '../../src/views/windows';
 
 const MILLION = 1_000_000;
 let wishes: [number, number][];
-let grid: Grid;
+let table: LiveTable;
+let grid: { node: HTMLElement; update: (title: string, frame: Frame, window: Frame | null) => void };
 
 /** Rows `from` to `from + count` of a table of `total`. */
 function frame(from: number, count: number, total: number): Frame {
@@ -27,8 +29,12 @@ const active = () => grid.node.querySelector(`#${grid.node.getAttribute('aria-ac
 
 beforeEach(() => {
   wishes = [];
-  grid = new Grid(document, (offset, limit) => wishes.push([offset, limit]));
-  document.body.replaceChildren(grid.node);
+  table = new LiveTable(document, { want: (offset, limit) => wishes.push([offset, limit]) });
+  grid = {
+    node: table.node.querySelector<HTMLElement>('[role=grid]')!,
+    update: (title, frame, window) => table.update({ ...EMPTY, status: 'live', title, frame, window }),
+  };
+  document.body.replaceChildren(table.node);
 });
 
 test('a small result is all there, and nothing is asked for', () => {
@@ -38,8 +44,9 @@ test('a small result is all there, and nothing is asked for', () => {
   expect(grid.node.getAttribute('aria-rowcount')).toBe('6');
   expect(grid.node.getAttribute('aria-label')).toBe('t');
   const header = grid.node.querySelectorAll('[role=columnheader]');
-  expect([...header].map(cell => cell.textContent)).toEqual(['n BIGINT', 'text VARCHAR']);
-  expect(header[0]!.className).toBe('nbr-number');
+  expect([...header].map(cell => cell.querySelector('.nbr-name')!.textContent)).toEqual(['n', 'text']);
+  expect([...header].map(cell => cell.querySelector('.nbr-type')!.textContent)).toEqual(['BIGINT', 'VARCHAR']);
+  expect(header[0]!.classList.contains('nbr-number')).toBe(true);
   expect(rows()[0]!.children[0]!.className).toBe('nbr-number');
 });
 
@@ -117,7 +124,7 @@ test('an update touches only the cells that changed, and null is no text', () =>
   const next = frame(0, 3, 3);
   grid.update('t', { ...next, rows: [[0, 'row 0'], [1, 'changed'], [2, null]] }, null);
   expect(rows()[0]!.children[1]!.firstChild).toBe(kept);
-  expect(texts()).toEqual(['row 0', 'changed', '']);
+  expect(texts()).toEqual(['row 0', 'changed', 'null']);
   expect(rows()[2]!.children[1]!.className).toBe('nbr-null');
 });
 

@@ -28,11 +28,11 @@ afterEach(() => {
 
 function table(...values: unknown[]) {
   const thumbnails = new Thumbnails(document, () => place);
-  const view = new LiveTable(document, () => undefined, thumbnails);
+  const view = new LiveTable(document, { thumbnails });
   const paint = (...rows: unknown[]) =>
     view.update({ ...EMPTY, status: 'live', table: { columns: ['file'], rows: rows.map(row => [row]), total: 1 } });
   paint(...values);
-  return { view, thumbnails, paint, cell: () => view.node.querySelector('td')! };
+  return { view, thumbnails, paint, cell: () => view.node.querySelector<HTMLElement>('[role=gridcell]')! };
 }
 
 test('the address of an image becomes the image', async () => {

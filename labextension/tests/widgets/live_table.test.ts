@@ -27,9 +27,9 @@ beforeEach(() => {
 
 test('paints at once, and again on every change', async () => {
   const { el } = show();
-  expect(el.querySelector('td')?.textContent).toBe('hi');
+  expect(el.querySelector('[role=gridcell]')?.textContent).toBe('hi');
   model.set({ table: { columns: ['body'], rows: [['hi'], ['there']], total: 2 } });
-  await vi.waitFor(() => expect(el.querySelectorAll('td').length).toBe(2));
+  await vi.waitFor(() => expect(el.querySelectorAll('[role=gridcell]').length).toBe(2));
   model.set({ status: 'reconnecting' });
   await vi.waitFor(() => expect(el.querySelector<HTMLElement>('.nbr-live')!.dataset.status).toBe('reconnecting'));
 });
@@ -39,7 +39,7 @@ test('tells the kernel how many views there are', () => {
   const second = show();
   first.stop.abort();
   second.stop.abort();
-  expect(model.sent).toEqual([1, 2, 1, 0].map(count => ({ type: 'views', count })));
+  expect(model.sent).toMatchObject([1, 2, 1, 0].map(count => ({ type: 'views', count })));
 });
 
 test('a view that has gone listens no more', async () => {
@@ -70,7 +70,7 @@ test('loads more rows with a button, which a keyboard can press again and again'
   expect(document.activeElement).toBe(button);
   model.set({ more: '' });
   await vi.waitFor(() => expect(button.hidden).toBe(true));
-  expect(document.activeElement).toBe(el.querySelector('.nbr-scroll'));
+  expect(document.activeElement).toBe(el.querySelector('[role=grid]'));
   el.remove();
 });
 
@@ -93,4 +93,52 @@ test('a result of SQL is a grid, and other rows of a large one come by way of th
   model.set({ frame: { columns, rows: [[7]], offset: 0, total: 1 }, source: {} });
   await vi.waitFor(() => expect(el.querySelector('[role=gridcell]')?.textContent).toBe('7'));
   stop.abort();
+});
+
+test('changes of rows come as messages, and what got lost is asked for', async () => {
+  model.set({ table: { columns: ['_id', 'n'], rows: [['a', 1], ['b', 2], ['c', 3]], total: 3, version: 4 } });
+  const { el } = show();
+  const texts = () => [...el.querySelectorAll('[role=gridcell][aria-colindex="2"]')].map(cell => cell.textContent);
+  expect(model.sent).toEqual([{ type: 'views', count: 1, version: 4 }]);
+  model.say({ type: 'rows', version: 5, total: 3, runs: [[0, 1, [['b', 20]]], [2, 1, []]] });
+  await vi.waitFor(() => expect(texts()).toEqual(['1', '20', '3']));
+  model.say({ type: 'rows', version: 5, total: 3, runs: [] }); // twice
+  model.say({ type: 'rows', version: 7, total: 3, runs: [] });
+  model.say({ type: 'rows', version: 8, total: 3, runs: [] });
+  expect(model.sent.slice(1)).toEqual([{ type: 'again' }]);
+  model.set({ table: { columns: ['_id', 'n'], rows: [['a', 8]], total: 1, version: 8 } });
+  await vi.waitFor(() => expect(texts()).toEqual(['8']));
+  model.say({ type: 'rows', version: 9, total: 2, runs: [[0, 1, [['d', 9]]]] });
+  await vi.waitFor(() => expect(texts()).toEqual(['8', '9']));
+});
+
+test('an edit goes through the kernel where the page has no way to the backend', async () => {
+  const edit = { path: 'posts:update', id: 'post_id', wrap: '', fields: { n: { kind: 'integer', nullable: false, options: [] } } };
+  model.set({
+    table: { columns: ['_id', 'n'], kinds: ['id', 'integer'], rows: [['a', 1]], total: 1, version: 1 },
+    options: { edit, selection: 'one', formats: {}, height: 0 },
+    selected: [],
+    files: { mount: '', url: '' },
+  });
+  const { el } = show();
+  document.body.append(el);
+  const cell = () => el.querySelector<HTMLElement>('[role=gridcell][aria-colindex="3"]')!;
+  cell().dispatchEvent(new MouseEvent('dblclick', { bubbles: true }));
+  const input = el.querySelector<HTMLInputElement>('.nbr-editor input')!;
+  expect(input.getAttribute('aria-label')).toBe('n of row 1');
+  input.value = '2.5';
+  const enter = () => input.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
+  enter();
+  expect(el.querySelector('.nbr-trouble')!.textContent).toBe('a whole number, e.g. 3, not “2.5”');
+  input.value = '2';
+  enter();
+  expect(el.querySelector('.nbr-editor')).toBeNull();
+  expect([cell().textContent, cell().classList.contains('nbr-pending')]).toEqual(['2', true]);
+  const call = model.sent.at(-1) as { id: string };
+  expect(call).toMatchObject({ type: 'call', document: 'a', field: 'n', value: 2 });
+  model.say({ type: 'answer', id: call.id, error: 'too many' });
+  await vi.waitFor(() => expect(cell().classList.contains('nbr-refused')).toBe(true));
+  expect(cell().textContent).toBe('1');
+  expect(el.querySelector('.nbr-bubble')!.textContent).toBe('too many');
+  el.remove();
 });
