@@ -127,7 +127,7 @@ def test_a_survey(person: Callable[[str], Person], lab: JupyterProcess, app: App
     form.get_by_label("Name").fill("taken")
     page.keyboard.press("Enter")
     expect(form.get_by_text("somebody has answered as taken already")).to_be_visible()
-    picture(form, f"form-{app}-light")
+    picture(form, f"form-{app}-errors")
     form.get_by_label("Name").fill("Ada")
     page.keyboard.press("Enter")
     expect(form.get_by_role("status")).to_have_text("Thank you!")

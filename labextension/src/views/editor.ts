@@ -57,6 +57,7 @@ export class Editor {
   private readonly _theirs: HTMLElement;
   private readonly _edits: HTMLElement;
   private _cursors: readonly Cursor[] = [];
+  private _painted = '';
   private _ready = false;
 
   constructor(
@@ -143,6 +144,9 @@ export class Editor {
     area.setSelectionRange(start!, end!);
     area.scrollTop = top;
     this._paintOthers();
+    if (this._document.activeElement === area) {
+      this._actions.moved(start!, end!);
+    }
   }
 
   state(state: SyncState): void {
@@ -213,8 +217,16 @@ export class Editor {
     this._actions.resolve(mine);
   }
 
+  /** Others stay at their words when the text changes, until they say where they are in the new one. */
   private _paintOthers(): void {
-    this._others.update(this._area.value, this._cursors, this._area.scrollTop);
+    const { value, scrollTop } = this._area;
+    const before = this._painted;
+    if (value !== before) {
+      const moved = (at: number) => follow(before, value, at);
+      this._cursors = this._cursors.map(cursor => ({ ...cursor, from: moved(cursor.from), to: moved(cursor.to) }));
+      this._painted = value;
+    }
+    this._others.update(value, this._cursors, scrollTop);
   }
 
   private _button(text: string, parent: Element, pressed: () => void): HTMLButtonElement {

@@ -86,6 +86,8 @@ test('others are in the text where their carets are, and their names are text', 
   expect([...others.querySelectorAll('.nbr-editor-flag')].map(flag => flag.textContent)).toEqual(['<b>Bob</b>']);
   expect(others.querySelector('b')).toBeNull();
   expect(el.querySelector('.nbr-editor-people')!.textContent).toBe('also here: <b>Bob</b>');
+  follows('docs:get').hearing.value({ content: 'zero one two', version: 2 });
+  expect(others.querySelector('mark')!.textContent).toBe('two'); // until Bob says where he is now
   area().setSelectionRange(3, 3);
   area().dispatchEvent(new Event('keyup'));
   await vi.advanceTimersByTimeAsync(100);
