@@ -120,7 +120,7 @@ def prepare_bulk(
     long = any(max(map(len, keys)) > CUT for _, keys in entries)
     counted = sorted(counts.items())
     writes = _encode([[plan.table, id, doc, 0] for id, doc in zip(ids, docs, strict=True)])
-    journal = _journal(plan.table, ids, entries, counted)
+    journal = _journal(plan.table, ids, entries, counted, long=long)
     return Bulk(plan, created[-1], ids, docs, entries, long, counted, journal, writes)
 
 
@@ -133,10 +133,14 @@ def _column(columns: Mapping[str, list[Any]], name: str, count: int) -> list[Any
 
 
 def _journal(
-    table: int, ids: list[bytes], entries: list[tuple[int, list[bytes]]], counts: list[tuple[bytes, int]]
+    table: int, ids: list[bytes], entries: list[tuple[int, list[bytes]]], counts: list[tuple[bytes, int]], *, long: bool
 ) -> list[bytes]:
-    stored_documents = [document_key(table, id) for id in ids]
-    stored_entries = [entry_key(index, key) for index, keys in entries for key in keys]
+    head = document_key(table, b"")
+    stored_documents = [head + id for id in ids]
+    stored_entries: list[bytes] = []
+    for index, keys in entries:
+        head = pack_index(index)
+        stored_entries += [entry_key(index, key) for key in keys] if long else [head + key for key in keys]
     stored_counts = [count_key(key) for key, _ in counts]
     records: list[bytes] = []
     for position, keys in ((0, stored_documents), (2, stored_entries), (4, stored_counts)):

@@ -164,6 +164,8 @@ def _longest(values: Sequence[Any]) -> int:
     kinds = set(map(type, values))
     if kinds <= _SHORT:
         return 16
+    if kinds <= {str, bytes}:
+        return 16 + 4 * max(map(len, values))
     if kinds <= _SHORT | {str, bytes}:
         return 16 + 4 * max(len(value) for value in values if isinstance(value, str | bytes))
     return DOCUMENT_SIZE + 1

@@ -111,7 +111,9 @@ class LoadProcess:
             assert process.stdin is not None
             process.stdin.close()
         process.wait()
-        # Its output is left to whoever still reads it, and closed with the last of them
+        assert process.stdout is not None
+        with contextlib.suppress(RuntimeError):  # the thread has ended
+            self._thread.submit(process.stdout.close)  # after whoever still reads it
 
 
 def _start() -> subprocess.Popen[bytes]:
