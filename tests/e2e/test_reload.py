@@ -80,12 +80,12 @@ def test_live_again_after_a_reload(person: Callable[[str], Person], lab: Jupyter
         return inside && output.scrollWidth <= output.clientWidth && scroll.scrollWidth > scroll.clientWidth;
     }""")
 
-    # The kernel is restarted: a page that is loaded afterwards has a snapshot, and says what to do.
+    # The kernel is restarted: a page that is loaded afterwards asks for rows by itself; the drawing says what to do.
     alice.save()
     alice.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     alice.wait_for_kernel("idle")
     alice.reload()
-    alice.sees_state("snapshot of ")
+    alice.sees_state("live")
     notes = alice.page.locator(".nbr-detached:visible")
-    expect(notes.filter(has_text="no longer live")).to_have_count(2, timeout=PATIENCE)
+    expect(notes.filter(has_text="no longer live")).to_have_count(1, timeout=PATIENCE)
     assert alice.errors == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -136,7 +137,8 @@ def test_errors_name_issues_and_diffs() -> None:
     refused = DeployRefused(
         "1 problem", [{"file": "reactive/chat.py", "line": 3, "reason": "df is unknown", "fix": "pass it"}]
     )
-    assert "reactive/chat.py:3\n    df is unknown\n    fix: pass it" in error_text(refused)
+    text = re.sub("\x1b\\[[0-9]+m", "", error_text(refused))  # places are in colour
+    assert "reactive/chat.py:3\n    df is unknown\n    fix: pass it" in text
     assert "+new line" in error_text(StaleModule("stale", "-old\n+new line"))
 
 
