@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.e2e.axe import check
 from tests.e2e.conftest import CONFIG, NOT_WANTED, RESULTS
 from tests.e2e.people import PATIENCE, App, Person
 from tests.jupyter.servers import JupyterProcess
@@ -100,8 +101,6 @@ def visitor(browser: Browser, shop: JupyterProcess) -> Iterator[Callable[[str, A
         return panel
 
     yield bring
-    for somebody in people:
-        keep(somebody.page, f"end-{somebody.name.lower()}")
     for context in contexts:
         context.close()
     assert [error for somebody in people for error in somebody.errors] == []
@@ -116,7 +115,8 @@ def press(panel: Locator, name: str) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """Keep the screen, light and dark."""
+    """Keep the screen; nobody is kept out of what is on it."""
+    check(page, "#nbreactive-panel")
     RESULTS.mkdir(exist_ok=True)
     page.screenshot(path=RESULTS / f"panel-{name}.png")
 
@@ -152,7 +152,11 @@ def test_rows_are_looked_at_and_changed_while_a_viewer_looks(visitor: Callable[[
     turn_to(alice, "Data")
     press(alice, "orders")
     expect(alice.get_by_role("cell", name=city)).to_have_count(1)
+    alice.get_by_text("Schema and indexes").click()
+    expect(alice).to_contain_text("by_city (city)")
+    alice.get_by_text("Schema and indexes").click()
     press(alice, "Add document")
+    keep(alice.page, f"document-{app}")
     alice.get_by_role("textbox", name="city").fill(city)
     alice.get_by_role("textbox", name="n", exact=True).fill("8")
     press(alice, "Save")
@@ -162,9 +166,9 @@ def test_rows_are_looked_at_and_changed_while_a_viewer_looks(visitor: Callable[[
     alice.get_by_role("textbox", name="Value", exact=True).fill(city)
     press(alice, "Filter")
     expect(alice.locator("tbody tr")).to_have_count(2)
-    keep(alice.page, f"data-{app}")
     alice.get_by_role("checkbox", name="select all rows").check()
     expect(alice).to_contain_text("2 selected")
+    keep(alice.page, f"data-{app}")
     alice.get_by_role("combobox", name="Field to change").fill("n")
     alice.get_by_role("textbox", name="New value").fill("42")
     press(alice, "Set")
@@ -216,6 +220,7 @@ def test_calls_jobs_files_history_and_settings(
     assert alice.locator("img").count() == 0
 
     turn_to(alice, "Files")
+    keep(alice.page, f"files-{app}")
     with alice.page.expect_file_chooser() as chooser:
         press(alice, "Upload")
     chooser.value.set_files(files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"what is in it"}])
@@ -254,6 +259,7 @@ def test_calls_jobs_files_history_and_settings(
     press(alice, "Set")
     expect(alice.get_by_role("row", name=re.compile("TOKEN"))).to_contain_text("6 characters")
     press(alice, "Show the value of TOKEN")
+    keep(alice.page, f"settings-{app}")
     expect(alice.get_by_role("row", name=re.compile("TOKEN"))).to_contain_text("secret")
     press(alice, "Remove TOKEN")
     press(alice, "Really? Remove TOKEN")
@@ -276,6 +282,9 @@ def test_it_works_by_keyboard_in_the_dark(visitor: Callable[[str, App], Locator]
     page.keyboard.press("Enter")
     expect(alice.get_by_role("heading", name="shop:orders")).to_be_focused()
     keep(page, "function-dark")
+    for name in ("Data", "Logs", "Schedules", "Files", "History", "Health", "Settings"):
+        turn_to(alice, name)
+        keep(page, f"{name.lower()}-dark")
     page.locator("#nbreactive-panel").evaluate("node => node.style.maxWidth = '230px'")
     keep(page, "narrow")
     # nothing is wider than the panel, but what has a bar of its own

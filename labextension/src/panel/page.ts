@@ -89,6 +89,7 @@ export abstract class LivePage implements Page {
   /** Do something once, with the button out of action meanwhile, and say what became of it. */
   protected async run(button: HTMLButtonElement | null, work: () => Promise<unknown>, done = ''): Promise<boolean> {
     button?.setAttribute('aria-disabled', 'true');
+    this.around.tell('');
     try {
       await work();
       this.around.tell(done);

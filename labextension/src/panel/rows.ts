@@ -14,6 +14,8 @@ export interface Column<T> {
   /** Called with each new state of the row, for what `make` has made. */
   readonly refresh?: (node: HTMLElement, row: T) => void;
   readonly number?: boolean;
+  /** Of the system: there when it is looked for, narrow otherwise. */
+  readonly quiet?: boolean;
   /** The whole of it on hovering. */
   readonly title?: (row: T) => string;
 }
@@ -117,8 +119,9 @@ export class Rows<T> {
     this._columns = columns;
     this._shown.clear();
     this._body.replaceChildren();
-    const heads = columns.map(({ label, number }) => {
-      const head = this._dom.make('th', { class: number ? 'nbr-number' : '', attrs: { scope: 'col' } }, label);
+    const heads = columns.map(column => {
+      const { label } = column;
+      const head = this._dom.make('th', { class: classOf(column), attrs: { scope: 'col' } }, label);
       if (label === '') {
         head.append(this._dom.make('span', { class: 'nbr-panel-hidden' }, 'actions'));
       }
@@ -145,7 +148,7 @@ export class Rows<T> {
       shown.node.append(this._dom.make('td', { class: 'nbr-panel-check' }, box));
     }
     this._columns.forEach((column, i) => {
-      let inner: HTMLElement = this._dom.make('td', { class: column.number ? 'nbr-number' : '' });
+      let inner: HTMLElement = this._dom.make('td', { class: classOf(column) });
       shown.node.append(inner);
       if (column.make) {
         const made = column.make(() => shown.row);
@@ -201,4 +204,9 @@ export class Rows<T> {
     }
     this._options.chosen?.(new Set(this._chosen));
   }
+}
+
+/** Buttons stay in sight at the right edge, however wide the table is. */
+function classOf<T>({ label, number, quiet }: Column<T>): string {
+  return label === '' ? 'nbr-panel-do' : number ? 'nbr-number' : quiet ? 'nbr-system' : '';
 }

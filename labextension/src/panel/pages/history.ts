@@ -39,7 +39,7 @@ export class HistoryPage extends LivePage {
           label: '',
           make: row => {
             const button = this.sure(
-              say('Go back to it'),
+              say('Go back'),
               pressed => {
                 const { module, version } = row();
                 const args = { module, version };

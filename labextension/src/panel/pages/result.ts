@@ -59,6 +59,7 @@ export class Result {
       this._columns = names.map(name => ({
         name,
         label: name,
+        quiet: name.startsWith('_'),
         text: ({ fields }) => (fields[name] === undefined ? '' : cellText(fields[name]).slice(0, 200)),
       }));
     }

@@ -1,8 +1,10 @@
 /** Environment variables, of which the values are hidden until somebody asks for one; and what one may do here. */
 
 import { Rows } from '../rows';
-import { LivePage, type Surroundings } from '../page';
+import { LivePage, type Role, type Surroundings } from '../page';
 import { number, records, text, type Fields } from '../values';
+
+const ROLES: readonly Role[] = ['read', 'write', 'deploy', 'admin'];
 
 export class SettingsPage extends LivePage {
   private readonly _variables: Rows<Fields>;
@@ -49,7 +51,7 @@ export class SettingsPage extends LivePage {
         dom.make('dt', {}, say('Address')),
         dom.make('dd', {}, mount),
         dom.make('dt', {}, say('You may')),
-        dom.make('dd', {}, [...roles].join(', ')),
+        dom.make('dd', {}, ROLES.filter(role => roles.has(role)).join(', ')),
       ),
     );
   }

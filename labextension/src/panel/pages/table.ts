@@ -153,6 +153,7 @@ export class TablePage extends LivePage {
       this._columns = shown.map(name => ({
         name,
         label: name,
+        quiet: name.startsWith('_'),
         text: row => (row[name] === undefined ? '' : clipped(cellText(row[name]))),
         title: row => (row[name] === undefined ? '' : cellText(row[name]).slice(0, 2000)),
       }));
@@ -169,7 +170,7 @@ export class TablePage extends LivePage {
     const indexes = records(info.indexes).map(index => {
       const fields = Array.isArray(index.fields) ? index.fields.join(', ') : '';
       const kind = index.kind === 'ordered' ? '' : ` · ${text(index.kind)}`;
-      return `${text(index.name)} (${fields})${kind}${index.state === 'ready' ? '' : ` · ${text(index.state)}`}`;
+      return `${text(index.name)}${fields && ` (${fields})`}${kind}${index.state === 'ready' ? '' : ` · ${text(index.state)}`}`;
     });
     this._details.replaceChildren(
       ...fact(say('Fields'), info.validator ? shown : say('any: this table has no schema')),
