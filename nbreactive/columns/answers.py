@@ -138,7 +138,7 @@ class Answers:
         parsed = self.understand(request.text, params)
         if request.strict and parsed.volatile:
             raise NotAllowed(
-                f"{parsed.volatile[0]}() gives something else each time, which a function must not; pass"
+                f"{parsed.volatile[0]} gives something else each time, which a function must not; pass"
                 " ctx.now() or a random number as a parameter"
             )
         if request.at is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PLACES: Final = frozenset({"from", "join", ",", "(", "lateral"})
 """What stands before the name of a table."""
+_WORD: Final = re.compile(r"\bat\b", re.IGNORECASE)
 _UNIT: Final = re.compile(r"\s*(TIMESTAMP|VERSION)\s*=>", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"\$\w+")
 
@@ -61,16 +62,15 @@ def spelled_out(text: str) -> str:
     >>> spelled_out("SELECT at('x'), _creationTime AT TIME ZONE 'UTC' FROM t -- t AT ('y')")
     "SELECT at('x'), _creationTime AT TIME ZONE 'UTC' FROM t -- t AT ('y')"
     """
-    if " at" not in text.lower() and "\nat" not in text.lower():
+    if _WORD.search(text) is None:
         return text
     import duckdb
 
     data = text.encode()  # the places of tokens are those of bytes
     places = [(start, kind) for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
     ends = [start for start, _ in duckdb.tokenize(text)]
-    words = [
-        data[start : next((end for end in ends if end > start), len(data))].decode().strip() for start, _ in places
-    ]
+    after = dict(zip(ends, [*ends[1:], len(data)], strict=True))
+    words = [data[start : after[start]].decode().strip() for start, _ in places]
     made: list[bytes] = []
     done = 0
     for number, word in enumerate(words):

@@ -73,6 +73,7 @@ _REFUSED: Final = frozenset(
 _REFUSED_PREFIXES: Final = ("pg_", "has_", "__", "duckdb_", "read_", "pragma_", "parquet_", "sniff_", "map_to_pg_")
 _VOLATILE: Final = frozenset(
     {
+        "ago",
         "current_date",
         "current_localtime",
         "current_localtimestamp",
@@ -142,7 +143,7 @@ class Parsed(msgspec.Struct, frozen=True):
     """Tables that it names, as it spells them."""
     parameters: tuple[str, ...]
     volatile: tuple[str, ...]
-    """Functions in it that give something else each time."""
+    """What in it gives something else each time, in words."""
     earlier: tuple[Earlier, ...] = ()
     """Tables that it names as of earlier times."""
     bound: frozenset[str] = frozenset()
@@ -251,7 +252,13 @@ class _Walk:
         if "class" in node:
             self._expression(node)
         elif isinstance(kind, str) and kind not in _STRUCTURE and not kind.endswith("_TYPE_INFO"):
-            raise NotAllowed(f"this kind of SELECT is not run ({kind.lower().replace('_', ' ')})")
+            raise NotAllowed(
+                _DESCRIBED
+                if kind == "SHOW_REF"
+                else f"this kind of SELECT is not run ({kind.lower().replace('_', ' ')})"
+            )
+        if "sample" in node:
+            self.volatile["a sample"] = None
         if "cte_map" in node:
             for entry in node["cte_map"].get("map", []):
                 self.visit(entry["value"], scope)
@@ -299,16 +306,26 @@ class _Walk:
                 raise NotAllowed(f"functions are named alone: write {path[-1]} instead of {'.'.join(path)}")
             for name in {node["function_name"], *path}:
                 self._function(name.casefold())
+            if node["function_name"].casefold() == "age" and len(node.get("arguments", ())) < 2:
+                self.volatile["age() of one moment"] = None  # until today
 
     def _function(self, name: str) -> None:
         if name in _REFUSED or name.startswith(_REFUSED_PREFIXES):
             raise NotAllowed(f"the function {name} is not available: it tells of the database or the machine")
         if name in _VOLATILE:
-            self.volatile[name] = None
+            self.volatile[f"{name}()"] = None
+
+
+_DESCRIBED = (
+    "DESCRIBE, SHOW and SUMMARIZE are not run: %reactive tables lists the tables, FROM name LIMIT 5 shows the columns of one"
+    " with their types, and .df().describe() summarizes a result"
+)
 
 
 def _no_select(kind: Any) -> str:
     name = str(kind).rsplit(".", 1)[-1]
+    if name == "EXPLAIN":
+        return "EXPLAIN is not run: EXPLAIN LIVE SELECT ... in a cell, or .explain() of a result, says how it is kept up to date"
     if name == "MULTI":
         return "a PIVOT without IN is several statements; name its values: PIVOT orders ON year IN (2025, 2026) ..."
     return f"only SELECT is run, not {name}; mutations write"

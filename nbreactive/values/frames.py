@@ -150,7 +150,10 @@ def _cells(array: pa.Array, type_: str = "") -> Cells:
         return [_integer(value) for value in array.to_pylist()]
     if types.is_decimal(kind):
         whole = type_ in ("HUGEINT", "UHUGEINT") or (not type_ and kind.precision == 38 and kind.scale == 0)
-        make: Callable[[Decimal], Any] = (lambda value: _integer(int(value))) if whole else "{:f}".format
+        wraps = 1 << 128 if type_ == "UHUGEINT" else 0  # Arrow has no unsigned ones: the upper half comes as negative
+        make: Callable[[Decimal], Any] = "{:f}".format
+        if whole:
+            make = lambda value: _integer(int(value) + (wraps if value < 0 else 0))  # noqa: E731 - one of two
         return [None if value is None else make(value) for value in array.to_pylist()]
     if types.is_timestamp(kind):
         values = array.cast(pa.int64()).to_pylist()

@@ -61,6 +61,13 @@ def test_a_table_as_it_was_equals_the_statement_as_of_then(tmp_path: Path) -> No
             assert (
                 await rows(columns, "SELECT n, minute FROM notes AT ('2026-11-01T13:16:30+01:00') ORDER BY n") == then
             )
+            for between in ("\t", "\r\n\t", "/* then */"):
+                assert (
+                    await rows(
+                        columns, f"SELECT n, minute FROM notes{between}AT $w ORDER BY n", w="2026-11-01 12:16:30"
+                    )
+                    == then
+                )
             assert await rows(columns, "SELECT n FROM notes AT ('2026-10-01')") == []
 
     asyncio.run(main())
