@@ -126,7 +126,7 @@ def test_a_survey(person: Callable[[str], Person], lab: JupyterProcess, app: App
     form.get_by_label("Age").fill("36")
     form.get_by_label("Name").fill("taken")
     page.keyboard.press("Enter")
-    expect(form.get_by_text("somebody has answered as taken already")).to_be_visible()
+    expect(form.locator(".nbr-problem:visible")).to_have_text("somebody has answered as taken already")
     picture(form, f"form-{app}-errors")
     form.get_by_label("Name").fill("Ada")
     page.keyboard.press("Enter")

@@ -16,7 +16,7 @@ PAGES = (
     "README.md", "docs/actions.md", "docs/coming-from-convex.md", "docs/deployments.md", "docs/environment.md",
     "docs/files.md",
     "docs/limits.md", "docs/logs.md", "docs/pagination.md", "docs/search.md",
-    "docs/vectors.md",
+    "docs/vectors.md", "docs/widgets.md",
 )  # fmt: skip
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

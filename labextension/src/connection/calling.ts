@@ -9,6 +9,11 @@ import { backendOf, CallError, type Args, type Backend, type Json } from './page
 
 export type Kind = 'query' | 'mutation' | 'action';
 
+/** The data of an `AppError`. (The page's `CallError` is another class than a widget's own: they are modules of their own.) */
+export function dataOf(error: unknown): Json | undefined {
+  return error instanceof Error && 'data' in error ? (error.data as Json | undefined) : undefined;
+}
+
 /** Call a function of a deployment from the page. */
 export function callOver(backend: Backend, kind: Kind, path: string, args: Args): Promise<Json> {
   if (kind !== 'query') {

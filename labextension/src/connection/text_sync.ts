@@ -7,7 +7,8 @@
 
 import { isRecord } from '../records';
 import { merge } from '../views/text_merge';
-import { CallError, type Json } from './page';
+import { dataOf } from './calling';
+import type { Json } from './page';
 
 export interface Version {
   readonly text: string;
@@ -215,5 +216,6 @@ export class TextSync {
 }
 
 function isConflict(error: unknown): boolean {
-  return error instanceof CallError && isRecord(error.data) && error.data.code === 'CONFLICT';
+  const data = dataOf(error);
+  return isRecord(data) && data.code === 'CONFLICT';
 }

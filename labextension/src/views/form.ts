@@ -5,7 +5,8 @@
  * connections.
  */
 
-import { CallError, type Args, type Json } from '../connection/page';
+import { dataOf } from '../connection/calling';
+import type { Args, Json } from '../connection/page';
 import { isRecord } from '../records';
 import { cellText } from './cell_text';
 import { fieldsOf, readFields, writeFields } from './form_composites';
@@ -166,7 +167,7 @@ export class Form {
   /** Say what is wrong at the field that it is about, where that is told. */
   private _failed(error: unknown): void {
     const message = (error instanceof Error ? error.message : String(error)).slice(0, LONGEST);
-    const data = error instanceof CallError ? error.data : undefined;
+    const data = dataOf(error);
     const place =
       isRecord(data) && typeof data.field === 'string' && typeof data.message === 'string'
         ? { steps: data.field.split('.'), message: data.message }

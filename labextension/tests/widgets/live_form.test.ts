@@ -49,6 +49,14 @@ test('below its own server the page calls, and the kernel hears of it', async ()
   expect(model.sent).toEqual([{ type: 'result', args: { name: 'Ada' }, value: 'k1' }]);
 });
 
+test('an error of the page is of another class than those of this module, and its data are heard all the same', async () => {
+  const backend = new FakeBackend();
+  backend.answer = Object.assign(new Error('taken'), { data: { field: 'name', message: 'is taken' } });
+  offer({ backend: () => backend });
+  const el = show('nbreactive');
+  await vi.waitFor(() => expect(el.querySelector('.nbr-problem:not([hidden])')?.textContent).toBe('is taken'));
+});
+
 test('elsewhere the kernel calls, and answers', async () => {
   const el = show('');
   await vi.waitFor(() => expect(model.sent).toHaveLength(1));
