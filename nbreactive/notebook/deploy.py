@@ -35,7 +35,8 @@ class Deployer:
         try:
             answer = self._deploy(client, made, force, message)
         except DeployRefused as refused:
-            where = f"Cell In[{getattr(self.shell, 'execution_count', ' ')}]"
+            # not execution_count: whether that is this cell's or the next one's depends on the version of IPython
+            where = f"Cell In[{len(self.shell.user_ns.get('In', ' ')) - 1}]"
             quote(refused, {f"{PACKAGE}/{module}.py": (where, f"%%reactive deploy {module}\n{source}")})
             raise
         remember_cell(module, source)

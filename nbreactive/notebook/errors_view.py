@@ -129,6 +129,7 @@ def _shown(text: str) -> str:
     return "\n".join(safe_text(line, 2000) for line in text.split("\n"))
 
 
+_BOLD, _RED = "1", "31"  # which can be read on the ground that front ends give errors, light or dark
 _BEFORE, _AFTER, _MOST = 2, 1, 20
 """Lines shown around one that is wrong, and how many of these."""
 
@@ -161,14 +162,14 @@ def _issue(issue: Mapping[str, Any]) -> str:
         place += f":{number}" + f":{column}" * bool(column)
     elif number:
         place += f", line {number}" + f", column {column}" * bool(column)
-    text = [_coloured(safe_text(place, 2000), "36")]
+    text = [_styled(safe_text(place, 2000), _BOLD)]
     if 0 < number <= len(lines):
         for at in range(max(1, number - _BEFORE), min(len(lines), number + _AFTER) + 1):
             line = safe_text(lines[at - 1].expandtabs(4).rstrip(), 200)
             arrow = f"{'-' * (6 - len(str(at)))}> {at}" if at == number else f"{at:>8}"
-            text.append(_coloured(f"{arrow} {line}", "31" if at == number else ""))
+            text.append(_styled(f"{arrow} {line}", _BOLD if at == number else ""))
             if at == number and column:
-                text.append(" " * 9 + _coloured(_mark(lines[at - 1], column), "31"))
+                text.append(" " * 9 + _styled(_mark(lines[at - 1], column), _RED))
     text.append(safe_text(f"    {issue.get('reason', '')}", 2000))
     if issue.get("fix"):
         text.append(safe_text(f"    fix: {issue['fix']}", 2000))
@@ -182,8 +183,8 @@ def _mark(line: str, column: int) -> str:
     return " " * len(before) + "^" * (len(found[0]) if found else 1)
 
 
-def _coloured(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[39m" if code and _Style.coloured else text
+def _styled(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if code and _Style.coloured else text
 
 
 class _Style:

@@ -72,7 +72,7 @@ def test_what_helps_while_one_writes(person: Callable[[str], Person], lab: Jupyt
 
     alice.start_cell(4)
     error = page.locator(".jp-CodeCell").nth(4).locator(".jp-OutputArea-output")
-    expect(error).to_contain_text("line 6, column 21", timeout=PATIENCE)
+    expect(error).to_contain_text("Cell In[3], line 6, column 21", timeout=PATIENCE)
     expect(error).to_contain_text("-----> 6     return number * factor")
     expect(error).to_contain_text("^^^^^^")
     error.scroll_into_view_if_needed()
