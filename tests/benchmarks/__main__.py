@@ -1,4 +1,4 @@
-"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid,outputs,table]``: every figure as a ratio to its floor."""
+"""``./dev bench [--json] [--quick] [--only W1,W2,W3,W4,W5,W6,S1,S2,isolation,proxy,scale,search,vectors,presence,charts,grid,outputs,table,first-table]``: every figure as a ratio to its floor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .bulk import prepare as prepare_bulk
 from .bulk import w5
 from .charts import charts_in_a_browser
 from .figures import Figure, table
+from .first_table import first_table_in_a_browser
 from .grid import grid_in_a_browser
 from .history import prepare as prepare_history
 from .history import s2
@@ -49,7 +50,7 @@ WORKLOADS = (
     "vectors",
     "presence",
 )
-IN_A_BROWSER = ("charts", "grid", "outputs", "table")
+IN_A_BROWSER = ("charts", "grid", "outputs", "table", "first-table")
 """Only if they are named: they need Chromium, and charts takes five minutes."""
 
 
@@ -135,6 +136,8 @@ def main() -> int:
         figures += table_in_a_browser(quick=options.quick)
     if "outputs" in only:
         figures += outputs_in_a_browser(quick=options.quick)
+    if "first-table" in only:
+        figures += first_table_in_a_browser()
     print("\n".join(figure.as_json() for figure in figures) if options.json else table(figures))
     return 0 if all(figure.held for figure in figures) else 1
 
