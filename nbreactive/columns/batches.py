@@ -59,7 +59,7 @@ class Batch(NamedTuple):
 
 def batch_of(doc: dict[str, Any]) -> Batch:
     """Understand a document of ``_batches``."""
-    table, rows, size, before, bytes_before = (int(doc[name]) for name in _NUMBERS)
+    table, rows, size, before, bytes_before = (int(doc.get(name, 0)) for name in _NUMBERS)
     where = doc.get("hash", ""), doc.get("data", b"")
     return Batch(table, rows, size, doc["first"], doc[CREATION_TIME], before, bytes_before, *where)
 

@@ -34,7 +34,7 @@ def _in_columns(ctx: QueryContext, number: int, what: str) -> int:
     """How many ``rows`` or ``bytes`` a table has in columns: its last batch knows what was before it."""
     batches = ctx.db.system.query("_batches").with_index("by_table", lambda q: q.eq("table", float(number)))
     last = batches.order("desc").first()
-    return 0 if last is None else int(last[what] + last[f"{what}Before"])
+    return 0 if last is None else int(last[what] + last.get(f"{what}Before", 0))
 
 
 def _rows_of(ctx: QueryContext, table: TableInfo) -> int:
