@@ -242,21 +242,24 @@ def history(what: Any, /, *, limit: int = 200, **args: Any) -> History:
     Parameters
     ----------
     what
-        The name of a table, a query, or something live: a query, a result of SQL.
+        The name of a table, a SELECT, a query, or something live: a query, a result of SQL.
     limit
         How many commits to stop at, from the last one back; of a table: those that changed it.
     **args
-        The arguments of the query.
+        The arguments of the query, or the parameters of the SELECT.
 
     Examples
     --------
     >>> nbreactive.history("orders")       # doctest: +SKIP
     >>> past = nbreactive.history(api.orders.by_item, item="tea")       # doctest: +SKIP
     """
+    from nbreactive.client.live_frame import LiveFrame
     from nbreactive.notebook.history import History
     from nbreactive.notebook.table import TableQuery
 
     try:
+        if isinstance(what, str) and len(what.split()) > 1:
+            return History(LiveFrame.open(current(), what, args), limit=limit)
         if isinstance(what, str) and ":" not in what:
             return History(TableQuery.open(current(), what, 1000, "desc"), table=what, limit=limit)
         if isinstance(what, LiveQuery):
@@ -300,15 +303,15 @@ def load(name: str, data: Any, *, id: str | None = None, progress: Callable[[str
         raise error.with_traceback(None) from None
 
 
-def export(what: str, path: str | Path, **params: Any) -> int:
+def export(what: str | LiveValue, path: str | Path, **params: Any) -> int:
     """Write a table, or the result of a SELECT, into a file; returns the number of rows.
 
-    Rows are written as they come, so there may be more than fit into memory.
+    Rows are written as they come, so there may be more than fit into memory; those of a live result are as it shows them.
 
     Parameters
     ----------
     what
-        The name of a table, or a SELECT.
+        The name of a table, a SELECT, or a live result (of SQL, or of a table).
     path
         The file; ``.parquet``, ``.csv``, ``.arrow`` or ``.duckdb`` says of which kind. It is replaced if it is there.
     **params

@@ -21,10 +21,11 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from nbreactive.client.bulk_rows import NAME
 from nbreactive.client.bulk_sources import Piece, Source, source_of
 from nbreactive.client.client import Client
 from nbreactive.client.target import http_error
-from nbreactive.errors import NotConnected, ReadOnly, Refused, Unavailable
+from nbreactive.errors import InvalidValue, NotConnected, ReadOnly, Refused, Unavailable
 from nbreactive.values.id_columns import ids_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ def load(
 ) -> Loaded:
     """Load rows; see :func:`nbreactive.load`. ``progress`` is given the lines that say how far it is."""
     client.check_thread("load(...)")
+    if not NAME.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r:.80} cannot be the name of a table: letters, digits and _, a letter first, at most 64"
+        )
     say = progress or _quiet
     source = source_of(data, chunk)
     load_id = id or source.id

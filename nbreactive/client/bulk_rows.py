@@ -20,7 +20,7 @@ from nbreactive.values.sizes import size_of
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 1 << 20
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def rows_of(data: Any) -> tuple[int, Iterator[dict[str, Any]]]:
@@ -126,7 +126,7 @@ def check_name(name: Any, at: int) -> None:
             "df.drop(columns=['_id', '_creationTime'], errors='ignore'), or rename the column to keep it",
             f"row {at}",
         )
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidValue(
             f"{name!r} cannot be the name of a field (letters, digits and _, a letter first): rename the column, "
             f"e.g. df.rename(columns={{{name!r}: {_suggest(name)!r}}})",

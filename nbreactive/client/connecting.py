@@ -52,8 +52,9 @@ def connect(
 ) -> Client:
     """Connect to a deployment and make it the one that ``api`` speaks to.
 
-    The client before it is closed, and what it showed live stays as it is: to become somebody else where one is
-    connected, call :meth:`Client.set_auth`.
+    Without arguments, where this process is connected already, it is the client that there is. Else the client before
+    is closed, and what it showed live stays as it is: to become somebody else where one is connected, call
+    :meth:`Client.set_auth`.
 
     Parameters
     ----------
@@ -91,7 +92,10 @@ def connect(
             address = parent.base if parent is not None else url
             found = discovery.find(address, token, admin_key, deployment, bearer or "")
             target = threads.loop_thread().submit(found).result()
-        client = Client(target)
+        asked = any(given is not None for given in (url, token, admin_key, deployment, auth))
+        mine = connected() if current and not asked else None
+        # A second connect() in a notebook must not end what the first one shows.
+        client = mine if mine is not None and _same(mine, target) else Client(target)
         if auth is not None:
             try:
                 client.set_auth(auth)
@@ -103,7 +107,7 @@ def connect(
     if target.kind == "standalone" and not process.quiet:  # nothing was asked for by name
         did = "started" if len(standalone.children()) > started else "connected to"
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
-    if not current:
+    if not current or client is mine:
         return client
     with process.lock:
         before, process.client = process.client, client
@@ -113,6 +117,12 @@ def connect(
         before.close()
     install()
     return client
+
+
+def _same(client: Client, target: Target) -> bool:
+    """Whether this is what connecting to ``target`` afresh would give."""
+    mine = client.target
+    return (mine.base, mine.headers, mine.bearer) == (target.base, target.headers, target.bearer)
 
 
 def current() -> Client:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -20,6 +20,7 @@ import msgspec
 
 from nbreactive.client import files
 from nbreactive.client.client import Client
+from nbreactive.client.live_value import LiveValue
 from nbreactive.client.statement import parameter
 from nbreactive.errors import ArgumentError
 from nbreactive.values.json import to_jsonable
@@ -36,11 +37,13 @@ def body_of(what: str, params: dict[str, Any]) -> dict[str, Any]:
     return {"sql": what, "params": to_jsonable({name: parameter(value, name) for name, value in params.items()})}
 
 
-def export(client: Client, what: str, path: str | Path, params: dict[str, Any]) -> int:
+def export(client: Client, what: str | LiveValue, path: str | Path, params: dict[str, Any]) -> int:
     """Write rows; see :func:`nbreactive.export`."""
     client.check_thread("export(...)")
     path = Path(path).expanduser()
     check_path(path)
+    if not isinstance(what, str):
+        return _write_live(what, path, params)
     body = msgspec.json.encode(body_of(what, params))
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     with client.explained(), files.answer_to(client.target, "POST", client.target.base + PATH, headers, body) as answer:
@@ -69,11 +72,30 @@ def write_rows(stream: IO[bytes] | Any, path: Path, name: str, told: Callable[[i
     """
     import pyarrow as pa
 
+    with pa.ipc.open_stream(stream) as reader:
+        return _write(reader.schema, reader, path, name, told)
+
+
+def _write_live(live: Any, path: Path, params: dict[str, Any]) -> int:
+    """Write what a live result shows; its parameters, and the time it is of, are its own."""
+    if not callable(getattr(live, "arrow", None)):
+        raise ArgumentError(
+            f"export(...) writes the tables of the deployment: give the name of one, or a SELECT, not a {type(live).__name__}."
+        )
+    if params:
+        raise ArgumentError("a live result has its parameters already; write a SELECT to give others")
+    table = live.arrow()
+    return _write(table.schema, table.to_batches(), path, "result")
+
+
+def _write(
+    schema: Any, source: Iterable[Any], path: Path, name: str, told: Callable[[int], object] | None = None
+) -> int:
     rows = 0
 
-    def batches(reader: Any) -> Iterator[Any]:
+    def batches() -> Iterator[Any]:
         nonlocal rows
-        for batch in reader:
+        for batch in source:
             rows += batch.num_rows
             if told is not None:
                 told(batch.num_rows)
@@ -81,8 +103,7 @@ def write_rows(stream: IO[bytes] | Any, path: Path, name: str, told: Callable[[i
 
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with pa.ipc.open_stream(stream) as reader:
-            _WRITERS[path.suffix.lower()](draft, reader.schema, batches(reader), name)
+        _WRITERS[path.suffix.lower()](draft, schema, batches(), name)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from nbreactive.client.statement import to_explain
 from nbreactive.errors import ArgumentError, NBReactiveError
 
 
-def sql(text: str, /, **params: Any) -> LiveFrame:
+def sql(text: str, /, *values: Any, **params: Any) -> LiveFrame:
     """Ask a SELECT over the tables of the connected deployment, and keep its result live.
 
     Parameters
@@ -27,6 +27,8 @@ def sql(text: str, /, **params: Any) -> LiveFrame:
     >>> long = nbreactive.sql("SELECT * FROM trips WHERE minutes > $least", least=slider)       # doctest: +SKIP
     >>> long.df()       # doctest: +SKIP
     """
+    if values:
+        raise ArgumentError("parameters are named: write $least in the statement, and pass sql(..., least=...).")
     if to_explain(text) is not None:
         raise ArgumentError("EXPLAIN LIVE is for cells of SQL; here it is sql(...).explain(), of the statement alone.")
     try:

@@ -285,7 +285,8 @@ def _refuse_columns(table: Table) -> None:
         name = table.info.name
         raise NotAllowed(
             f"the rows of {name!r} are kept in columns (storage='columns'):"
-            f" load them with nbreactive.load({name!r}, ...), and read them by SQL: ctx.db.sql(...)"
+            f" load them with nbreactive.load({name!r}, ...), and read them by SQL:"
+            f" nbreactive.sql('FROM {name}'), in functions ctx.db.sql(...)"
         )
 
 

@@ -11,6 +11,7 @@ import nbreactive
 from nbreactive import api
 from nbreactive.client import threads
 from nbreactive.client.client import Client
+from nbreactive.client.target import Target
 from nbreactive.functions.references import set_caller
 from nbreactive.notebook.history import NOW, History
 from tests.client.fake_server import until
@@ -108,6 +109,33 @@ def test_results_of_sql_go_through_time(client: Client, orders: list[str]) -> No
     finally:
         history.close()
         frame.close()
+
+
+def test_a_select_is_taken_as_it_is(client: Client, orders: list[str]) -> None:
+    history = nbreactive.history("SELECT count(*) AS n FROM orders WHERE item <> $item", item="nothing", limit=4)
+    try:
+        until(lambda: history.live.value == [{"n": len(orders)}])
+        history.travel(stops(history)[0])
+        until(lambda: history.live.value == [{"n": len(client.call(api.shop.items.options(at=stops(history)[0])))}])
+    finally:
+        history.close()
+
+
+def test_connecting_once_more_to_the_same_place_ends_nothing(
+    client: Client, orders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = nbreactive.sql("SELECT count(*) AS n FROM orders")
+    monkeypatch.setattr("nbreactive.client.discovery.find", lambda *given: _found(client))
+    assert nbreactive.connect() is client
+    assert live.status == "live"
+    with nbreactive.connect(current=False) as beside:
+        assert beside is not client
+    assert not client.closed
+    live.close()
+
+
+async def _found(client: Client) -> Target:
+    return Target(client.target.base, headers=dict(client.target.headers))
 
 
 def test_a_table_stops_at_its_own_commits(client: Client, orders: list[str]) -> None:

@@ -157,6 +157,10 @@ def test_moments_of_python_are_moments_of_sql(kernel: Kernel) -> None:
         ("sql\n\nSELECT\n  no_such FROM orders", ["no_such", "(line 4 of the cell)"]),
         ("sql\nSELEC 1", ["SELEC", "(line 2 of the cell)"]),
         ("sql\nSELECT *\nFROM orders WHERE amount > $leest", ["$leest (line 3 of the cell)", "Did you mean $least?"]),
+        ("sql\nSELECT $opem", ["opem = ..."]),
+        ("sql\nFROM frame", ["no table 'frame'", "nbreactive.load('some_name', frame)"]),
+        ("sql\nFROM 'trips.parquet'", ["nbreactive.load('some_name', 'trips.parquet')"]),
+        ("sql\nFROM least", ["no table 'least' in SQL: there are orders"]),
         ("sql\nSELECT $zzz", ["'zzz'", "zzz = ..."]),
         ("sql\nDELETE FROM orders", ["SELECT"]),
         ("sql 5x <<\nSELECT 1", ["'5x' cannot be the name of a variable"]),
@@ -165,7 +169,7 @@ def test_moments_of_python_are_moments_of_sql(kernel: Kernel) -> None:
     ],
 )
 def test_errors_say_where_in_the_cell(kernel: Kernel, cell: str, said: list[str]) -> None:
-    kernel.run("least = 1")
+    kernel.run("import pandas\nleast = 1\nframe = pandas.DataFrame({'a': [1]})")
     ran = kernel.run(f"%%reactive {cell}", "e")
     assert ran.error is not None
     for text in said:
@@ -187,6 +191,7 @@ def test_who_only_reads_sees_what_is_registered(backend: Served, kernel: Kernel)
     refused = kernel.run(f'%reactive connect {backend.url}\nnbreactive.sql("{text} AND true")')
     assert refused.error is not None
     assert "admin_key" in refused.error_text
+    kernel.run("%reactive connect")  # with the key again
 
 
 def test_explain_live_says_how_a_result_would_be_kept(kernel: Kernel) -> None:
@@ -198,5 +203,6 @@ def test_explain_live_says_how_a_result_would_be_kept(kernel: Kernel) -> None:
     assert "kind: groups" in ran.plain + ran.text
     ran = kernel.run("%%reactive sql how <<\nexplain live SELECT nothing FROM orders")
     assert "nothing" in ran.error_text
+    assert "parameters are named" in kernel.run('nbreactive.sql("SELECT 1 < ?", 2)').error_text
     ran = kernel.run('nbreactive.sql("EXPLAIN LIVE SELECT 1")')
     assert ".explain()" in ran.error_text

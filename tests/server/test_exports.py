@@ -16,6 +16,7 @@ from nbreactive.cli.main import main
 from nbreactive.client.bulk import load
 from nbreactive.client.client import Client
 from nbreactive.client.exports import export
+from nbreactive.client.live_frame import LiveFrame
 from nbreactive.client.target import Target
 from nbreactive.errors import ArgumentError, FunctionNotFound, NotAllowed, Refused, SqlError
 from tests.served import KEY, Served
@@ -72,6 +73,18 @@ def test_a_result_becomes_a_file_and_can_be_loaded_again(client: Client, tmp_pat
     assert export(client, "SELECT name, n FROM orders WHERE n < $most ORDER BY n", path, {"most": 10}) == 10
     assert load(client, "copies", path) == 10
     assert export(client, "copies", tmp_path / "again.arrow", {}) == 10
+
+
+def test_a_live_result_is_written_as_it_is(client: Client, tmp_path: Path) -> None:
+    frame = LiveFrame.open(client, "SELECT name, n FROM orders WHERE n < $most ORDER BY n", {"most": 3})
+    assert export(client, frame, tmp_path / "live.csv", {}) == 3
+    assert (tmp_path / "live.csv").read_text() == '"name","n"\n"0",0\n"1",1\n"2",2\n'
+    with pytest.raises(ArgumentError, match="its parameters already"):
+        export(client, frame, tmp_path / "b.csv", {"most": 5})
+    with pytest.raises(ArgumentError, match="not a list"):
+        export(client, [{"a": 1}], tmp_path / "b.csv", {})  # pyright: ignore[reportArgumentType]
+    assert not (tmp_path / "b.csv").exists()
+    frame.close()
 
 
 def test_what_cannot_be_exported_says_why(backend: Served, client: Client, tmp_path: Path) -> None:

@@ -308,3 +308,8 @@ def test_kills_during_a_load_neither_lose_nor_repeat_a_row(tmp_path: Path) -> No
             assert load(client, "orders", orders(60_000)).repeated == 60_000
             report = client.admin("GET", "doctor")
             assert report["problems"] == []
+
+
+def test_a_table_that_cannot_be_is_told_before_anything_is_sent(client: Client) -> None:
+    with pytest.raises(InvalidValue, match="'my orders' cannot be the name of a table"):
+        load(client, "my orders", [{"a": 1}])
