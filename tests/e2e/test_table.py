@@ -128,10 +128,7 @@ def test_a_table_to_work_with(person: Callable[[str], Person], lab: JupyterProce
     expect(page.locator(".widget-label").last).to_have_text("post 18,post 19", timeout=PATIENCE)
     page.keyboard.press("Control+c")
     copied = page.evaluate("() => navigator.clipboard.readText()")
-    assert [line.split("\t")[0] for line in copied.split("\n")] in (
-        ["post 19", "post 18"],
-        ["66"],
-    ) or "post 19" in copied
+    assert [line.split("\t")[0] for line in copied.split("\n")] == ["post 19", "post 18"]
 
     # the menu of a column, by the keyboard
     page.keyboard.press("Control+Home")

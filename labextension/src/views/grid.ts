@@ -604,8 +604,7 @@ export class Grid {
       return;
     }
     let [rows, columns]: [Cells[], readonly Column[]] = [[], this._columns];
-    const whole = this._anchor === null && this._selection.size > 0;
-    if (whole) {
+    if (this._anchor === null && this._selection.size > 0) {
       for (let at = 0; at < this._rows.count && rows.length < MOST; at++) {
         const row = this._selection.has(this._rows.keyOf(at)) ? this._rows.row(at) : undefined;
         rows = row === undefined ? rows : (rows.push(row), rows);
@@ -621,7 +620,7 @@ export class Grid {
     if (rows.length > 0) {
       event.preventDefault();
       event.stopPropagation();
-      event.clipboardData.setData('text/plain', tsv(rows, columns, whole));
+      event.clipboardData.setData('text/plain', tsv(rows, columns));
       this._hooks.copied(rows.length);
     }
   }

@@ -6,9 +6,8 @@ import { textOf, wholeText } from './formats';
 /** Rows at most that are copied at once. */
 export const MOST = 100_000;
 
-export function tsv(rows: readonly Cells[], columns: readonly Column[], header: boolean): string {
-  const lines = rows.map(row => columns.map(column => field(valueText(row[column.at], column))).join('\t'));
-  return (header ? [columns.map(({ name }) => field(name)).join('\t'), ...lines] : lines).join('\n');
+export function tsv(rows: readonly Cells[], columns: readonly Column[]): string {
+  return rows.map(row => columns.map(column => field(valueText(row[column.at], column))).join('\t')).join('\n');
 }
 
 /** Moments as people read them; everything else as exactly as it is known. */

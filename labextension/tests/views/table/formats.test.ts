@@ -67,5 +67,5 @@ test('a layout survives columns that come and go', () => {
 
 test('cells are copied as tab separated values', () => {
   const columns = columnsOf(['a', 'b'], ['text', 'number'], []);
-  expect(tsv([['x\ty', 0.1 + 0.2], ['"q"', null]], columns, false)).toBe('"x\ty"\t0.30000000000000004\n"""q"""\t');
+  expect(tsv([['x\ty', 0.1 + 0.2], ['"q"', null]], columns)).toBe('"x\ty"\t0.30000000000000004\n"""q"""\t');
 });
