@@ -107,13 +107,15 @@ def _prepare(request: Prepare) -> Iterator[Reply]:
             last = start + request.rows >= batch.num_rows
             yield _of_columns(request, columns, part.num_rows, start, last=last)
         return
-    if request.folder:
-        raise InvalidValue("rows for a table that keeps its rows in columns come as Arrow")
     rows = _decode_rows(request.data)[request.skip :]
     checked = [
         check_document(row, f"row {request.row + request.skip + at}", validator=validator, table_of=table_of)
         for at, row in enumerate(rows)
     ]
+    if request.folder:
+        if checked:
+            yield _of_rows(request.folder, Intake(validator, table_of).documents(checked))
+        return
     created = _created(0, len(rows), request)
     docs: list[bytes] = []
     for at, (row, moment) in enumerate(zip(checked, created, strict=True)):

@@ -104,6 +104,15 @@ class Intake:
                 arrays[name] = _typed(name, field, kind, wanted, _storage(given[name]), self._table_of, first)
         return pa.RecordBatch.from_arrays([*arrays.values()], names=[*arrays])
 
+    def documents(self, docs: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        """Return documents that fit the schema as columns of the typed table, as :meth:`batch` does."""
+        assert isinstance(self._validator, ObjectValidator)
+        arrays: dict[str, pa.Array] = {}
+        for name, kind in columns_of(self._validator.to_json()).items():
+            values, kind = [doc.get(name) for doc in docs], kind or JSON  # noqa: PLW2901
+            arrays[name] = array(kind if kind.name != "null" else infer(values), values)
+        return pa.RecordBatch.from_arrays([*arrays.values()], names=[*arrays])
+
     def _check_names(self, names: Sequence[str]) -> None:
         doubles = sorted({name for name in names if names.count(name) > 1})
         if doubles:

@@ -21,7 +21,7 @@ from nbreactive.client.exports import export
 from nbreactive.client.target import Target
 from nbreactive.errors import DeployRefused, InvalidValue, NBReactiveError, NotConnected, SchemaError
 from nbreactive.functions import define_table
-from nbreactive.values import v
+from nbreactive.values import Int64, v
 from tests.served import KEY, Served
 
 FACTS = """
@@ -103,6 +103,26 @@ def test_rows_are_seen_by_sql_and_live(client: Client) -> None:
     tables = {table["name"]: table for table in client.admin("GET", "tables")["tables"]}
     assert (tables["facts"]["documents"], tables["facts"]["storage"]) == (3501, "columns")
     assert client.live("_system/tables:count", {"table": "facts"}).value == 3501
+
+
+def test_rows_that_are_dicts_are_rows_too(client: Client) -> None:
+    at = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    rows: list[dict[str, Any]] = [
+        {"product": "dict", "n": 1, "amount": None, "at": at, "extra": {"a": [1]}, "big": Int64(2**60)},
+        {"product": "dict", "n": 2, "amount": 3},
+    ]
+    assert load(client, "facts", rows) == 2
+    assert load(client, "facts", rows).repeated == 2
+    assert load(client, "facts", {"product": ["dict"] * 6000, "n": range(3, 6003), "amount": [0.5] * 6000}) == 6000
+    many = "SELECT count(*) AS many, count(DISTINCT n) AS apart, sum(amount) AS amount FROM facts WHERE product = $p"
+    asked = {"path": "_system/sql:live", "hash": client.call("_system/sql:register", {"sql": many}, mutation=True)}
+    found = client.call(asked["path"], {"hash": asked["hash"], "params": {"p": "dict"}})
+    assert found["rows"] == [[6002, 6002, 3003]]
+    first = "SELECT amount, \"at\", extra, big FROM facts WHERE product = 'dict' AND n < 3 ORDER BY n"
+    found = client.call(asked["path"], {"hash": client.call("_system/sql:register", {"sql": first}, mutation=True)})
+    assert found["rows"] == [[None, at.timestamp() * 1000, {"a": [1]}, str(2**60)], [3, None, None, None]]
+    with pytest.raises(SchemaError, match="row 1"):
+        load(client, "facts", [rows[1], {"product": "dict", "n": "no", "amount": 1}])
 
 
 def test_functions_are_told_what_to_do_instead(client: Client) -> None:
