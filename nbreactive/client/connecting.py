@@ -104,7 +104,7 @@ def connect(
                 raise
     except NBReactiveError as error:
         raise error.with_traceback(None) from None  # the user's lines, and not our own
-    if target.kind == "standalone" and not process.quiet:  # nothing was asked for by name
+    if target.kind == "standalone" and not process.quiet and client is not mine:  # nothing was asked for by name
         did = "started" if len(standalone.children()) > started else "connected to"
         print(f"nbreactive: {did} {client.where}", file=sys.stderr)  # noqa: T201 (for scripts, what notebooks get)
     if not current or client is mine:

@@ -222,6 +222,12 @@ class LiveFrame(LiveQuery):
         """Return all rows as a polars DataFrame."""
         return frames.arrow_to_polars(self.arrow())
 
+    if not TYPE_CHECKING:  # pyright is to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "" if name.startswith("_") else f"; a frame of it is .df(), so try .df().{name}, or .pl() for polars"
+            raise AttributeError(f"a live result has no {name!r}{hint}", name=name, obj=self)
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.arrow().__arrow_c_stream__(requested_schema)
 

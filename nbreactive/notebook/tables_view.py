@@ -65,7 +65,7 @@ def _row(table: dict[str, Any]) -> dict[str, Any]:
         index["name"] + ("" if index["state"] == "ready" else f" ({index['state']})") for index in table["indexes"]
     ]
     shown: list[Any] = [table["name"], int(table["count"]), size_text(table["bytes"])]
-    shown += [table["module"] or None, ", ".join(indexes) or None]
+    shown += [table["module"] or "", ", ".join(indexes)]
     return dict(zip(COLUMNS, shown, strict=True))
 
 

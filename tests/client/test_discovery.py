@@ -130,6 +130,9 @@ def test_a_script_is_told_what_it_is_connected_to(
         for did in ("started", "connected to"):
             assert repr(nbreactive.connect()).startswith(f"<Client · {where} · ")
             assert capsys.readouterr().err == f"nbreactive: {did} {where}\n"
+            assert nbreactive.connect() is nbreactive.client.connected()  # the same one, of which nothing is said
+            assert capsys.readouterr().err == ""
+            nbreactive.client.disconnect()
     finally:
         nbreactive.client.disconnect()
         standalone.children()[-1].terminate()

@@ -203,6 +203,7 @@ def test_explain_live_says_how_a_result_would_be_kept(kernel: Kernel) -> None:
     assert "kind: groups" in ran.plain + ran.text
     ran = kernel.run("%%reactive sql how <<\nexplain live SELECT nothing FROM orders")
     assert "nothing" in ran.error_text
+    assert ".df().head" in kernel.run("nbreactive.sql('SELECT 1 AS n').head()").error_text
     assert "parameters are named" in kernel.run('nbreactive.sql("SELECT 1 < ?", 2)').error_text
     ran = kernel.run('nbreactive.sql("EXPLAIN LIVE SELECT 1")')
     assert ".explain()" in ran.error_text
