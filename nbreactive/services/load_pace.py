@@ -15,7 +15,7 @@ _FEW_BYTES: Final = 64 << 10
 _GLANCE: Final = 0.06
 """Seconds in which it shows whether functions run."""
 _RECENT: Final = 5.0
-"""Seconds for which it is enough to know how many have run since the last request."""
+"""Seconds for which it is enough to know how many have run since the last request of the same load."""
 
 
 class Pace:
@@ -32,10 +32,11 @@ class Pace:
         self._row_seconds = 8e-6
         self._before = 0
         self._looked = -_RECENT
+        self._load = b""
 
-    async def rows(self, size: int) -> int:
-        """Choose how many rows a commit of the next request, of so many bytes, has."""
-        alone = size > _FEW_BYTES and await self._alone()
+    async def rows(self, size: int, load: bytes) -> int:
+        """Choose how many rows a commit of the next request of a load, of so many bytes, has."""
+        alone = size > _FEW_BYTES and await self._alone(load)
         seconds = _SECONDS_ALONE if alone else _SECONDS
         return max(_FEWEST, min(_MOST, round(seconds / self._row_seconds)))
 
@@ -44,10 +45,11 @@ class Pace:
         if rows >= _FEWEST:  # what a commit takes by itself counts little then
             self._row_seconds += ((time.thread_time() - begun) / rows - self._row_seconds) / 4
 
-    async def _alone(self) -> bool:
+    async def _alone(self, load: bytes) -> bool:
         """Whether no functions run."""
         since = time.monotonic() - self._looked
-        if not _GLANCE <= since < _RECENT:
+        if load != self._load or not _GLANCE <= since < _RECENT:
+            self._load = load
             self._before = self._executed()
             await asyncio.sleep(_GLANCE)
         executed = self._executed()

@@ -205,7 +205,7 @@ class Loads:
             arrow,
             row,
             done - row,
-            await self._pace.rows(len(data)) if plan is not None else _FEW,
+            await self._pace.rows(len(data), target.session) if plan is not None else _FEW,
             self._first(begun),
             begun / 1e6,
             plan,
