@@ -101,9 +101,18 @@ class Kernel:
             self.widgets[content["comm_id"]] = dict(content["data"].get("state", {}))
         elif kind == "comm_msg" and content["data"].get("method") == "update":
             self.widgets.setdefault(content["comm_id"], {}).update(content["data"]["state"])
+        elif kind == "comm_msg" and content["data"].get("content", {}).get("type") == "rows":
+            self._take_rows(self.widgets[content["comm_id"]], content["data"]["content"])
         elif kind == "comm_close":
             self.widgets.setdefault(content["comm_id"], {})["_closed"] = True
         return False
+
+    @staticmethod
+    def _take_rows(state: dict[str, Any], change: dict[str, Any]) -> None:
+        """Change the rows of a table as a page does."""
+        rows = state["table"]["rows"]
+        rows = [row for start, count, new in change["runs"] for row in (*rows[start : start + count], *new)]
+        state["table"] = state["table"] | {"rows": rows, "total": change["total"], "version": change["version"]}
 
     def comm(self, comm_id: str, content: dict[str, Any]) -> None:
         """Send a custom message to a widget, as the front end does."""
