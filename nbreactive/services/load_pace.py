@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_SECONDS, _SECONDS_ALONE = 8e-3, 40e-3
+_SECONDS, _SECONDS_ALONE = 4e-3, 40e-3
 """Of the processor that a commit may take, while functions run, and while none do."""
 _FEWEST, _MOST = 100, 5000
 _FEW_BYTES: Final = 64 << 10
