@@ -148,6 +148,8 @@ class Parsed(msgspec.Struct, frozen=True):
     """Tables that it names as of earlier times."""
     bound: frozenset[str] = frozenset()
     """The parameters that are left in its text, case-folded."""
+    rowid: bool = False
+    """Whether it names ``rowid``, and nothing in it has that name."""
 
     def values(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters that its text has: those that only say a time are none of them."""
@@ -165,6 +167,8 @@ class Parsed(msgspec.Struct, frozen=True):
         ------
         SqlError
             There is no such table.
+        NotAllowed
+            It names DuckDB's own number of a row.
         """
         found: dict[int, Layout] = {}
         for name in self.names:
@@ -172,6 +176,9 @@ class Parsed(msgspec.Struct, frozen=True):
             if layout is None:
                 raise SqlError(no_table(name, known))
             found[layout.number] = layout
+        named = any(column.name.casefold() == "rowid" for layout in found.values() for column in layout.columns)
+        if self.rowid and found and not named:
+            raise NotAllowed("rowid is where a row happens to lie just now, which changes by itself: use _id")
         return list(found.values())
 
 
@@ -229,7 +236,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Parsed:
         bound = frozenset(name.casefold() for name in left.parameters)
         whole = msgspec.json.encode({"error": False, "statements": [tree]}).decode()
         ((text,),) = connection.execute("SELECT json_deserialize_sql($tree::JSON)", {"tree": whole}).fetchall()
-    return Parsed(text, tree, names, parameters, volatile, earlier, bound)
+    return Parsed(text, tree, names, parameters, volatile, earlier, bound, walk.rowid and not walk.rowid_named)
 
 
 class _Walk:
@@ -240,6 +247,7 @@ class _Walk:
         self.parameters: dict[str, None] = {}
         self.volatile: dict[str, None] = {}
         self.earlier: list[Tree] = []
+        self.rowid = self.rowid_named = False
 
     def visit(self, node: Any, scope: frozenset[str]) -> None:
         """Look at a node and what is below it; ``scope`` has the case-folded names of common table expressions."""
@@ -257,6 +265,8 @@ class _Walk:
                 if kind == "SHOW_REF"
                 else f"this kind of SELECT is not run ({kind.lower().replace('_', ' ')})"
             )
+        if "rowid" in map(str.casefold, [str(node.get("alias", "")), *map(str, node.get("column_name_alias", ()))]):
+            self.rowid_named = True
         if "sample" in node:
             self.volatile["a sample"] = None
         if "cte_map" in node:
@@ -296,9 +306,10 @@ class _Walk:
     def _expression(self, node: Tree) -> None:
         if node["class"] == "PARAMETER":
             self.parameters[node["identifier"]] = None
-        elif node["class"] == "COLUMN_REF" and len(node["column_names"]) == 1:
-            name = node["column_names"][0].casefold()
-            if name in _BARE:
+        elif node["class"] == "COLUMN_REF":
+            *of, name = (part.casefold() for part in node["column_names"])
+            self.rowid = self.rowid or name == "rowid"
+            if not of and name in _BARE:
                 self._function(name)
         elif "function_name" in node:
             path = node.get("qualified_name", {}).get("path", [])

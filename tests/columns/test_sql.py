@@ -103,6 +103,7 @@ WRONG: list[tuple[str, type[Exception], str]] = [
     ("SELECT ago(INTERVAL 1 DAY)", NotAllowed, r"ago\(\) gives something else"),
     ("SELECT age(TIMESTAMP '2026-01-01')", NotAllowed, "age"),
     ("FROM notes TABLESAMPLE 10%", NotAllowed, "a sample gives something else"),
+    ("SELECT n.rowid FROM notes n", NotAllowed, "use _id"),
     ("FROM notes USING SAMPLE 1", NotAllowed, "a sample gives something else"),
     ("SELECT text::INTEGER FROM notes", SqlError, "Could not convert"),
     ("SELECT repeat('x', 1000) FROM range(100000)", LimitExceeded, "bytes in the result"),
@@ -117,6 +118,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
                 with pytest.raises(error, match=match):
                     await columns.sql(text, at=db.ts, strict=True)
             assert table(await columns.sql("SELECT 1 AS one")).to_pylist() == [{"one": 1}]
+            named = "SELECT max(r.rowid) AS one FROM (SELECT 1 AS rowid FROM notes) r"
+            assert table(await columns.sql(named)).to_pylist() == [{"one": 1}]
             assert columns.restarts == 0
 
     asyncio.run(main())
