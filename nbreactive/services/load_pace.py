@@ -9,6 +9,8 @@ from typing import Final
 
 _SECONDS, _SECONDS_ALONE = 4e-3, 40e-3
 """Of the processor that a commit may take, while functions run, and while none do."""
+_REST: Final = 4e-3
+"""Seconds between two commits in which functions that run get on: each comes back to the loop several times."""
 _FEWEST, _MOST = 100, 5000
 _FEW_BYTES: Final = 64 << 10
 """Of a request that is no commit to speak of, whatever runs beside it."""
@@ -33,12 +35,19 @@ class Pace:
         self._before = 0
         self._looked = -_RECENT
         self._load = b""
+        self._beside = False
 
     async def rows(self, size: int, load: bytes) -> int:
         """Choose how many rows a commit of the next request of a load, of so many bytes, has."""
         alone = size > _FEW_BYTES and await self._alone(load)
+        self._beside = size > _FEW_BYTES and not alone
         seconds = _SECONDS_ALONE if alone else _SECONDS
         return max(_FEWEST, min(_MOST, round(seconds / self._row_seconds)))
+
+    async def rest(self) -> None:
+        """Let functions that run get on, between two commits of one request."""
+        if self._beside:
+            await asyncio.sleep(_REST)
 
     def note(self, rows: int, begun: float) -> None:
         """Note what a commit took since the thread's time ``begun``, in the moment in which the loop is free again."""

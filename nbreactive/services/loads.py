@@ -229,6 +229,7 @@ class Loads:
                     committing.append(asyncio.create_task(commit))
                     before, done = done, done + rows
                     await asyncio.wait([applied, committing[-1]], return_when=asyncio.FIRST_COMPLETED)
+                    await self._pace.rest()
                     while len(committing) > _AHEAD or (committing and committing[0].done()):
                         await committing.popleft()
                 while committing:
