@@ -77,6 +77,7 @@ class KeptProcess:
         horizon: Callable[[], int] = lambda: 0,
         attach: Sequence[tuple[str, str]] = (),
     ) -> None:
+        self.data_dir = data_dir
         self.applied = 0
         """Every commit up to this ts is in the store."""
         self.error = ""

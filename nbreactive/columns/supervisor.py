@@ -49,7 +49,7 @@ class Columns(KeptProcess):
             async with asyncio.timeout(seconds):
                 await self._ask(frames.Reach(ts))
         except TimeoutError:
-            why = self.error or "it is catching up"
+            why = self._why or "it is catching up"
             raise Unavailable(f"store.duckdb is more than {seconds:g} s behind ({why}); try again later") from None
 
     # ---- asking ------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Columns(KeptProcess):
                 finally:
                     timer.cancel()
         raise Unavailable(
-            f"the process that runs SQL ended twice while it ran this statement ({self.error}); read less at once"
+            f"the process that runs SQL ended twice while it ran this statement ({self._why}); read less at once"
         )
 
     async def rows(self, table: str, at_least: int = 0) -> bytes:
@@ -262,7 +262,12 @@ class Columns(KeptProcess):
         return self._child
 
     def _unreadable(self) -> Unavailable:
-        return Unavailable(f"store.duckdb cannot be read now: {self.error or 'its process does not start'}; try again")
+        return Unavailable(f"store.duckdb cannot be read now: {self._why or 'its process does not start'}; try again")
+
+    @property
+    def _why(self) -> str:
+        """Why the process has ended, for callers, who need not know where the data are."""
+        return self.error.replace(str(self.data_dir), "the data folder")
 
 
 def _only(replies: list[frames.Reply], kind: type[R]) -> R:

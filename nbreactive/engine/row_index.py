@@ -349,8 +349,8 @@ class RowIndex:
 
     def _refuse(self, error: Exception) -> NoReturn:
         raise ReadOnly(
-            f"the row index in {self._folder} cannot be written ({error}):"
-            " free some space on its disk, writing goes on by itself"
+            f"the row index cannot be written ({error}): free some space on the disk of the data folder, writing goes on by"
+            " itself"
         ) from error
 
     def _grow(self) -> None:

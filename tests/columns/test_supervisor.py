@@ -215,6 +215,18 @@ def test_a_file_that_kills_whoever_opens_it(tmp_path: Path, monkeypatch: pytest.
     asyncio.run(main())
 
 
+def test_callers_are_not_told_where_the_data_are(tmp_path: Path) -> None:
+    async def main() -> None:
+        columns = Columns(tmp_path, read_log=Database().read_log)
+        columns.error = f"IO Error: cannot open {tmp_path / 'store.duckdb'}"
+        columns._ahead = True  # as it is when nothing more is tried
+        with pytest.raises(Unavailable, match=r"cannot open the data folder.store\.duckdb") as refused:
+            await columns.sql("SELECT 1")
+        assert str(tmp_path) not in str(refused.value)
+
+    asyncio.run(main())
+
+
 def test_a_store_ahead_of_the_log_is_refused_and_left_alone(tmp_path: Path) -> None:
     async def main() -> None:
         db = Database()
