@@ -3,6 +3,7 @@
  * scrolls; its grid says where. Bad input keeps its text, and says what is wrong.
  */
 
+import { keepKeys } from '../keys';
 import type { Json } from '../../connection/page';
 import { editText, parse, type Field } from './parsing';
 import { wholeText } from './formats';
@@ -42,8 +43,9 @@ export class Editor {
     const document = this._stage.ownerDocument;
     const box = (this._box = document.createElement('div'));
     box.className = 'nbr-editor';
-    // Jupyter has keys of its own
+    // Jupyter has keys of its own: Escape is ours, here, and letters are in lists of choices, too
     box.setAttribute('data-lm-suppress-shortcuts', 'true');
+    keepKeys(box);
     const { field } = editing;
     const choices = choicesOf(field);
     const input = choices.length > 0 ? select(document, choices, field, editing) : text(document, editing);

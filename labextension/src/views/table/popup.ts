@@ -1,5 +1,7 @@
 /** A small box above everything else: it goes with Escape, or a click elsewhere, and gives the focus back. */
 
+import { keepKeys } from '../keys';
+
 export class Popup {
   private _node: HTMLElement | null = null;
   private _back: HTMLElement | null = null;
@@ -15,8 +17,9 @@ export class Popup {
     box.setAttribute('role', 'dialog');
     box.setAttribute('aria-label', name);
     box.setAttribute('popover', 'auto');
-    // Jupyter has keys of its own
+    // Jupyter has keys of its own: Escape is ours, here, and letters are in lists of choices, too
     box.setAttribute('data-lm-suppress-shortcuts', 'true');
+    keepKeys(box);
     fill(box, () => this.close());
     this._back = focused(document, this._parent);
     this._node = box;
