@@ -68,13 +68,13 @@ def test_upload_and_thumbnails(person: Callable[[str], Person], lab: JupyterProc
         expect(item.locator(".nbr-upload-state")).to_contain_text(said, timeout=PATIENCE)
     mine = [url for url in uploads if "/api/storage/" in url]
     assert len(mine) == 4
-    assert all(url.startswith(f"{lab.url}/nbreactive/api/storage/upload?upload_token=") for url in mine)
+    assert all(url.startswith(f"{lab.url}/nbreactive/default/api/storage/upload?upload_token=") for url in mine)
     alice.sees("a.png")
     image = alice.table.locator("img.nbr-thumbnail")
     expect(image).to_be_visible(timeout=PATIENCE)
     assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [3, 2]
     assert str(image.get_attribute("src")).startswith("blob:")
-    row = alice.table.locator("tr", has_text="b.svg")
+    row = alice.table.get_by_role("row").filter(has_text="b.svg")
     expect(row).to_contain_text("/api/storage/")  # it stays text
     expect(alice.table.locator("img")).to_have_count(1)
     assert alice.page.evaluate("window.hacked") is None
