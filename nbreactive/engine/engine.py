@@ -118,7 +118,7 @@ class Engine:
             crowd=limits.crowd,
             keep=lambda files: self.keep_files(files),  # noqa: PLW0108 - it is set later
         )
-        tools = Tools(state, self.gate, clock, self._on_applied, self._flusher.wake, self._busy)
+        tools = Tools(state, self.gate, clock, self._on_applied, self._flusher.wake, lambda: self.busy)
         self.vector_upkeep = VectorUpkeep(tools)
         self.text_upkeep = TextUpkeep(tools)
         self._housekeeping = Housekeeping(
@@ -325,7 +325,7 @@ class Engine:
             index,
             on_applied=self._on_applied,
             on_pending=self._flusher.wake,
-            busy=self._busy,
+            busy=lambda: self.busy,
         )
 
     async def release(self, ts: int) -> None:
@@ -380,7 +380,9 @@ class Engine:
         """Apply everything that other engines have appended up to now."""
         await self._flusher.catch_up()
 
-    def _busy(self) -> bool:
+    @property
+    def busy(self) -> bool:
+        """Whether a function runs, or has written and is not applied yet."""
         return bool(self.executing.snapshots or self._mutations.snapshots)
 
     def _oldest(self) -> int:

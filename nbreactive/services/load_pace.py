@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_SECONDS, _SECONDS_ALONE = 4e-3, 40e-3
+_SECONDS, _SECONDS_ALONE = 8e-3, 40e-3
 """Of the processor that a commit may take, while functions run, and while none do."""
-_REST: Final = 4e-3
-"""Seconds between two commits in which functions that run get on: each comes back to the loop several times."""
+_REST: Final = 8e-3
+"""Seconds between two commits, at most, in which functions that run get on: each comes back to the loop several times."""
+_MOMENT: Final = 0.5e-3
 _FEWEST, _MOST = 100, 5000
 _FEW_BYTES: Final = 64 << 10
 """Of a request that is no commit to speak of, whatever runs beside it."""
@@ -27,10 +28,13 @@ class Pace:
     ----------
     executed
         Tells how many functions have run.
+    busy
+        Tells whether any runs now, or has written and is not applied yet.
     """
 
-    def __init__(self, executed: Callable[[], int]) -> None:
+    def __init__(self, executed: Callable[[], int], busy: Callable[[], bool]) -> None:
         self._executed = executed
+        self._busy = busy
         self._row_seconds = 8e-6
         self._before = 0
         self._looked = -_RECENT
@@ -45,9 +49,13 @@ class Pace:
         return max(_FEWEST, min(_MOST, round(seconds / self._row_seconds)))
 
     async def rest(self) -> None:
-        """Let functions that run get on, between two commits of one request."""
-        if self._beside:
-            await asyncio.sleep(_REST)
+        """Let functions that run end, between two commits of one request, so that none waits for several commits."""
+        if not self._beside:
+            return
+        until = time.monotonic() + _REST
+        await asyncio.sleep(_MOMENT)  # what was asked for meanwhile begins
+        while self._busy() and time.monotonic() < until:  # noqa: ASYNC110 - it ends in many ways, and soon
+            await asyncio.sleep(_MOMENT)
 
     def note(self, rows: int, begun: float) -> None:
         """Note what a commit took since the thread's time ``begun``, in the moment in which the loop is free again."""

@@ -89,7 +89,7 @@ class Loads:
         self._folder = folder
         self._process = LoadProcess()
         self._locks: OrderedDict[bytes, asyncio.Lock] = OrderedDict()
-        self._pace = Pace(lambda: sum(engine.executions.values()))
+        self._pace = Pace(lambda: sum(engine.executions.values()), lambda: engine.busy)
         self._last = 0
         self._naming = asyncio.Lock()
         """Held while a file of columns is written and named by a commit: none may be deleted meanwhile."""
