@@ -296,11 +296,11 @@ def test_a_new_live_notebook_is_live(visitor: Callable[[str, App], Locator], sho
     alice = visitor("Alice", "lab")
     page = alice.page
     page.evaluate("async () => { await window.jupyterapp.commands.execute('nbreactive:new-notebook', { cwd: '' }); }")
-    expect(page.locator(".jp-Notebook")).to_be_visible()
+    expect(page.locator(".jp-Notebook")).to_be_visible(timeout=PATIENCE)
     page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
         timeout=PATIENCE,
     )
     page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     expect(page.locator(".nbr-live:visible").get_by_role("gridcell", name="hello")).to_be_visible(timeout=PATIENCE)
-    expect(alice.get_by_role("button", name="notes", exact=True)).to_be_visible()
+    expect(alice.get_by_role("button", name="notes", exact=True)).to_be_visible(timeout=PATIENCE)
